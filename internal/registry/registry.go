@@ -1,0 +1,170 @@
+// Package registry holds the files by which a launcher tells any agent on the
+// host whose each slot is, and by which cleanup knows what a killed launcher
+// left behind: one JSON file a slot under Dir/slots. It is the whole contract
+// between internal/sandbox and agent, which never import each other.
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"tapwatch/internal/netns"
+)
+
+// DefaultDir is where a launcher keeps its records; it does not survive a reboot,
+// and neither do the slots.
+const DefaultDir = "/run/tapwatch"
+
+// State is where a sandbox stands in its life.
+type State string
+
+// The states of a sandbox, in order.
+const (
+	Booting State = "booting" // VMM being started, envd not yet healthy
+	Running State = "running" // envd answered /health once
+	Failed  State = "failed"  // VMM exited or envd never answered; kept for a look
+)
+
+// Slot is one namespace with its veth pair and tap. Sandbox is nil while the
+// slot is idle in the pool.
+type Slot struct {
+	Index    int          `json:"index"`
+	Netns    string       `json:"netns"`        // name under /run/netns
+	Cookie   netns.Cookie `json:"netns_cookie"` // 0 until the namespace exists
+	HostVeth string       `json:"host_veth"`
+	Tap      string       `json:"tap"`
+	VpeerIP  string       `json:"vpeer_ip"`
+	GuestIP  string       `json:"guest_ip"`
+	Owner    Process      `json:"owner"` // the launcher
+	Sandbox  *Sandbox     `json:"sandbox,omitempty"`
+}
+
+// Sandbox is a VM bound to a slot.
+type Sandbox struct {
+	ID         string            `json:"id"`
+	Name       string            `json:"name,omitempty"` // a label for people, e.g. of the demo
+	TemplateID string            `json:"template_id"`
+	BuildID    string            `json:"build_id"`
+	Alias      string            `json:"alias,omitempty"`
+	State      State             `json:"state"`
+	Reason     string            `json:"reason,omitempty"` // why Failed
+	VMM        string            `json:"vmm"`              // "qemu"
+	VMMProcess Process           `json:"vmm_process"`
+	Console    string            `json:"console,omitempty"` // log file
+	Shape      string            `json:"shape"`             // relay, fused, dnat
+	CreatedAt  time.Time         `json:"created_at"`
+	EndAt      time.Time         `json:"end_at"`
+	Metadata   map[string]string `json:"metadata,omitempty"`
+}
+
+// Process names a process for good: pids are reused, a pid with its start time
+// is not. The zero value is no process.
+type Process struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"` // field 22 of /proc/pid/stat, clock ticks since boot
+}
+
+// ProcessOf returns the process that has this pid now.
+func ProcessOf(pid int) (Process, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return Process{}, fmt.Errorf("read process %d: %w", pid, err)
+	}
+	// The command, in parentheses, may hold anything: fields count from its end.
+	s := string(b)
+	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	if len(f) < 20 {
+		return Process{}, fmt.Errorf("read process %d: short stat", pid)
+	}
+	start, err := strconv.ParseUint(f[19], 10, 64)
+	if err != nil {
+		return Process{}, fmt.Errorf("read process %d: %w", pid, err)
+	}
+	return Process{PID: pid, Start: start}, nil
+}
+
+// Alive reports whether this very process still exists (a zombie does).
+func (p Process) Alive() bool {
+	if p.PID == 0 {
+		return false
+	}
+	now, err := ProcessOf(p.PID)
+	return err == nil && now == p
+}
+
+// Dir is an open registry.
+type Dir string
+
+// SlotsDir is the directory to watch: every change in it is one rename or one removal.
+func (d Dir) SlotsDir() string { return filepath.Join(string(d), "slots") }
+
+func (d Dir) file(index int) string {
+	return filepath.Join(d.SlotsDir(), strconv.Itoa(index)+".json")
+}
+
+// Put writes the record of a slot, whole or not at all.
+func (d Dir) Put(s Slot) error {
+	if err := os.MkdirAll(d.SlotsDir(), 0o755); err != nil {
+		return fmt.Errorf("write slot record: %w", err)
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("write slot record: %w", err)
+	}
+	tmp := d.file(s.Index) + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o644); err != nil {
+		return fmt.Errorf("write slot record: %w", err)
+	}
+	if err := os.Rename(tmp, d.file(s.Index)); err != nil {
+		return fmt.Errorf("write slot record: %w", err)
+	}
+	return nil
+}
+
+// Remove forgets a slot; one that is not there is no error.
+func (d Dir) Remove(index int) error {
+	if err := os.Remove(d.file(index)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove slot record: %w", err)
+	}
+	return nil
+}
+
+// List reads every record. A directory that does not exist is an empty list. A
+// damaged record does not hide the others: what could be read is returned
+// together with the joined errors.
+func (d Dir) List() ([]Slot, error) {
+	entries, err := os.ReadDir(d.SlotsDir())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list slot records: %w", err)
+	}
+	var slots []Slot
+	var errs []error
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".json" {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(d.SlotsDir(), e.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // removed since
+		}
+		var s Slot
+		if err == nil {
+			err = json.Unmarshal(b, &s)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read slot record %s: %w", e.Name(), err))
+			continue
+		}
+		slots = append(slots, s)
+	}
+	return slots, errors.Join(errs...)
+}
