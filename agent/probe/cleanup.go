@@ -1,0 +1,84 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+
+	"tapwatch/internal/netns"
+)
+
+// Cleanup removes what a killed agent left on the devices of all named
+// namespaces: our filters, and the clsact qdiscs noted as ours. It returns how
+// many devices it cleaned. hooksDir as in Config.
+func Cleanup(hooksDir string) (int, error) {
+	h := newHooks(hooksDir)
+	names, err := os.ReadDir(netns.Dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("list namespaces: %w", err)
+	}
+	cleaned := 0
+	var errs []error
+	for _, n := range names {
+		err := netns.Do(n.Name(), func() error {
+			n, err := h.cleanCurrent()
+			cleaned += n
+			return err
+		})
+		if err != nil && !errors.Is(err, netns.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("clean %s: %w", n.Name(), err))
+		}
+	}
+	// Notes that are left belong to namespaces that are gone, hooks and all.
+	notes, _ := filepath.Glob(filepath.Join(h.dir, "*-*"))
+	for _, n := range notes {
+		errs = append(errs, os.Remove(n))
+	}
+	_ = os.Remove(h.dir)
+	return cleaned, errors.Join(errs...)
+}
+
+func (h hooks) cleanCurrent() (int, error) {
+	cookie, err := netns.Current()
+	if err != nil {
+		return 0, err
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return 0, fmt.Errorf("list devices: %w", err)
+	}
+	cleaned := 0
+	for _, l := range links {
+		d := Device{Netns: cookie, Ifindex: Ifindex(l.Attrs().Index)}
+		has, err := h.hasOurs(l)
+		if err != nil {
+			return cleaned, err
+		}
+		if !has && !h.made(d) {
+			continue
+		}
+		if err := errors.Join(h.removeFilters(d), h.dropClsact(d, h.made(d))); err != nil {
+			return cleaned, err
+		}
+		cleaned++
+	}
+	return cleaned, nil
+}
+
+func (h hooks) hasOurs(l netlink.Link) (bool, error) {
+	for _, dir := range directions {
+		filters, err := netlink.FilterList(l, dir.parent)
+		if err != nil {
+			return false, fmt.Errorf("list filters: %w", err)
+		}
+		for _, f := range filters {
+			if h.ours(f, dir.name) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}

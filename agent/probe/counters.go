@@ -1,0 +1,103 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"tapwatch/bpf"
+)
+
+// LatencyBuckets is the number of buckets in Counters.Latency, the last one
+// without an upper bound.
+const LatencyBuckets = len(bpf.TapStats{}.Latency)
+
+// LatencyBound returns the upper bound of a bucket but the last: 2^i us.
+func LatencyBound(i int) time.Duration { return time.Microsecond << i }
+
+// Counters is what one device counted since its hooks were attached. Receive is
+// what the guest sent. Times are of CLOCK_MONOTONIC; the zero Moment is never.
+type Counters struct {
+	ReceivePackets, TransmitPackets uint64
+	ReceiveBytes, TransmitBytes     uint64
+	ReceiveResets, TransmitResets   uint64 // TCP segments with RST
+	ARPRequests, ARPReplies         uint64 // host asks, guest answers
+	SYNs, SYNRetransmits            uint64 // towards the guest
+	SYNACKs, SYNsRefused            uint64 // from the guest
+
+	// Latency is SYN to SYN-ACK, by bucket, not cumulated; LatencySum its sum.
+	Latency    [LatencyBuckets]uint64
+	LatencySum time.Duration
+
+	LastReceive, LastARPRequest, LastARPReply    Moment
+	LastEnvdSYN, LastEnvdSYNACK, LastEnvdRefused Moment
+}
+
+// Moment is a time of CLOCK_MONOTONIC in nanoseconds, as bpf_ktime_get_ns gives
+// it; 0 is never.
+type Moment uint64
+
+// Now is the present Moment.
+func Now() Moment {
+	var ts unix.Timespec
+	// CLOCK_MONOTONIC always exists, so this cannot fail.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return Moment(ts.Nano())
+}
+
+// Time turns a Moment into wall-clock time, by the two clocks' difference now.
+// It is the zero time for never.
+func (m Moment) Time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(Now() - m))
+}
+
+// Counters returns what a device counted. A device that is not attached is
+// ErrNotAttached, never zeroes.
+func (p *Probe) Counters(d Device) (Counters, error) {
+	var perCPU []bpf.TapStats
+	err := p.tap.Taps.Lookup(d.key(), &perCPU)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return Counters{}, ErrNotAttached
+	}
+	if err != nil {
+		return Counters{}, fmt.Errorf("read counters: %w", err)
+	}
+	return sum(perCPU), nil
+}
+
+// sum adds the CPUs' counters and takes the latest of their times.
+func sum(perCPU []bpf.TapStats) Counters {
+	var c Counters
+	for i := range perCPU {
+		s := &perCPU[i]
+		c.ReceivePackets += s.Packets[bpf.TapDirectionRECEIVE]
+		c.TransmitPackets += s.Packets[bpf.TapDirectionTRANSMIT]
+		c.ReceiveBytes += s.Bytes[bpf.TapDirectionRECEIVE]
+		c.TransmitBytes += s.Bytes[bpf.TapDirectionTRANSMIT]
+		c.ReceiveResets += s.Resets[bpf.TapDirectionRECEIVE]
+		c.TransmitResets += s.Resets[bpf.TapDirectionTRANSMIT]
+		c.ARPRequests += s.ArpRequests
+		c.ARPReplies += s.ArpReplies
+		c.SYNs += s.Syns
+		c.SYNRetransmits += s.SynRetransmits
+		c.SYNACKs += s.SynAcks
+		c.SYNsRefused += s.SynRefused
+		c.LatencySum += time.Duration(s.LatencyNs)
+		for b, n := range s.Latency {
+			c.Latency[b] += n
+		}
+		c.LastReceive = max(c.LastReceive, Moment(s.LastReceive))
+		c.LastARPRequest = max(c.LastARPRequest, Moment(s.LastArpRequest))
+		c.LastARPReply = max(c.LastARPReply, Moment(s.LastArpReply))
+		c.LastEnvdSYN = max(c.LastEnvdSYN, Moment(s.EnvdLastSyn))
+		c.LastEnvdSYNACK = max(c.LastEnvdSYNACK, Moment(s.EnvdLastSynAck))
+		c.LastEnvdRefused = max(c.LastEnvdRefused, Moment(s.EnvdLastRefused))
+	}
+	return c
+}

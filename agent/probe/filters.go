@@ -1,0 +1,89 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"tapwatch/bpf"
+)
+
+const filterPriority = 1
+
+var directions = []struct {
+	parent uint32
+	name   string
+}{
+	{netlink.HANDLE_MIN_INGRESS, bpf.TapProgTapwatchRx},
+	{netlink.HANDLE_MIN_EGRESS, bpf.TapProgTapwatchTx},
+}
+
+// handleOf gives the filters of one agent their handle: the same after a restart,
+// so that they are replaced in place, and another for an agent with another run
+// directory, so that two of them do not replace each other's.
+func handleOf(dir string) uint32 {
+	f := fnv.New32a()
+	f.Write([]byte(dir))
+	return 0x7477<<16 | f.Sum32()&0xffff // "tw"
+}
+
+func (h hooks) filterAttrs(d Device, direction int) netlink.FilterAttrs {
+	return netlink.FilterAttrs{
+		LinkIndex: int(d.Ifindex),
+		Parent:    directions[direction].parent,
+		Handle:    h.handle,
+		Priority:  filterPriority,
+		Protocol:  unix.ETH_P_ALL,
+	}
+}
+
+func (h hooks) replaceFilter(d Device, direction int, prog *ebpf.Program) error {
+	err := netlink.FilterReplace(&netlink.BpfFilter{
+		FilterAttrs:  h.filterAttrs(d, direction),
+		Fd:           prog.FD(),
+		Name:         directions[direction].name,
+		DirectAction: true,
+	})
+	if err != nil {
+		return fmt.Errorf("add filter %s: %w", directions[direction].name, err)
+	}
+	return nil
+}
+
+// removeFilters removes our own filters, by handle and name, and no others.
+func (h hooks) removeFilters(d Device) error {
+	l, err := netlink.LinkByIndex(int(d.Ifindex))
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find device: %w", err)
+	}
+	for i, dir := range directions {
+		filters, err := netlink.FilterList(l, dir.parent)
+		if err != nil {
+			return fmt.Errorf("list filters: %w", err)
+		}
+		for _, f := range filters {
+			if !h.ours(f, dir.name) {
+				continue
+			}
+			attrs := h.filterAttrs(d, i)
+			attrs.Priority = f.Attrs().Priority
+			if err := netlink.FilterDel(&netlink.BpfFilter{FilterAttrs: attrs}); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("remove filter %s: %w", dir.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (h hooks) ours(f netlink.Filter, name string) bool {
+	b, ok := f.(*netlink.BpfFilter)
+	return ok && b.Handle == h.handle && b.Name == name
+}

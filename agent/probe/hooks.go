@@ -1,0 +1,122 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// hooks keeps a note of every device that we gave a clsact qdisc, in files, so
+// that a qdisc that was there before us is never removed, not even by a Cleanup
+// after a kill.
+type hooks struct {
+	dir    string
+	handle uint32 // of our filters; with the name, how they are known
+}
+
+func newHooks(dir string) hooks {
+	if dir == "" {
+		dir = DefaultHooksDir
+	}
+	return hooks{dir: dir, handle: handleOf(dir)}
+}
+
+func (h hooks) note(d Device) string {
+	return filepath.Join(h.dir, fmt.Sprintf("%d-%d", d.Netns, d.Ifindex))
+}
+
+func (h hooks) made(d Device) bool {
+	_, err := os.Stat(h.note(d))
+	return err == nil
+}
+
+func (h hooks) forget(d Device) error {
+	if err := os.Remove(h.note(d)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove hook note: %w", err)
+	}
+	_ = os.Remove(h.dir) // goes with the last note; not empty is fine
+	return nil
+}
+
+// ensureClsact makes the qdisc where there is none and says whether it did. It
+// runs inside the namespace. The note is written first: a note without a qdisc
+// is harmless, a qdisc without a note would stay for good.
+func (h hooks) ensureClsact(nsPath string, d Device) (made bool, err error) {
+	kind, err := clsactKind(d)
+	if err != nil {
+		return false, err
+	}
+	switch kind {
+	case "clsact":
+		return h.made(d), nil // a foreign one, or ours from before a kill
+	case "ingress":
+		return false, ErrIngressQdisc
+	}
+	if err := os.MkdirAll(h.dir, 0o755); err != nil {
+		return false, fmt.Errorf("note clsact: %w", err)
+	}
+	if err := os.WriteFile(h.note(d), []byte(nsPath), 0o644); err != nil {
+		return false, fmt.Errorf("note clsact: %w", err)
+	}
+	if err := netlink.QdiscAdd(clsact(d)); err != nil {
+		return false, errors.Join(fmt.Errorf("add clsact: %w", err), h.forget(d))
+	}
+	return true, nil
+}
+
+// dropClsact removes the qdisc if we made it and nobody else uses it.
+func (h hooks) dropClsact(d Device, made bool) error {
+	if !made {
+		return nil
+	}
+	l, err := netlink.LinkByIndex(int(d.Ifindex))
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return h.forget(d)
+	}
+	if err != nil {
+		return fmt.Errorf("find device: %w", err)
+	}
+	for _, dir := range directions {
+		filters, err := netlink.FilterList(l, dir.parent)
+		if err != nil {
+			return fmt.Errorf("list filters: %w", err)
+		}
+		if len(filters) > 0 {
+			return h.forget(d) // another moved in: it is theirs now
+		}
+	}
+	if err := netlink.QdiscDel(clsact(d)); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("remove clsact: %w", err)
+	}
+	return h.forget(d)
+}
+
+func clsact(d Device) *netlink.Clsact {
+	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: int(d.Ifindex),
+		Handle:    netlink.MakeHandle(0xffff, 0),
+		Parent:    netlink.HANDLE_CLSACT,
+	}}
+}
+
+// clsactKind returns "clsact", "ingress" or "": what stands at the ingress hook.
+func clsactKind(d Device) (string, error) {
+	l, err := netlink.LinkByIndex(int(d.Ifindex))
+	if err != nil {
+		return "", fmt.Errorf("find device: %w", err)
+	}
+	qdiscs, err := netlink.QdiscList(l)
+	if err != nil {
+		return "", fmt.Errorf("list qdiscs: %w", err)
+	}
+	for _, q := range qdiscs {
+		if t := q.Type(); t == "clsact" || t == "ingress" {
+			return t, nil
+		}
+	}
+	return "", nil
+}

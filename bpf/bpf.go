@@ -1,0 +1,7 @@
+// Package bpf holds the programs that run in the kernel, and what bpf2go makes
+// of them: Go types for the shared structs, and the compiled objects, which are
+// committed so that building the agent needs no clang.
+package bpf
+
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel Tap tap.c -- -O2 -g -Wall -Werror -mcpu=v3
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel Holders holders.c -- -O2 -g -Wall -Werror -mcpu=v3

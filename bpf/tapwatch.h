@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Structs that the programs share with Go. bpf2go makes the Go side; nothing is
+ * declared twice.
+ */
+#ifndef TAPWATCH_H
+#define TAPWATCH_H
+
+/* Directions are the device's: receive is what the guest sent. */
+enum direction {
+	RECEIVE,
+	TRANSMIT,
+	DIRECTION_LEN,
+};
+
+/*
+ * Upper bounds of the latency histogram are 2^i microseconds for bucket i, from
+ * 1 us to 8.4 s; the last bucket holds all that is longer.
+ */
+#define LATENCY_BUCKETS 25
+
+/* A device for good: every tap0 may be ifindex 2, and names are reused. */
+struct key {
+	__u64 netns; /* cookie of the namespace */
+	__u32 ifindex;
+	__u32 pad;
+};
+
+/* Counters of one tap on one CPU. Times are bpf_ktime_get_ns, 0 is never. */
+struct stats {
+	__u64 packets[DIRECTION_LEN];
+	__u64 bytes[DIRECTION_LEN];
+	__u64 resets[DIRECTION_LEN]; /* TCP segments with RST */
+
+	__u64 arp_requests; /* transmitted: the host asks for the guest */
+	__u64 arp_replies;  /* received: the guest answers */
+
+	__u64 syns;	       /* transmitted, without retransmissions */
+	__u64 syn_retransmits; /* transmitted again while the first is unanswered */
+	__u64 syn_acks;	       /* received for a SYN that we saw */
+	__u64 syn_refused;     /* a SYN that the guest answered with RST */
+
+	/* SYN to SYN-ACK of connections whose SYN was sent once (Karn's rule). */
+	__u64 latency_ns;
+	__u64 latency[LATENCY_BUCKETS];
+
+	__u64 last_receive;	 /* any frame of the guest */
+	__u64 last_arp_request;
+	__u64 last_arp_reply;
+	/* The same for envd's port alone, for the path's state. */
+	__u64 envd_last_syn;
+	__u64 envd_last_syn_ack;
+	__u64 envd_last_refused;
+};
+
+/* A SYN on its way to a guest. Addresses and ports as on the wire. */
+struct syn_key {
+	__u64 netns;
+	__be32 saddr;
+	__be32 daddr;
+	__be16 sport;
+	__be16 dport;
+	__u32 ifindex;
+};
+
+struct syn_value {
+	__u64 sent;
+	__u32 retransmits;
+	__u32 pad;
+};
+
+/* One process that holds a tap open, as the iterator writes it. */
+struct holder {
+	__u64 tap_netns;     /* cookie of the tap's namespace */
+	__u64 process_netns; /* cookie of the process's namespace */
+	__u32 ifindex;
+	__u32 pid; /* of the process (tgid) in the initial pid namespace */
+	__u32 fd;
+	__u32 pad;
+	__u8 device[16];
+	__u8 comm[16];
+};
+
+#endif

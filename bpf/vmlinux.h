@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The few kernel types that the programs read, by name and field only: CO-RE
+ * moves every access to where the running kernel has the field. Oldest kernel
+ * looked at: 5.15. Sources: include/linux/skbuff.h, netdevice.h, fs.h,
+ * include/net/net_namespace.h, drivers/net/tun.c, include/uapi/linux/bpf.h.
+ */
+#ifndef TAPWATCH_VMLINUX_H
+#define TAPWATCH_VMLINUX_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef int __s32;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef __u64 u64;
+typedef __u32 u32;
+typedef __u32 dev_t;
+typedef int pid_t;
+
+enum bpf_map_type {
+	BPF_MAP_TYPE_PERCPU_HASH = 5,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+};
+
+enum {
+	BPF_ANY = 0,
+	BPF_F_NO_PREALLOC = 1,
+};
+
+/* UAPI: the offsets are fixed, no relocation. */
+struct __sk_buff {
+	__u32 len;
+	__u32 pkt_type;
+	__u32 mark;
+	__u32 queue_mapping;
+	__u32 protocol;
+	__u32 vlan_present;
+	__u32 vlan_tci;
+	__u32 vlan_proto;
+	__u32 priority;
+	__u32 ingress_ifindex;
+	__u32 ifindex;
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct net {
+	u64 net_cookie;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	char name[16];
+	int ifindex;
+	possible_net_t nd_net;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+};
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
+struct task_struct {
+	pid_t tgid;
+	char comm[16];
+	struct nsproxy *nsproxy;
+};
+
+struct inode {
+	dev_t i_rdev;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct tun_struct {
+	struct net_device *dev;
+};
+
+struct tun_file {
+	struct tun_struct *tun;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	u32 fd;
+	struct file *file;
+};
+
+#pragma clang attribute pop
+
+#endif
