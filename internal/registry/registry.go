@@ -98,18 +98,43 @@ func (p Process) Alive() bool {
 	return err == nil && now == p
 }
 
+// String is pid-start, as in file names.
+func (p Process) String() string { return fmt.Sprintf("%d-%d", p.PID, p.Start) }
+
 // Dir is an open registry.
 type Dir string
 
-// SlotsDir is the directory to watch: every change in it is one rename or one removal.
+// SlotsDir is the directory to watch: a record appears, changes and goes in one
+// step each (a link, a rename, a removal). Names that begin with a dot are of no concern.
 func (d Dir) SlotsDir() string { return filepath.Join(string(d), "slots") }
 
 func (d Dir) file(index int) string {
 	return filepath.Join(d.SlotsDir(), strconv.Itoa(index)+".json")
 }
 
-// Put writes the record of a slot, whole or not at all.
-func (d Dir) Put(s Slot) error {
+// ErrTaken is returned where a slot has a record already, whoever's it is.
+var ErrTaken = errors.New("slot is taken")
+
+// Claim writes the record of a slot that has none, whole or not at all, and
+// returns ErrTaken where it has one: of two launchers that claim the same slot
+// one gets it.
+func (d Dir) Claim(s Slot) error {
+	return d.write(s, func(tmp, file string) error {
+		err := os.Link(tmp, file)
+		if errors.Is(err, os.ErrExist) {
+			err = fmt.Errorf("%w: slot %d", ErrTaken, s.Index)
+		}
+		return errors.Join(err, os.Remove(tmp))
+	})
+}
+
+// Put writes the record of a slot, whole or not at all. Only the launcher that
+// claimed the slot may.
+func (d Dir) Put(s Slot) error { return d.write(s, os.Rename) }
+
+// write makes a temporary file that names its writer, so that Sweep can tell
+// whose it was, and lets commit move it into place.
+func (d Dir) write(s Slot, commit func(tmp, file string) error) error {
 	if err := os.MkdirAll(d.SlotsDir(), 0o755); err != nil {
 		return fmt.Errorf("write slot record: %w", err)
 	}
@@ -117,14 +142,46 @@ func (d Dir) Put(s Slot) error {
 	if err != nil {
 		return fmt.Errorf("write slot record: %w", err)
 	}
-	tmp := d.file(s.Index) + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
+	self, err := ProcessOf(os.Getpid())
+	if err != nil {
 		return fmt.Errorf("write slot record: %w", err)
 	}
-	if err := os.Rename(tmp, d.file(s.Index)); err != nil {
+	f, err := os.CreateTemp(d.SlotsDir(), fmt.Sprintf(".%d.%s.*.tmp", s.Index, self))
+	if err != nil {
+		return fmt.Errorf("write slot record: %w", err)
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = commit(f.Name(), d.file(s.Index))
+	}
+	if err != nil {
+		os.Remove(f.Name())
 		return fmt.Errorf("write slot record: %w", err)
 	}
 	return nil
+}
+
+// Sweep removes what writers that no longer live left half-written, and
+// returns the names of the files removed.
+func (d Dir) Sweep() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(d.SlotsDir(), ".*.tmp"))
+	if err != nil {
+		return nil, fmt.Errorf("sweep slot records: %w", err)
+	}
+	var removed []string
+	for _, f := range files {
+		var index int
+		var p Process
+		if _, err := fmt.Sscanf(filepath.Base(f), ".%d.%d-%d.", &index, &p.PID, &p.Start); err != nil || p.Alive() {
+			continue
+		}
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return removed, fmt.Errorf("sweep slot records: %w", err)
+		}
+		removed = append(removed, f)
+	}
+	return removed, nil
 }
 
 // Remove forgets a slot; one that is not there is no error.
