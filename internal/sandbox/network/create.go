@@ -44,7 +44,7 @@ func free(s Slot) error {
 	if _, err := os.Lstat(netns.Path(s.Netns())); err == nil {
 		return fmt.Errorf("slot %d is %w: namespace %s exists", s.Index, ErrInUse, s.Netns())
 	}
-	if _, err := net.InterfaceByName(s.HostVeth()); err == nil {
+	if _, err := netlink.LinkByName(s.HostVeth()); err == nil { // net.InterfaceByName dumps every link
 		return fmt.Errorf("slot %d is %w: link %s exists", s.Index, ErrInUse, s.HostVeth())
 	}
 	return nil
