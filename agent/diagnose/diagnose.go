@@ -1,0 +1,137 @@
+// Package diagnose turns facts about a path into findings: one check a file,
+// facts in, result out, no I/O.
+package diagnose
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"tapwatch/agent/path"
+)
+
+// Check looks at one thing that can be wrong with a path.
+type Check struct {
+	Code     string // names the finding and its page docs/checks/<code>.md
+	Title    string
+	Hop      path.Hop
+	Severity path.Severity
+	// DependsOn are the checks that must not have found a problem for this one to
+	// mean anything: behind a break everything looks broken.
+	DependsOn []string
+	// InBoot is set where a problem is one also while the sandbox is booting.
+	InBoot bool
+	Run    func(path.Facts) Result
+}
+
+// Checks is every check, in the order of the path: causes before consequences.
+var Checks = []Check{
+	proxyNotListening,
+	relayNotListening,
+	tapMissing,
+	tapDown,
+	vmmExited,
+	vmmNotAttached,
+	noCarrier,
+	guestSilent,
+	guestNoARP,
+	envdRefused,
+	envdNoAnswer,
+}
+
+// Result is what a check says: one of ok, problem, unknown or beside the point.
+type Result struct {
+	verdict verdict
+	// detail is the words for the picture: of an ok what was seen, of an unknown why.
+	detail  string
+	finding path.Finding
+}
+
+type verdict int8
+
+const (
+	beside verdict = iota // does not apply to this path
+	ok
+	problem
+	unknown
+)
+
+func fine(detail string) Result    { return Result{verdict: ok, detail: detail} }
+func unsure(because string) Result { return Result{verdict: unknown, detail: because} }
+func notApplicable() Result        { return Result{} }
+func wrong(f path.Finding) Result  { return Result{verdict: problem, finding: f} }
+
+// Patience is how long a guest may leave an ARP request or a SYN unanswered
+// before that is a problem: one retransmission of the kernel's.
+const Patience = 1500 * time.Millisecond
+
+// Run applies all checks. A slot without a sandbox is idle and nothing else: its
+// tap has no carrier because nobody should be attached.
+func Run(f path.Facts) path.Diagnosis {
+	if f.Sandbox == nil {
+		return path.Diagnosis{State: path.Idle, Hops: []path.HopState{}, Findings: []path.Finding{}}
+	}
+	d := path.Diagnosis{State: path.OK, Findings: []path.Finding{}}
+	found := map[string]bool{} // codes of problems, and of checks behind one
+	for _, hop := range path.Hops {
+		h := runHop(f, hop, found, &d.Findings)
+		d.Hops = append(d.Hops, h)
+		d.State = worse(d.State, h.State)
+	}
+	return d
+}
+
+// runHop gives a hop the worst that its checks say.
+func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.Finding) path.HopState {
+	h := path.HopState{Hop: hop, State: path.OK}
+	var seen []string
+	for _, c := range Checks {
+		if c.Hop != hop {
+			continue
+		}
+		if slices.ContainsFunc(c.DependsOn, func(code string) bool { return found[code] }) {
+			found[c.Code] = true
+			h.State, h.Detail = worseHop(h, path.Undecided, "behind the break")
+			continue
+		}
+		r := c.Run(f)
+		switch r.verdict {
+		case ok:
+			seen = append(seen, r.detail)
+		case unknown:
+			h.State, h.Detail = worseHop(h, path.Undecided, r.detail)
+		case problem:
+			found[c.Code] = true
+			if f.Sandbox.Booting && !c.InBoot {
+				h.State, h.Detail = worseHop(h, path.Booting, "booting: "+r.finding.Cause)
+				continue
+			}
+			r.finding.Code, r.finding.Hop, r.finding.Severity = c.Code, c.Hop, c.Severity
+			*findings = append(*findings, r.finding)
+			h.State, h.Detail = worseHop(h, path.Broken, r.finding.Cause)
+		}
+	}
+	if h.State == path.OK {
+		h.Detail = strings.Join(seen, ", ")
+	}
+	return h
+}
+
+// worseHop keeps the first detail of the worst state.
+func worseHop(h path.HopState, s path.State, detail string) (path.State, string) {
+	if rank(s) > rank(h.State) {
+		return s, detail
+	}
+	return h.State, h.Detail
+}
+
+func worse(a, b path.State) path.State {
+	if rank(b) > rank(a) {
+		return b
+	}
+	return a
+}
+
+func rank(s path.State) int {
+	return slices.Index([]path.State{path.OK, path.Undecided, path.Booting, path.Broken}, s)
+}

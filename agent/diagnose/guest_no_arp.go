@@ -1,0 +1,32 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"tapwatch/agent/path"
+)
+
+var guestNoARP = Check{
+	Code:      "guest-no-arp",
+	Title:     "The guest sends frames but does not answer ARP for its address",
+	Hop:       path.Guest,
+	Severity:  path.Critical,
+	DependsOn: append([]string{"guest-silent"}, guestSilent.DependsOn...),
+	Run: func(f path.Facts) Result {
+		t := f.Traffic
+		switch {
+		case t == nil || !heard(f):
+			return notApplicable()
+		case waitsTooLong(f.Now, t.ARPWaiting):
+			return wrong(path.Finding{
+				Cause: "the guest does not answer ARP for " + f.Device.GuestAddr + ": it has no or another address, or it hangs",
+				Evidence: []string{
+					fmt.Sprintf("ARP requests: %d, replies: %d, the first unanswered one %s ago", t.ARPRequests, t.ARPReplies, ago(f.Now, t.ARPWaiting)),
+					fmt.Sprintf("the guest's last frame of any kind: %s ago", ago(f.Now, t.LastReceive)),
+				},
+				Fix: "compare the kernel's ip= argument and the guest's eth0 (tapwatch sandbox logs " + f.Sandbox.ID + "); if its last frame is old, see whether the VMM is stopped or its vCPU spins",
+			})
+		}
+		return fine(fmt.Sprintf("last frame %s ago", ago(f.Now, t.LastReceive)))
+	},
+}

@@ -1,0 +1,60 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"tapwatch/agent/path"
+)
+
+// noCarrier is what is left where the VMM's part is not known.
+var noCarrier = Check{
+	Code:      "no-carrier",
+	Title:     "NO-CARRIER, and the VMM's part in it is not known",
+	Hop:       path.Tap,
+	Severity:  path.Critical,
+	DependsOn: []string{"tap-missing", "tap-down", "vmm-exited", "vmm-not-attached"},
+	Run: func(f path.Facts) Result {
+		switch f.Device.Carrier {
+		case path.Yes:
+			return fine("carrier" + heldBy(f.Device.Holders))
+		case path.No:
+			return wrong(path.Finding{
+				Cause:    "NO-CARRIER on " + f.Device.Name + ": the VMM's side of the tap is not there",
+				Evidence: carrierEvidence(f),
+				Fix:      "see whether the VMM runs and which tap it was told to use",
+			})
+		}
+		return unsure("the carrier is unknown")
+	},
+}
+
+// carrierEvidence is what the kernel says of the tap, as an operator would ask it.
+func carrierEvidence(f path.Facts) []string {
+	d := f.Device
+	ev := []string{fmt.Sprintf("IFLA_CARRIER of %s in %s is 0, operstate %s, lost %d times, gained %d times",
+		d.Name, f.Netns, d.Operstate, d.Downs, d.Ups)}
+	if !d.Since.IsZero() {
+		ev = append(ev, fmt.Sprintf("since %s (%s ago)", d.Since.Format("15:04:05.000"), ago(f.Now, d.Since)))
+	}
+	switch {
+	case d.Holders == nil:
+		ev = append(ev, "who holds the tap is unknown")
+	case len(d.Holders) == 0:
+		ev = append(ev, "no process has the tap open")
+	default:
+		ev = append(ev, "the tap is open"+heldBy(d.Holders))
+	}
+	return ev
+}
+
+func heldBy(holders []path.Holder) string {
+	if len(holders) == 0 {
+		return ""
+	}
+	h := holders[0]
+	s := fmt.Sprintf(", held by %s (pid %d)", h.Command, h.PID)
+	if n := len(holders) - 1; n > 0 {
+		s += fmt.Sprintf(" and %d more", n)
+	}
+	return s
+}

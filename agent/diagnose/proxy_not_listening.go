@@ -1,0 +1,38 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"tapwatch/agent/path"
+)
+
+var proxyNotListening = Check{
+	Code:     "proxy-not-listening",
+	Title:    "Nothing listens where clients connect (layer 1)",
+	Hop:      path.Proxy,
+	Severity: path.Critical,
+	InBoot:   true,
+	Run: func(f path.Facts) Result {
+		l := f.Proxy
+		switch l.Listening {
+		case path.Yes:
+			return fine("listens")
+		case path.No:
+			return wrong(path.Finding{
+				Cause:    "no process listens on " + l.Addr + ": clients are refused before they reach any sandbox",
+				Evidence: listenerEvidence("in the host's namespace", l),
+				Fix:      "start layer 1: tapwatch serve, or tapwatch proxy --listen " + l.Addr,
+			})
+		}
+		return unsure("the host's listening sockets could not be read")
+	},
+}
+
+// listenerEvidence says what was looked for and what was there instead.
+func listenerEvidence(where string, l path.Listener) []string {
+	ev := []string{fmt.Sprintf("no TCP socket in state LISTEN accepts %s %s", l.Addr, where)}
+	if l.Actual != "" {
+		ev = append(ev, "the port is listened on at "+l.Actual+" instead")
+	}
+	return ev
+}

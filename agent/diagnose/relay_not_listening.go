@@ -1,0 +1,29 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var relayNotListening = Check{
+	Code:     "relay-not-listening",
+	Title:    "Nothing listens on the vpeer in the namespace (layer 2)",
+	Hop:      path.Relay,
+	Severity: path.Critical,
+	Run: func(f path.Facts) Result {
+		l := f.Relay
+		switch {
+		case f.Sandbox.Shape == "fused" || f.Sandbox.Shape == "dnat":
+			return fine("none in this shape")
+		case l.Listening == path.Yes:
+			return fine("listens")
+		case l.Listening == path.Unknown:
+			return unsure("the namespace's listening sockets could not be read")
+		case f.Sandbox.Shape == "" && l.Actual == "":
+			return unsure("no relay in the namespace: right if it uses DNAT")
+		}
+		return wrong(path.Finding{
+			Cause:    "no relay listens on " + l.Addr + ": layer 1 is refused at the namespace's door",
+			Evidence: listenerEvidence("in "+f.Netns, l),
+			Fix: "start a relay: tapwatch relay --netns " + f.Netns + " --listen " + l.Addr +
+				" --to " + f.Device.GuestAddr + ":49983; a socat that was there was often killed by SIGPIPE when its stderr pipe went",
+		})
+	},
+}

@@ -1,0 +1,24 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var tapDown = Check{
+	Code:      "tap-down",
+	Title:     "The tap is administratively down",
+	Hop:       path.Tap,
+	Severity:  path.Critical,
+	DependsOn: []string{"tap-missing"},
+	Run: func(f path.Facts) Result {
+		switch f.Device.AdminUp {
+		case path.Yes:
+			return notApplicable()
+		case path.No:
+			return wrong(path.Finding{
+				Cause:    f.Device.Name + " is down: the kernel refuses every packet to it at once (ENETUNREACH)",
+				Evidence: []string{"IFF_UP is not set on " + f.Device.Name},
+				Fix:      "ip -n " + f.Netns + " link set " + f.Device.Name + " up",
+			})
+		}
+		return unsure("the link's flags are unknown")
+	},
+}

@@ -1,0 +1,64 @@
+package path
+
+// State is how a hop or a whole path stands.
+type State string
+
+// The states. Booting stands for problems that a sandbox may have until its boot
+// grace is over; Idle is a slot without a sandbox, which is healthy.
+const (
+	OK        State = "ok"
+	Broken    State = "broken"
+	Undecided State = "unknown" // not enough is known to say
+	Booting   State = "booting"
+	Idle      State = "idle"
+)
+
+// Severity orders findings; the words are Prometheus alerts' usual ones.
+type Severity string
+
+// The severities.
+const (
+	Critical Severity = "critical" // no request gets through
+	Warning  Severity = "warning"
+)
+
+// Finding is a problem: where, why, how one can tell, and what to do.
+type Finding struct {
+	Code     string   `json:"code"` // names the check and its page docs/checks/<code>.md
+	Hop      Hop      `json:"hop"`
+	Severity Severity `json:"severity"`
+	Cause    string   `json:"cause"`    // one sentence
+	Evidence []string `json:"evidence"` // measured values
+	Fix      string   `json:"fix"`      // what to do next
+}
+
+// HopState is how one hop stands, with the words that an operator would use.
+type HopState struct {
+	Hop    Hop    `json:"hop"`
+	State  State  `json:"state"`
+	Detail string `json:"detail"`
+}
+
+// Diagnosis is what follows from Facts. Findings hold causes only: what is a mere
+// consequence of one of them is left out.
+type Diagnosis struct {
+	State    State      `json:"state"`
+	Hops     []HopState `json:"hops"`
+	Findings []Finding  `json:"findings"`
+}
+
+// BrokenAt returns the first broken hop, or "" if there is none.
+func (d Diagnosis) BrokenAt() Hop {
+	for _, h := range d.Hops {
+		if h.State == Broken || h.State == Booting {
+			return h.Hop
+		}
+	}
+	return ""
+}
+
+// Slot is one slot as the agent publishes it: facts and what follows from them.
+type Slot struct {
+	Facts
+	Diagnosis Diagnosis `json:"diagnosis"`
+}

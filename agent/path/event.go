@@ -1,0 +1,106 @@
+package path
+
+import (
+	"sync"
+	"time"
+)
+
+// Event is something that happened to a slot, told once.
+type Event struct {
+	Time      time.Time `json:"time"` // when the agent learned it
+	Kind      EventKind `json:"kind"`
+	Netns     string    `json:"netns"`
+	Device    string    `json:"device,omitempty"`
+	SandboxID string    `json:"sandbox_id,omitempty"`
+	Name      string    `json:"name,omitempty"` // of the sandbox
+	Text      string    `json:"text"`
+}
+
+// EventKind is what happened.
+type EventKind string
+
+// The kinds of events.
+const (
+	CarrierUp   EventKind = "carrier-up"
+	CarrierLost EventKind = "carrier-lost"
+	SlotAdded   EventKind = "slot-added"
+	SlotRemoved EventKind = "slot-removed"
+	Bound       EventKind = "bound"   // a sandbox came to the slot
+	Unbound     EventKind = "unbound" // it went
+	Problem     EventKind = "problem" // a finding appeared
+	Cleared     EventKind = "cleared" // it went
+)
+
+// Events hands each event to every subscriber and keeps the last ones. A
+// subscriber that does not keep up loses events, and is told how many.
+type Events struct {
+	mu     sync.Mutex
+	recent []Event // ring, oldest first once full
+	next   int
+	subs   map[*Subscription]struct{}
+}
+
+// recentEvents bounds the memory of the ring: about 200 bytes an event.
+const recentEvents = 1024
+
+// Subscription is one reader of events. C is closed by Close.
+type Subscription struct {
+	C      chan Event
+	events *Events
+	lost   uint64
+}
+
+// Publish tells all subscribers; it never waits for one.
+func (e *Events) Publish(ev Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.recent) < recentEvents {
+		e.recent = append(e.recent, ev)
+	} else {
+		e.recent[e.next] = ev
+		e.next = (e.next + 1) % recentEvents
+	}
+	for s := range e.subs {
+		select {
+		case s.C <- ev:
+		default:
+			s.lost++
+		}
+	}
+}
+
+// Recent returns the kept events, oldest first.
+func (e *Events) Recent() []Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append(append([]Event(nil), e.recent[e.next:]...), e.recent[:e.next]...)
+}
+
+// Subscribe returns a reader of all events from now on.
+func (e *Events) Subscribe() *Subscription {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := &Subscription{C: make(chan Event, 256), events: e}
+	if e.subs == nil {
+		e.subs = map[*Subscription]struct{}{}
+	}
+	e.subs[s] = struct{}{}
+	return s
+}
+
+// Lost returns how many events this reader has missed by being slow.
+func (s *Subscription) Lost() uint64 {
+	s.events.mu.Lock()
+	defer s.events.mu.Unlock()
+	return s.lost
+}
+
+// Close ends the subscription; it may be called twice.
+func (s *Subscription) Close() {
+	s.events.mu.Lock()
+	defer s.events.mu.Unlock()
+	if _, ok := s.events.subs[s]; ok {
+		delete(s.events.subs, s)
+		close(s.C)
+	}
+}

@@ -1,0 +1,132 @@
+// Package path is the model of what lies between a client and the daemon in a
+// sandbox: what is known of it at one time (Facts), and what follows from that
+// (Diagnosis). It holds values only; nothing here reads the kernel.
+package path
+
+import (
+	"time"
+
+	"tapwatch/internal/netns"
+)
+
+// Hop is one place that a request passes, in this order. Guest is the guest's
+// kernel and its eth0; the latency of hop "tap" contains it.
+type Hop string
+
+// The hops of a path.
+const (
+	Proxy Hop = "proxy" // layer 1, in the host
+	Relay Hop = "relay" // layer 2, in the namespace
+	Tap   Hop = "tap"
+	Guest Hop = "guest"
+	Envd  Hop = "envd"
+)
+
+// Hops is every hop from the client on.
+var Hops = []Hop{Proxy, Relay, Tap, Guest, Envd}
+
+// Tristate is a fact that may be unknown; the zero value is.
+type Tristate int8
+
+// The values of a Tristate.
+const (
+	Unknown Tristate = iota
+	No
+	Yes
+)
+
+// Known turns a bool that was really read into a Tristate.
+func Known(b bool) Tristate {
+	if b {
+		return Yes
+	}
+	return No
+}
+
+func (t Tristate) String() string { return [...]string{"unknown", "no", "yes"}[t] }
+
+// MarshalText makes JSON say "unknown", "no" or "yes".
+func (t Tristate) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// Facts is what is known of one slot at one time. Times are wall-clock; the zero
+// time is never. What could not be read is Unknown, or a nil pointer.
+type Facts struct {
+	Now     time.Time    `json:"now"`
+	Netns   string       `json:"netns"`
+	Cookie  netns.Cookie `json:"netns_cookie"`
+	Sandbox *Sandbox     `json:"sandbox"` // nil: an idle slot
+	Proxy   Listener     `json:"proxy"`
+	Relay   Listener     `json:"relay"`
+	Device  Device       `json:"tap"`
+	Traffic *Traffic     `json:"traffic"` // nil: no hooks on the tap
+}
+
+// Sandbox is the VM that is bound to the slot.
+type Sandbox struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name,omitempty"`
+	TemplateID string    `json:"template_id,omitempty"`
+	BuildID    string    `json:"build_id,omitempty"`
+	Source     string    `json:"source"` // who says so: tapwatch, firecracker
+	Shape      string    `json:"shape"`  // relay, fused, dnat; empty: unknown
+	Booting    bool      `json:"booting"`
+	VMMPID     int       `json:"vmm_pid,omitempty"`
+	VMMAlive   Tristate  `json:"vmm_alive"`
+	Since      time.Time `json:"since"` // creation
+}
+
+// Listener is the listening socket of a layer.
+type Listener struct {
+	Addr      string   `json:"addr"` // where it is expected; empty: unknown
+	Listening Tristate `json:"listening"`
+	Actual    string   `json:"actual,omitempty"` // where it listens instead, if anywhere
+}
+
+// Device is the tap as the kernel reports it.
+type Device struct {
+	Name      string    `json:"name"`
+	Addr      string    `json:"addr,omitempty"` // the host's address on it
+	GuestAddr string    `json:"guest_addr,omitempty"`
+	Exists    Tristate  `json:"exists"`
+	AdminUp   Tristate  `json:"admin_up"`
+	Carrier   Tristate  `json:"carrier"`
+	Operstate string    `json:"operstate,omitempty"` // lags behind the carrier
+	Since     time.Time `json:"since"`               // of the present carrier; zero: before the agent
+	Downs     uint32    `json:"carrier_downs"`
+	Ups       uint32    `json:"carrier_ups"`
+	// Holders is who keeps the tap open; nil: unknown, empty: nobody.
+	Holders []Holder `json:"holders"`
+}
+
+// Holder is a process that has the tap open.
+type Holder struct {
+	PID     int    `json:"pid"`
+	Command string `json:"command"`
+	SameNS  bool   `json:"same_netns"` // sits in the tap's namespace itself
+}
+
+// Traffic is what the hooks on the tap counted since they were attached.
+type Traffic struct {
+	ReceivePackets  uint64 `json:"receive_packets"` // from the guest
+	TransmitPackets uint64 `json:"transmit_packets"`
+	ReceiveBytes    uint64 `json:"receive_bytes"`
+	TransmitBytes   uint64 `json:"transmit_bytes"`
+	ReceiveResets   uint64 `json:"receive_resets"`
+	TransmitResets  uint64 `json:"transmit_resets"`
+	ARPRequests     uint64 `json:"arp_requests"`
+	ARPReplies      uint64 `json:"arp_replies"`
+	SYNs            uint64 `json:"syns"`
+	SYNACKs         uint64 `json:"syn_acks"`
+	SYNsRefused     uint64 `json:"syns_refused"`
+
+	LastReceive     time.Time `json:"last_receive"`
+	LastARPRequest  time.Time `json:"last_arp_request"`
+	LastARPReply    time.Time `json:"last_arp_reply"`
+	LastEnvdSYN     time.Time `json:"last_envd_syn"`
+	LastEnvdSYNACK  time.Time `json:"last_envd_syn_ack"`
+	LastEnvdRefused time.Time `json:"last_envd_refused"`
+
+	// The first request that still has no answer; zero: none waits.
+	ARPWaiting  time.Time `json:"arp_waiting"`
+	EnvdWaiting time.Time `json:"envd_waiting"`
+}
