@@ -1,0 +1,69 @@
+# Tapwatch's targets; `make help` lists them.
+
+# What scripts/deps had to fetch is in .cache/bin. C is not used: without cgo
+# the binaries are static, and no C compiler is needed.
+export PATH := $(CURDIR)/.cache/bin:$(PATH):/usr/sbin:/sbin
+export CGO_ENABLED := 0
+
+# git refuses a tree of another user, where it is told of it by hand.
+GIT := git -c safe.directory='*'
+VERSION_PKG := github.com/prometheus/common/version
+LDFLAGS = -X $(VERSION_PKG).Version=$(or $(shell $(GIT) describe --tags --always --dirty 2>/dev/null),unknown) \
+	-X $(VERSION_PKG).Revision=$(or $(shell $(GIT) rev-parse --short HEAD 2>/dev/null),unknown) \
+	-X $(VERSION_PKG).Branch=$(or $(shell $(GIT) rev-parse --abbrev-ref HEAD 2>/dev/null),unknown)
+
+# Modules beside the main one: `./...` stops at their go.mod.
+NESTED = $(filter-out tools,$(patsubst %/go.mod,%,$(shell $(GIT) ls-files -co --exclude-standard '*/go.mod')))
+LINT := go tool -modfile=tools/go.mod golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help up build deps deps-test test check format lint generate generated rules bench clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+up: deps build ## launch the demo's sandboxes and watch them; ARGS=--once prints and exits
+	@bin/tapwatch up --demo $(ARGS)
+
+build: ## build bin/tapwatch and bin/envd
+	go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+deps: ## install what `make up` needs and this machine lacks
+	@scripts/deps up
+
+deps-test: ## the same for `make test`
+	@scripts/deps test
+
+test: deps-test build check ## all checks, then all tests; fails where a test cannot run
+	TAPWATCH_TEST_REQUIRE=1 go test -timeout 15m ./...
+	@for dir in $(NESTED); do \
+		echo "TAPWATCH_TEST_REQUIRE=1 go -C $$dir test ./..."; \
+		TAPWATCH_TEST_REQUIRE=1 go -C $$dir test ./... || exit 1; \
+	done
+
+check: lint generated rules ## format, lint, generated files, alert rules
+
+format: ## format all Go files
+	gofmt -w $$($(GIT) ls-files -co --exclude-standard '*.go')
+
+lint: ## gofmt, go vet and golangci-lint
+	@bad=$$(gofmt -l $$($(GIT) ls-files -co --exclude-standard '*.go')); \
+		[ -z "$$bad" ] || { echo "not formatted, run make format:" $$bad; exit 1; }
+	$(LINT) run ./...
+	@for dir in $(NESTED); do echo "go -C $$dir vet ./..."; go -C $$dir vet ./... || exit 1; done
+
+generate: ## remake all generated files: eBPF objects, protobuf, dashboards
+	go generate ./...
+
+generated: ## fail where a generated file is not what its sources make
+	scripts/generated
+
+rules: ## check the alert rules and run their tests
+	promtool check rules dashboards/rules.yml
+	promtool test rules dashboards/rules_test.yml
+
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean: ## remove what was built and fetched; Go's own caches stay
+	rm -rf bin .cache
