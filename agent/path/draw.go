@@ -21,7 +21,7 @@ func Draw(w io.Writer, s Slot, color bool) {
 		if h.Hop == at {
 			lost = paint(h.State, "   <- lost here")
 		}
-		line := fmt.Sprintf("  %-6s %-34s %s %s", h.Hop, place(s, h.Hop), paint(h.State, mark), h.Detail)
+		line := fmt.Sprintf("  %-6s %-34s %s %s", h.Hop, Place(s, h.Hop), paint(h.State, mark), h.Detail)
 		fmt.Fprintln(w, strings.TrimRight(line, " ")+lost)
 	}
 	for _, f := range s.Diagnosis.Findings {
@@ -43,8 +43,8 @@ func title(s Slot) string {
 	return "sandbox"
 }
 
-// place says where a hop is, in the words of the kernel.
-func place(s Slot, h Hop) string {
+// Place says where a hop is, in the words of the kernel.
+func Place(s Slot, h Hop) string {
 	switch h {
 	case Proxy:
 		return s.Proxy.Addr

@@ -116,6 +116,7 @@ type Traffic struct {
 	ARPRequests     uint64 `json:"arp_requests"`
 	ARPReplies      uint64 `json:"arp_replies"`
 	SYNs            uint64 `json:"syns"`
+	SYNRetransmits  uint64 `json:"syn_retransmits"`
 	SYNACKs         uint64 `json:"syn_acks"`
 	SYNsRefused     uint64 `json:"syns_refused"`
 

@@ -1,0 +1,78 @@
+package httpapi
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"time"
+
+	"tapwatch/agent/path"
+)
+
+//go:embed ui
+var ui embed.FS
+
+type page struct{ *template.Template }
+
+func newPage() (page, error) {
+	t, err := template.New("index.html").Funcs(template.FuncMap{
+		"place": path.Place,
+		"clock": func(t time.Time) string { return t.Format("15:04:05.000") },
+	}).ParseFS(ui, "ui/index.html")
+	if err != nil {
+		return page{}, fmt.Errorf("parse page: %w", err)
+	}
+	return page{t}, nil
+}
+
+// static serves the page's style sheet.
+func static() http.Handler {
+	return http.FileServerFS(ui)
+}
+
+type view struct {
+	Now    time.Time
+	Bound  []path.Slot
+	Idle   []path.Slot
+	Events []path.Event // newest first
+	Ready  string       // what is missing, empty once ready
+}
+
+const eventsOnPage = 40
+
+// index lists the sandboxes with their paths, those with a problem first. It
+// reloads itself and needs no script.
+func (a *api) index(w http.ResponseWriter, r *http.Request) {
+	v := view{Now: time.Now()}
+	for _, broken := range []bool{true, false} {
+		for _, s := range a.Slots() {
+			if s.Sandbox != nil && (s.Diagnosis.State == path.Broken) == broken {
+				v.Bound = append(v.Bound, s)
+			}
+		}
+	}
+	for _, s := range a.Slots() {
+		if s.Sandbox == nil {
+			v.Idle = append(v.Idle, s)
+		}
+	}
+	recent := a.Events.Recent()
+	for i := len(recent) - 1; i >= max(0, len(recent)-eventsOnPage); i-- {
+		v.Events = append(v.Events, recent[i])
+	}
+	if err := a.Ready(); err != nil {
+		v.Ready = err.Error()
+	}
+	var b bytes.Buffer
+	if err := a.page.Execute(&b, v); err != nil {
+		a.Log.Error("render page", "err", err)
+		http.Error(w, "the page could not be rendered; see the agent's log", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(b.Bytes()) // the client has gone away if this fails
+}

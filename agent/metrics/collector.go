@@ -1,0 +1,172 @@
+package metrics
+
+import (
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tapwatch/agent/link"
+	"tapwatch/agent/path"
+)
+
+// Snapshot is what one scrape reads. It is not changed once handed out.
+type Snapshot struct {
+	Slots        []path.Slot
+	TapLatency   Histogram // of all taps that there are and were
+	Netlink      link.Stats
+	Attached     int               // devices with hooks
+	AttachErrors map[string]uint64 // by reason
+	Capabilities map[string]bool
+	EventsLost   uint64
+}
+
+// Histogram is a classic histogram: Bounds are upper bounds, Counts one more
+// than them and not cumulated.
+type Histogram struct {
+	Bounds []time.Duration
+	Counts []uint64
+	Sum    time.Duration
+}
+
+// Collector turns a snapshot into metrics. It reads no kernel state: a scrape
+// waits for no lock of the kernel's and no device that vanishes can fail it.
+type Collector struct {
+	Snapshot func() Snapshot
+}
+
+// Describe sends nothing: the collector is unchecked, as label values come and
+// go with the sandboxes.
+func (Collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c Collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.Snapshot()
+	out := emitter{ch}
+	idle, bound := 0, 0
+	for i := range s.Slots {
+		if s.Slots[i].Sandbox == nil {
+			idle++
+		} else {
+			bound++
+		}
+		out.slot(&s.Slots[i])
+	}
+	out.gauge(slots, float64(idle), "idle")
+	out.gauge(slots, float64(bound), "bound")
+	out.histogram(hopLatency, s.TapLatency, string(path.Tap))
+	out.agent(&s)
+}
+
+type emitter struct{ ch chan<- prometheus.Metric }
+
+func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (e emitter) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+// state sends nothing for a fact that is unknown.
+func (e emitter) state(d *prometheus.Desc, t path.Tristate, labels ...string) {
+	if t != path.Unknown {
+		e.gauge(d, boolFloat(t == path.Yes), labels...)
+	}
+}
+
+func (e emitter) histogram(d *prometheus.Desc, h Histogram, labels ...string) {
+	buckets := make(map[float64]uint64, len(h.Bounds))
+	var total uint64
+	for i, n := range h.Counts {
+		total += n
+		if i < len(h.Bounds) {
+			buckets[seconds(h.Bounds[i])] = total
+		}
+	}
+	e.ch <- prometheus.MustNewConstHistogram(d, total, h.Sum.Seconds(), buckets, labels...)
+}
+
+// seconds rounds to whole nanoseconds, so that the bound of 4 us reads 4e-06.
+func seconds(d time.Duration) float64 { return math.Round(float64(d)) / 1e9 }
+
+func (e emitter) slot(s *path.Slot) {
+	id := ""
+	if s.Sandbox != nil {
+		id = s.Sandbox.ID
+	}
+	e.device(s, s.Netns, s.Device.Name, id)
+	e.gauge(slotBound, boolFloat(s.Sandbox != nil), s.Netns, id)
+	if s.Sandbox != nil {
+		e.sandbox(s)
+	}
+}
+
+func (e emitter) device(s *path.Slot, labels ...string) {
+	e.state(networkCarrier, s.Device.Carrier, labels...)
+	e.state(networkUp, s.Device.AdminUp, labels...)
+	if s.Device.Exists == path.Yes {
+		e.counter(networkCarrierChanges, uint64(s.Device.Ups)+uint64(s.Device.Downs), labels...)
+	}
+	if s.Device.Holders != nil {
+		e.gauge(tapHolders, float64(len(s.Device.Holders)), labels...)
+	}
+	t := s.Traffic
+	if t == nil {
+		return
+	}
+	e.counter(networkReceivePackets, t.ReceivePackets, labels...)
+	e.counter(networkTransmitPackets, t.TransmitPackets, labels...)
+	e.counter(networkReceiveBytes, t.ReceiveBytes, labels...)
+	e.counter(networkTransmitBytes, t.TransmitBytes, labels...)
+	with := func(last string) []string { return append(labels[:len(labels):len(labels)], last) }
+	e.counter(networkResets, t.ReceiveResets, with("receive")...)
+	e.counter(networkResets, t.TransmitResets, with("transmit")...)
+	e.counter(networkARP, t.ARPRequests, with("request")...)
+	e.counter(networkARP, t.ARPReplies, with("reply")...)
+	e.counter(networkSYN, t.SYNs, with("sent")...)
+	e.counter(networkSYN, t.SYNRetransmits, with("retransmitted")...)
+	e.counter(networkSYN, t.SYNACKs, with("accepted")...)
+	e.counter(networkSYN, t.SYNsRefused, with("refused")...)
+}
+
+func (e emitter) sandbox(s *path.Slot) {
+	b := s.Sandbox
+	e.gauge(sandboxInfo, 1, b.ID, s.Netns, s.Device.Name, b.Name, b.TemplateID, b.BuildID, b.Source, b.Shape)
+	if !b.Since.IsZero() {
+		e.gauge(sandboxCreated, float64(b.Since.UnixMilli())/1000, b.ID, s.Netns)
+	}
+	for _, state := range []path.State{path.OK, path.Broken, path.Undecided, path.Booting} {
+		e.gauge(pathState, boolFloat(s.Diagnosis.State == state), b.ID, s.Netns, string(state))
+	}
+	for _, h := range s.Diagnosis.Hops {
+		if h.State == path.OK || h.State == path.Broken {
+			e.gauge(pathUp, boolFloat(h.State == path.OK), b.ID, s.Netns, string(h.Hop))
+		}
+	}
+	for _, f := range s.Diagnosis.Findings {
+		e.gauge(finding, 1, b.ID, s.Netns, string(f.Hop), f.Code, string(f.Severity))
+	}
+}
+
+func (e emitter) agent(s *Snapshot) {
+	e.counter(netlinkEvents, s.Netlink.Events)
+	e.counter(netlinkOverruns, s.Netlink.Overruns)
+	e.counter(netlinkResyncs, s.Netlink.Resyncs)
+	e.gauge(netlinkSynced, boolFloat(s.Netlink.Synced))
+	e.gauge(probeAttached, float64(s.Attached))
+	for reason, n := range s.AttachErrors {
+		e.counter(probeAttachErrors, n, reason)
+	}
+	for name, have := range s.Capabilities {
+		e.gauge(capability, boolFloat(have), name)
+	}
+	e.counter(eventsLost, s.EventsLost)
+}
+
+func boolFloat(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

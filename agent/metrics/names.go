@@ -1,0 +1,67 @@
+// Package metrics exports what the agent knows to Prometheus. Every name and
+// help text is in this file.
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Labels that name a slot: netns is the namespace's name, device the interface
+// in it, sandbox_id the sandbox bound to it and empty for an idle slot.
+var slotLabels = []string{"netns", "device", "sandbox_id"}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tapwatch_"+name, help, labels, nil)
+}
+
+var (
+	networkCarrier = desc("network_carrier",
+		"Carrier of the device: 1 carrier, 0 NO-CARRIER. Absent while unknown.", slotLabels...)
+	networkCarrierChanges = desc("network_carrier_changes_total",
+		"Times that the carrier of the device came or went since the device was made.", slotLabels...)
+	networkUp = desc("network_up",
+		"Administrative state of the device: 1 up, 0 down. Absent while unknown.", slotLabels...)
+	networkReceivePackets = desc("network_receive_packets_total",
+		"Frames that the device received: what the guest sent.", slotLabels...)
+	networkTransmitPackets = desc("network_transmit_packets_total",
+		"Frames that the device transmitted: what was sent to the guest.", slotLabels...)
+	networkReceiveBytes = desc("network_receive_bytes_total",
+		"Bytes that the device received, with link-layer headers.", slotLabels...)
+	networkTransmitBytes = desc("network_transmit_bytes_total",
+		"Bytes that the device transmitted, with link-layer headers.", slotLabels...)
+	networkResets = desc("network_resets_total",
+		"TCP segments with RST by direction: receive is what the guest sent.", append(slotLabels, "direction")...)
+	networkARP = desc("network_arp_total",
+		"ARP messages: request is the host asking for the guest, reply the guest answering.", append(slotLabels, "operation")...)
+	networkSYN = desc("network_syn_total",
+		"Connections opened towards the guest, by what came of their first SYN: sent, retransmitted, accepted or refused by the guest.", append(slotLabels, "outcome")...)
+	tapHolders = desc("tap_holders",
+		"Processes that have the tap open. Absent while unknown.", slotLabels...)
+
+	slots     = desc("slots", "Slots on this host by state.", "state")
+	slotBound = desc("slot_bound",
+		"Whether a sandbox is bound to the slot: 1 bound, 0 idle. An idle slot has no carrier and is healthy.", "netns", "sandbox_id")
+
+	sandboxInfo = desc("sandbox_info",
+		"What is known of a sandbox; always 1.", "sandbox_id", "netns", "device", "name", "template", "build_id", "source", "shape")
+	sandboxCreated = desc("sandbox_created_timestamp_seconds",
+		"Unix time at which the sandbox was created.", "sandbox_id", "netns")
+
+	pathState = desc("path_state",
+		"State of the path to the sandbox: 1 for the present state, 0 for the others.", "sandbox_id", "netns", "state")
+	pathUp = desc("path_up",
+		"Whether a hop of the path works: 1 ok, 0 broken. Absent while unknown or booting.", "sandbox_id", "netns", "hop")
+	finding = desc("finding",
+		"A problem that was found; always 1, absent when it is gone.", "sandbox_id", "netns", "hop", "code", "severity")
+
+	hopLatency = desc("hop_latency_seconds",
+		"Time that requests spend in a hop, of all sandboxes. tap: SYN to SYN-ACK at the tap, which is host kernel, VMM and guest kernel.", "hop")
+
+	netlinkEvents   = desc("netlink_events_total", "Link messages received from the kernel.")
+	netlinkOverruns = desc("netlink_overruns_total", "Times that the netlink socket lost messages (ENOBUFS).")
+	netlinkResyncs  = desc("netlink_resyncs_total", "Full resyncs of the link state.")
+	netlinkSynced   = desc("netlink_synced", "Whether the link state is complete: 0 after an overrun until the resync.")
+
+	probeAttached     = desc("probe_attached", "Devices that carry the agent's hooks.")
+	probeAttachErrors = desc("probe_attach_errors_total", "Failed attachments of hooks by reason.", "reason")
+	capability        = desc("capability", "Whether the kernel and the agent's privileges allow a feature: 1 yes, 0 no.", "name")
+	eventsLost        = desc("events_lost_total", "Events that slow readers of the event stream missed.")
+)
