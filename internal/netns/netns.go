@@ -139,15 +139,18 @@ func Delete(name string) error {
 	return nil
 }
 
-// CookieOf returns the cookie of the namespace at path (or of that name). It
-// enters the namespace for one socket; nothing is kept open.
+// CookieOf returns the cookie of the namespace at path (or of that name).
+// Nothing is kept open. The error is ErrNotExist where there is no such namespace.
 func CookieOf(path string) (Cookie, error) {
-	var c Cookie
-	err := Do(path, func() (err error) {
-		c, err = Current()
-		return err
-	})
-	return c, err
+	f, err := os.Open(Path(path))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("%w: %s", ErrNotExist, path)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("open namespace: %w", err)
+	}
+	defer f.Close()
+	return CookieOfFile(f)
 }
 
 // Current returns the cookie of the calling thread's namespace.

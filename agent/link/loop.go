@@ -1,0 +1,210 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/netns"
+	"tapwatch/internal/nlsafe"
+)
+
+// batch bounds the events that are read before due questions are asked.
+const batch = 256
+
+// loop is the only goroutine that changes the state. Events that are there are
+// read before anything is asked, so that answers do not overtake them.
+func (w *Watcher) loop(ctx context.Context) error {
+	w.resync(false)
+	nextAudit := w.auditAfter(time.Now())
+	for ctx.Err() == nil {
+		if more := w.drain(ctx); !more {
+			w.meet(ctx)
+		}
+		w.askAgain(ctx, time.Now())
+		if now := time.Now(); !nextAudit.IsZero() && now.After(nextAudit) {
+			w.resync(true)
+			nextAudit = w.auditAfter(now)
+		}
+		if more := w.dumpSome(ctx); more {
+			continue
+		}
+		if w.arm(ctx, nextAudit) {
+			if err := w.sock.wait(); errors.Is(err, os.ErrClosed) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *Watcher) auditAfter(t time.Time) time.Time {
+	if w.cfg.Audit < 0 {
+		return time.Time{}
+	}
+	return t.Add(w.cfg.Audit)
+}
+
+// arm sets the time to wake up at, and reports whether there is nothing to do
+// until then.
+func (w *Watcher) arm(ctx context.Context, at time.Time) bool {
+	at = earliest(at, w.again.due(), w.retryAt())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.news) > 0 || ctx.Err() != nil {
+		return false
+	}
+	w.sock.wakeAt(at)
+	return ctx.Err() == nil // the context's own wake-up may just have been undone
+}
+
+// earliest returns the first of the times that are not zero.
+func earliest(ts ...time.Time) (first time.Time) {
+	for _, t := range ts {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// drain reads what is there, and reports whether there may be more.
+func (w *Watcher) drain(ctx context.Context) bool {
+	for range batch {
+		d, err := w.sock.receive()
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return false
+		case errors.Is(err, unix.ENOBUFS):
+			w.lost("overrun")
+		case err != nil:
+			w.stats.receiveErrors.Add(1)
+			w.lost(err.Error())
+			return false
+		case d.truncated:
+			w.stats.parseErrors.Add(1)
+			w.lost("truncated event")
+		default:
+			w.events(ctx, d)
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// events handles the messages of one datagram.
+func (w *Watcher) events(ctx context.Context, d datagram) {
+	now := time.Now()
+	id := d.nsid
+	if d.own {
+		id = w.selfID
+	}
+	for b := d.bytes; len(b) > 0; {
+		m, rest, err := nlsafe.Next(b)
+		if err == nil {
+			err = w.event(ctx, m, id, now)
+		}
+		if err != nil && !errors.Is(err, errPartial) {
+			w.stats.parseErrors.Add(1)
+			w.cfg.Log.Warn("link event not understood", "err", err)
+		}
+		b = rest
+	}
+}
+
+func (w *Watcher) event(ctx context.Context, m nlsafe.Message, id netns.NSID, now time.Time) error {
+	w.stats.event(now)
+	switch m.Type {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		ns := w.table.known(id)
+		if ns == nil {
+			return nil
+		}
+		return w.linkEvent(ctx, m, ns, now)
+	case unix.RTM_NEWNSID, unix.RTM_DELNSID:
+		if id != w.selfID { // another namespace's view of its neighbours
+			return nil
+		}
+		return w.nsidEvent(ctx, m, now)
+	}
+	return nil
+}
+
+func (w *Watcher) linkEvent(ctx context.Context, m nlsafe.Message, ns *namespace, now time.Time) error {
+	if m.Type == unix.RTM_DELLINK {
+		l, err := parseHeader(m.Body)
+		if err != nil {
+			return err
+		}
+		return w.deliver(ctx, w.table.remove(ns, l.Ifindex, now, false))
+	}
+	l, err := parseLink(m.Body)
+	if err != nil {
+		return err
+	}
+	return w.newLink(ctx, ns, l, now)
+}
+
+// newLink takes an event's state, and asks again soon where it says no carrier:
+// when a tap's holder is replaced within the second in which the kernel holds
+// back what it announces, the last event still says so.
+func (w *Watcher) newLink(ctx context.Context, ns *namespace, l Link, now time.Time) error {
+	if ns.nsid != w.selfID {
+		// Events number the peer's namespace as the link's own sees it, answers
+		// as we do: keep the answer's.
+		l.PeerNSID = netns.NoNSID
+		if old := w.table.get(Key{ns.cookie, l.Ifindex}); old != nil {
+			l.PeerNSID = old.PeerNSID
+		}
+	}
+	if l.Carrier == Down {
+		w.again.add(linkID{ns.nsid, l.Ifindex}, now)
+	}
+	return w.deliver(ctx, w.table.put(ns, l, now, false))
+}
+
+func (w *Watcher) nsidEvent(ctx context.Context, m nlsafe.Message, now time.Time) error {
+	id, err := netns.ParseNSID(m.Body)
+	if err != nil {
+		return err
+	}
+	if ns := w.table.known(id); ns != nil && m.Type == unix.RTM_DELNSID {
+		return w.deliver(ctx, w.table.drop(ns, now, false))
+	}
+	if m.Type == unix.RTM_NEWNSID {
+		w.dumps.add(id)
+	}
+	return nil
+}
+
+// meet takes up the nsids that AddNamespace has named. It runs when the socket
+// is empty: an old namespace's end is then known before its number's next owner.
+func (w *Watcher) meet(ctx context.Context) {
+	w.mu.Lock()
+	news := w.news
+	w.news = nil
+	w.mu.Unlock()
+	for _, id := range news {
+		if ns := w.table.known(id); ns == nil || !w.owns(id, ns.cookie) {
+			w.dumps.add(id)
+		}
+	}
+}
+
+// deliver hands changes to the consumer. The error is always nil; it lets the
+// handlers above end with it.
+func (w *Watcher) deliver(ctx context.Context, cs []Change) error {
+	for _, c := range cs {
+		select {
+		case w.changes <- c:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}

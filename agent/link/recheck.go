@@ -1,0 +1,104 @@
+package link
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/netns"
+)
+
+// recheckAfter is the time between an event that says no carrier and the
+// question whether it is still so.
+const recheckAfter = 2 * time.Millisecond
+
+// linkID names a link as netlink does.
+type linkID struct {
+	nsid  netns.NSID
+	index Ifindex
+}
+
+// recheckQueue holds the links to ask about, in order of time.
+type recheckQueue struct {
+	queue  []recheck
+	latest map[linkID]time.Time // when each is due; earlier entries are void
+}
+
+type recheck struct {
+	id linkID
+	at time.Time
+}
+
+// add puts a link's question off to recheckAfter from now: each event may be
+// the one before the state that is asked for.
+func (q *recheckQueue) add(id linkID, now time.Time) {
+	if q.latest == nil {
+		q.latest = map[linkID]time.Time{}
+	}
+	at := now.Add(recheckAfter)
+	q.latest[id] = at
+	q.queue = append(q.queue, recheck{id, at})
+}
+
+// due returns when the next question is to be asked; zero for none.
+func (q *recheckQueue) due() time.Time {
+	if len(q.queue) == 0 {
+		return time.Time{}
+	}
+	return q.queue[0].at
+}
+
+// take returns a link whose time has come.
+func (q *recheckQueue) take(now time.Time) (linkID, bool) {
+	for len(q.queue) > 0 && !q.queue[0].at.After(now) {
+		r := q.queue[0]
+		q.queue = q.queue[1:]
+		if q.latest[r.id].Equal(r.at) {
+			delete(q.latest, r.id)
+			return r.id, true
+		}
+	}
+	return linkID{}, false
+}
+
+// askAgain asks the questions that are due.
+func (w *Watcher) askAgain(ctx context.Context, now time.Time) {
+	for {
+		id, ok := w.again.take(now)
+		if !ok {
+			return
+		}
+		if err := w.ask(ctx, id); err != nil {
+			w.stats.askErrors.Add(1)
+		}
+	}
+}
+
+// ask reads one link. One that has gone, with or without its namespace, is left
+// to the event that says so.
+func (w *Watcher) ask(ctx context.Context, id linkID) error {
+	ns := w.table.known(id.nsid)
+	if ns == nil {
+		return nil
+	}
+	body, err := w.conn.Get(unix.RTM_GETLINK, linkRequest(id.nsid, id.index))
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l, err := parseLink(body)
+	if err != nil {
+		return err
+	}
+	w.stats.asked.Add(1)
+	return w.deliver(ctx, w.table.put(ns, l, time.Now(), true))
+}
+
+func putIfindex(body []byte, i Ifindex) {
+	binary.NativeEndian.PutUint32(body[4:], uint32(i)) // ifi_index
+}

@@ -1,0 +1,169 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"tapwatch/internal/netns"
+	"tapwatch/internal/nlsafe"
+)
+
+// Config says how to watch; its zero value watches the agent's own namespace.
+type Config struct {
+	// Resolve returns whose an nsid is now, or false where that is not known; it
+	// is asked whenever an nsid is met, and again after AddNamespace. It must
+	// check with the kernel, for nsids are reused at once, must not block, and
+	// must not call the Watcher. Links of namespaces that it does not know are
+	// not kept. Nil knows none.
+	Resolve func(netns.NSID) (netns.Cookie, bool)
+	// Buffer is the socket's receive buffer in bytes; 0 means 8 MiB, enough for
+	// the events of some thousand taps that are closed at once.
+	Buffer int
+	// Backlog is how many changes may wait for their consumer before the reading
+	// of events waits as well; 0 means 4096.
+	Backlog int
+	// Audit is the time between two full dumps that check what the events told;
+	// 0 means one minute, below 0 never.
+	Audit time.Duration
+	// Log is told of overruns and of failing dumps; nil means slog.Default().
+	Log *slog.Logger
+}
+
+func (c *Config) fill() error {
+	if c.Buffer < 0 || c.Backlog < 0 {
+		return errors.New("link watcher: buffer and backlog must not be negative")
+	}
+	if c.Resolve == nil {
+		c.Resolve = func(netns.NSID) (netns.Cookie, bool) { return 0, false }
+	}
+	if c.Buffer == 0 {
+		c.Buffer = 8 << 20
+	}
+	if c.Backlog == 0 {
+		c.Backlog = 4096
+	}
+	if c.Audit == 0 {
+		c.Audit = time.Minute
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return nil
+}
+
+// Watcher keeps the state of all links. Its methods may be called from any
+// goroutine.
+type Watcher struct {
+	cfg     Config
+	table   *table
+	changes chan Change
+	stats   counters
+
+	// Of Run's goroutine alone:
+	sock    *socket
+	conn    *nlsafe.Conn
+	self    netns.Cookie // the agent's own namespace
+	selfID  netns.NSID
+	dumps   dumpQueue
+	again   recheckQueue
+	listing listing
+
+	mu   sync.Mutex // of what follows
+	wake func()     // nil until Run has a socket
+	news []netns.NSID
+}
+
+// New makes a watcher; nothing is opened before Run.
+func New(cfg Config) (*Watcher, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	return &Watcher{cfg: cfg, table: newTable(), changes: make(chan Change, cfg.Backlog)}, nil
+}
+
+// Changes delivers every change once and in order, to one consumer. While that
+// does not receive, no more events are read: what the kernel then drops is found
+// by a resync. It is closed when Run returns.
+func (w *Watcher) Changes() <-chan Change { return w.changes }
+
+// Snapshot returns all links, ordered by namespace and number. The slice is
+// shared: read it only. It is made anew only after a change.
+func (w *Watcher) Snapshot() []Link { return w.table.all() }
+
+// In returns the links of one namespace, ordered by number; none where the
+// namespace is not known.
+func (w *Watcher) In(c netns.Cookie) []Link { return w.table.in(c) }
+
+// Get returns the state of one link.
+func (w *Watcher) Get(k Key) (Link, bool) {
+	if l := w.table.get(k); l != nil {
+		return *l, true
+	}
+	return Link{}, false
+}
+
+// AddNamespace says that Resolve has come to know this nsid: its links are read
+// and heard from now on. It does not wait; what is known already is not read again.
+func (w *Watcher) AddNamespace(id netns.NSID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.news = append(w.news, id)
+	if w.wake != nil {
+		w.wake()
+	}
+}
+
+// Run watches until the context ends, and returns nil then. An error means that
+// watching could not start: no privilege, no netlink. Errors after that are
+// counted, never the end. It must be called once, in the agent's namespace.
+func (w *Watcher) Run(ctx context.Context) error {
+	defer close(w.changes)
+	if err := w.open(); err != nil {
+		return fmt.Errorf("watch links: %w", err)
+	}
+	defer w.conn.Close()
+	defer w.sock.close()
+	w.live()
+	stop := context.AfterFunc(ctx, func() { w.sock.wakeAt(time.Now()) })
+	defer stop()
+	return w.loop(ctx)
+}
+
+// open makes the sockets. The own namespace gets an nsid in itself first: the
+// kernel gives it one in any case once a link elsewhere that has its peer here
+// is dumped, and from then on marks our own events with it.
+func (w *Watcher) open() (err error) {
+	if w.conn, err = nlsafe.Dial(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			w.conn.Close()
+		}
+	}()
+	self, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("open own namespace: %w", err)
+	}
+	defer self.Close()
+	if w.self, err = netns.CookieOfFile(self); err != nil {
+		return err
+	}
+	if w.selfID, err = netns.AssignNSID(w.conn, self); err != nil {
+		return err
+	}
+	w.sock, err = openSocket(w.cfg.Buffer)
+	return err
+}
+
+// live lets AddNamespace wake the loop from here on.
+func (w *Watcher) live() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wake = func() { w.sock.wakeAt(time.Now()) }
+}
