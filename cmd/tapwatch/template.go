@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tapwatch/internal/sandbox/template"
+)
+
+// templateCommand is "tapwatch template": what sandboxes boot from.
+func templateCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "template",
+		Short: "Build and list the templates that sandboxes boot from",
+	}
+	c.AddCommand(templateBuildCommand(), templateListCommand())
+	return c
+}
+
+func templateBuildCommand() *cobra.Command {
+	var o template.BuildOptions
+	variants := []string{string(template.Default)}
+	c := &cobra.Command{
+		Use:   "build",
+		Short: "Build a template from Debian packages, where it is not there yet",
+		Long: `Build makes a template from Debian packages: the cloud kernel, a root file system
+with bash and Python, and envd. Nothing is mounted or installed on this machine.
+Package versions are looked up once and then kept; --force looks them up again
+and builds anew. The variants no-driver and no-envd lack what their name says,
+and serve as drills.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(variants) == 1 && variants[0] == "all" {
+				variants = variantNames()
+			}
+			o.Step = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
+			for _, v := range variants {
+				o.Variant = template.Variant(v)
+				if err := buildTemplate(cmd, o); err != nil {
+					return err
+				}
+				o.Force = false // once for what the variants share
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&o.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels")
+	c.Flags().StringVar(&o.EnvdPath, "envd", "", "guest daemon, a static binary (default: envd beside this executable)")
+	c.Flags().StringSliceVar(&variants, "variant", variants, "what to build: "+strings.Join(variantNames(), ", ")+" or all")
+	c.Flags().BoolVar(&o.Force, "force", false, "look for newer packages, and build again what is there")
+	return c
+}
+
+func variantNames() []string {
+	var names []string
+	for _, v := range template.Variants() {
+		names = append(names, string(v))
+	}
+	return names
+}
+
+func buildTemplate(cmd *cobra.Command, o template.BuildOptions) error {
+	start := time.Now()
+	t, err := template.Build(cmd.Context(), o)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%s\t%.1f s\n", o.Variant.Alias(), t.BuildID, t.Dir, time.Since(start).Seconds())
+	return nil
+}
+
+func templateListCommand() *cobra.Command {
+	var store template.Store
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the templates; a damaged one is an error",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := store.List()
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			fmt.Fprintln(w, "ALIAS\tTEMPLATE\tBUILD\tKERNEL\tON DISK\tBUILT")
+			for _, t := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", orDash(strings.Join(t.Aliases, ",")),
+					t.ID, t.BuildID, t.KernelVersion, onDisk(t), builtAt(t))
+			}
+			return errors.Join(w.Flush(), err)
+		},
+	}
+	c.Flags().StringVar(&store.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels")
+	return c
+}
+
+// onDisk is what the sparse image takes, not what the guest sees.
+func onDisk(t template.Template) string {
+	n, err := t.OnDisk()
+	if err != nil {
+		return "?"
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
+}
+
+func builtAt(t template.Template) string {
+	if t.BuiltAt.IsZero() {
+		return "-"
+	}
+	return t.BuiltAt.Local().Format(time.DateTime)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
