@@ -1,0 +1,75 @@
+package qemu
+
+import (
+	"strconv"
+	"strings"
+
+	"tapwatch/internal/sandbox/vmm"
+)
+
+// arguments returns QEMU's command line for the machine.
+func arguments(s vmm.Spec, accel Accel) ([]string, error) {
+	files := []string{s.Kernel, s.Rootfs}
+	if s.Initrd != "" {
+		files = append(files, s.Initrd)
+	}
+	if err := readable(files...); err != nil {
+		return nil, err
+	}
+	args := append(base(accel),
+		"-name", escape("tapwatch-"+s.SandboxID),
+		"-smp", strconv.Itoa(orDefault(s.VCPUs, 1)),
+		"-m", strconv.Itoa(orDefault(s.MemoryMiB, 256))+"M",
+		"-kernel", s.Kernel,
+		"-append", kernelArguments(accel, s.Cmdline),
+		"-chardev", "file,id=console,append=on,path="+escape(s.Console),
+		"-serial", "chardev:console",
+		"-drive", "if=none,id=rootfs,format=raw,snapshot=on,file="+escape(s.Rootfs),
+		"-device", "virtio-blk-device,drive=rootfs",
+	)
+	if s.Initrd != "" {
+		args = append(args, "-initrd", s.Initrd)
+	}
+	if s.NIC != nil {
+		args = append(args,
+			"-netdev", "tap,id=eth0,script=no,downscript=no,vhost=off,ifname="+escape(s.NIC.Tap),
+			"-device", "virtio-net-device,netdev=eth0,mac="+escape(s.NIC.MAC))
+	}
+	return args, nil
+}
+
+// base is what a machine and a probe share. A guest that restarts or powers off
+// ends its VMM.
+func base(accel Accel) []string {
+	cpu := "host"
+	if accel == TCG {
+		cpu = "max,la57=off" // Debian's kernel does not survive TCG's five-level page tables
+	}
+	return []string{
+		"-M", "microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on",
+		"-accel", string(accel), "-cpu", cpu,
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-global", "virtio-mmio.force-legacy=false",
+	}
+}
+
+// kernelArguments puts the driver's before the caller's, which so win. Panics and
+// warnings stay on the console.
+func kernelArguments(accel Accel, more string) string {
+	args := []string{"console=ttyS0", "loglevel=5", "panic=-1", "reboot=t"}
+	if accel == TCG {
+		args = append(args, clockArguments()...)
+	}
+	return strings.TrimSpace(strings.Join(args, " ") + " " + more)
+}
+
+// escape makes a value safe inside QEMU's comma-separated options.
+func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
+
+func orDefault(n, ifZero int) int {
+	if n == 0 {
+		return ifZero
+	}
+	return n
+}

@@ -1,0 +1,155 @@
+package qemu
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// probeTime is what a guest gets to reach user space under KVM. One that really
+// runs there needs 0.3 s; one that hangs is found out after this.
+const probeTime = 3 * time.Second
+
+// probeWord is what the probed guest's first program is asked to say.
+const probeWord = "tapwatch-reached-user-space"
+
+// Verdict says whether KVM runs guests on this machine.
+type Verdict struct {
+	KVM    bool   `json:"kvm"`
+	Reason string `json:"reason"` // why not
+	BootID string `json:"boot_id"`
+}
+
+// Accel returns the accelerator to use.
+func (v Verdict) Accel() Accel {
+	if v.KVM {
+		return KVM
+	}
+	return TCG
+}
+
+// probing lets machines that start together share one probe.
+var probing sync.Mutex
+
+// Probe finds out whether KVM works, not whether /dev/kvm is there: it boots the
+// kernel and initrd that the caller is about to use, and waits until the first
+// program in user space speaks. That takes 0.3 s where KVM works, probeTime
+// where a guest hangs, and nothing where the device cannot be opened. The verdict
+// is kept in runDir/kvm.json until the next boot of the host, so that only the
+// first machine waits; a launcher that wants none to wait calls Probe as it starts.
+// An initrd of others does not speak, and so is taken to not work under KVM.
+func Probe(ctx context.Context, kernel, initrd, runDir string) (Verdict, error) {
+	probing.Lock()
+	defer probing.Unlock()
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return Verdict{}, fmt.Errorf("probe KVM: %w", err)
+	}
+	bootID := strings.TrimSpace(string(boot))
+	if v, err := readVerdict(runDir); err == nil && v.BootID == bootID {
+		return v, nil
+	}
+	v := Verdict{BootID: bootID}
+	if err := bootOnce(ctx, kernel, initrd); err != nil {
+		if ctx.Err() != nil {
+			return Verdict{}, fmt.Errorf("probe KVM: %w", context.Cause(ctx))
+		}
+		v.Reason = err.Error()
+	}
+	v.KVM = v.Reason == ""
+	return v, v.write(runDir)
+}
+
+func readVerdict(runDir string) (v Verdict, err error) {
+	if runDir == "" {
+		return v, os.ErrNotExist
+	}
+	b, err := os.ReadFile(filepath.Join(runDir, "kvm.json"))
+	if err != nil {
+		return v, err
+	}
+	return v, json.Unmarshal(b, &v)
+}
+
+func (v Verdict) write(runDir string) error {
+	if runDir == "" {
+		return nil
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("keep verdict on KVM: %w", err)
+	}
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
+		return fmt.Errorf("keep verdict on KVM: %w", err)
+	}
+	tmp := filepath.Join(runDir, "kvm.json.tmp")
+	if err := os.WriteFile(tmp, b, 0o644); err != nil {
+		return fmt.Errorf("keep verdict on KVM: %w", err)
+	}
+	if err := os.Rename(tmp, filepath.Join(runDir, "kvm.json")); err != nil {
+		return fmt.Errorf("keep verdict on KVM: %w", err)
+	}
+	return nil
+}
+
+// bootOnce boots a guest without disk and NIC, and returns nil once it has spoken.
+func bootOnce(ctx context.Context, kernel, initrd string) error {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	path, err := find()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, probeTime, fmt.Errorf("a guest did not reach user space in %v", probeTime))
+	defer cancel()
+	cmd := exec.Command(path, append(base(KVM), "-m", "128M", "-kernel", kernel, "-initrd", initrd, "-serial", "stdio",
+		"-append", kernelArguments(KVM, "TAPWATCH_PROBE="+probeWord))...)
+	runtime.LockOSThread() // Pdeathsig is about the thread: a guest that hangs must not outlive a killed launcher
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
+	spoke := contains(out, probeWord)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if spoke {
+		return nil
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return errors.New("QEMU ended before the guest reached user space")
+}
+
+// contains reads until a line holds the word (true) or the end (false).
+func contains(r io.Reader, word string) bool {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		// The kernel's echo of its arguments does not count.
+		if strings.HasPrefix(lines.Text(), "init: "+word) {
+			return true
+		}
+	}
+	return false
+}
