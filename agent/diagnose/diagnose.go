@@ -5,7 +5,6 @@ package diagnose
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"tapwatch/agent/path"
 )
@@ -61,10 +60,6 @@ func unsure(because string) Result { return Result{verdict: unknown, detail: bec
 func notApplicable() Result        { return Result{} }
 func wrong(f path.Finding) Result  { return Result{verdict: problem, finding: f} }
 
-// Patience is how long a guest may leave an ARP request or a SYN unanswered
-// before that is a problem: one retransmission of the kernel's.
-const Patience = 1500 * time.Millisecond
-
 // Run applies all checks. A slot without a sandbox is idle and nothing else: its
 // tap has no carrier because nobody should be attached.
 func Run(f path.Facts) path.Diagnosis {
@@ -111,7 +106,11 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 			h.State, h.Detail = worseHop(h, path.Broken, r.finding.Cause)
 		}
 	}
-	if h.State == path.OK {
+	switch {
+	case h.State != path.OK:
+	case len(seen) == 0: // no check found fault, but none saw it work either
+		h.State, h.Detail = path.Undecided, "nothing is known of it"
+	default:
 		h.Detail = strings.Join(seen, ", ")
 	}
 	return h

@@ -1,10 +1,6 @@
 package diagnose
 
-import (
-	"fmt"
-
-	"tapwatch/agent/path"
-)
+import "tapwatch/agent/path"
 
 var envdNoAnswer = Check{
 	Code:      "envd-no-answer",
@@ -17,18 +13,16 @@ var envdNoAnswer = Check{
 		switch {
 		case t == nil:
 			return notApplicable()
-		case waitsTooLong(f.Now, t.EnvdWaiting):
+		case synUnanswered(f) > Patience:
 			return wrong(path.Finding{
 				Cause: "SYNs to envd's port stay unanswered: a firewall in the guest drops them, or the guest is overloaded or paused",
-				Evidence: []string{
-					fmt.Sprintf("the first unanswered SYN was sent %s ago", ago(f.Now, t.EnvdWaiting)),
-					fmt.Sprintf("the guest's last frame of any kind: %s ago", ago(f.Now, t.LastReceive)),
-				},
+				Evidence: append(unansweredEvidence(f),
+					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
 				Fix: "see whether the VMM is stopped or starved of CPU; then the guest's own packet filter",
 			})
-		case t.LastEnvdSYNACK.IsZero():
-			return unsure("no connection to envd's port was seen yet")
+		case !sinceAttach(f, t.LastEnvdSYNACK):
+			return unsure("no connection to envd's port was answered yet")
 		}
-		return fine(fmt.Sprintf("answered a SYN %s ago", ago(f.Now, t.LastEnvdSYNACK)))
+		return fine("answered a SYN " + ago(f.Now, t.LastEnvdSYNACK))
 	},
 }

@@ -17,12 +17,12 @@ var envdRefused = Check{
 		switch {
 		case t == nil:
 			return unsure("no hooks on the tap: its traffic is not seen")
-		case t.LastEnvdRefused.After(t.LastEnvdSYNACK):
+		case sinceAttach(f, t.LastEnvdRefused) && t.LastEnvdRefused.After(t.LastEnvdSYNACK):
 			return wrong(path.Finding{
 				Cause: "the guest's kernel answers, but nothing listens on envd's port: it resets every connection",
 				Evidence: []string{
-					fmt.Sprintf("a SYN to envd's port was answered with RST %s ago", ago(f.Now, t.LastEnvdRefused)),
-					fmt.Sprintf("connections refused by the guest: %d, accepted: %d", t.SYNsRefused, t.SYNACKs),
+					"a SYN to envd's port was answered with RST " + ago(f.Now, t.LastEnvdRefused),
+					fmt.Sprintf("connections to any port: refused by the guest %d, accepted %d", t.SYNsRefused, t.SYNACKs),
 				},
 				Fix: "envd has not started, has died, or listens on another address: it binds last, after its cgroup set-up; read tapwatch sandbox logs " + f.Sandbox.ID,
 			})

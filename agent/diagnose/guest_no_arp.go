@@ -1,10 +1,6 @@
 package diagnose
 
-import (
-	"fmt"
-
-	"tapwatch/agent/path"
-)
+import "tapwatch/agent/path"
 
 var guestNoARP = Check{
 	Code:      "guest-no-arp",
@@ -17,16 +13,14 @@ var guestNoARP = Check{
 		switch {
 		case t == nil || !heard(f):
 			return notApplicable()
-		case waitsTooLong(f.Now, t.ARPWaiting):
+		case arpUnanswered(f) > Patience:
 			return wrong(path.Finding{
 				Cause: "the guest does not answer ARP for " + f.Device.GuestAddr + ": it has no or another address, or it hangs",
-				Evidence: []string{
-					fmt.Sprintf("ARP requests: %d, replies: %d, the first unanswered one %s ago", t.ARPRequests, t.ARPReplies, ago(f.Now, t.ARPWaiting)),
-					fmt.Sprintf("the guest's last frame of any kind: %s ago", ago(f.Now, t.LastReceive)),
-				},
+				Evidence: append(unansweredEvidence(f),
+					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
 				Fix: "compare the kernel's ip= argument and the guest's eth0 (tapwatch sandbox logs " + f.Sandbox.ID + "); if its last frame is old, see whether the VMM is stopped or its vCPU spins",
 			})
 		}
-		return fine(fmt.Sprintf("last frame %s ago", ago(f.Now, t.LastReceive)))
+		return fine("last frame " + ago(f.Now, t.LastReceive))
 	},
 }

@@ -2,7 +2,6 @@ package diagnose
 
 import (
 	"fmt"
-	"time"
 
 	"tapwatch/agent/path"
 )
@@ -21,37 +20,29 @@ var guestSilent = Check{
 		if heard(f) {
 			return notApplicable()
 		}
-		if !waitsTooLong(f.Now, t.ARPWaiting) {
-			return unsure("no frame from the guest yet, and none asked for")
+		if f.Device.Carrier != path.Yes {
+			return unsure("no frame from the guest, but the carrier is unknown")
+		}
+		// A neighbour that the host still knows from the slot's last sandbox is not
+		// asked for by ARP: then the SYN is what goes unanswered.
+		if max(arpUnanswered(f), synUnanswered(f)) <= Patience {
+			return unsure("no frame from the guest yet, and nothing has waited long for one")
 		}
 		return wrong(path.Finding{
 			Cause: "the guest is silent: the VMM holds " + f.Device.Name + ", but no frame ever came out of the guest",
-			Evidence: []string{
-				fmt.Sprintf("frames from the guest: %d; to it: %d", t.ReceivePackets, t.TransmitPackets),
-				fmt.Sprintf("ARP requests for %s: %d, replies: %d, the first unanswered one %s ago",
-					f.Device.GuestAddr, t.ARPRequests, t.ARPReplies, ago(f.Now, t.ARPWaiting)),
-				"carrier of " + f.Device.Name + " is 1" + heldBy(f.Device.Holders),
-			},
+			Evidence: append(unansweredEvidence(f),
+				fmt.Sprintf("frames from the guest: %d (the last: %s); to it: %d", t.ReceivePackets, ago(f.Now, t.LastReceive), t.TransmitPackets),
+				carrierPresent(f)),
 			Fix: "read the guest's console (tapwatch sandbox logs " + f.Sandbox.ID + "): its kernel has no driver for the NIC (virtio_net), did not get as far as bringing eth0 up, or hangs",
 		})
 	},
 }
 
-// heard says whether any frame came from the guest since the VMM attached.
-func heard(f path.Facts) bool {
-	last := f.Traffic.LastReceive
-	return !last.IsZero() && !last.Before(f.Device.Since)
-}
-
-func waitsTooLong(now, since time.Time) bool {
-	return !since.IsZero() && now.Sub(since) > Patience
-}
-
-// ago is a duration for people.
-func ago(now, then time.Time) string {
-	d := now.Sub(then)
-	if d < time.Minute {
-		return d.Round(100 * time.Millisecond).String()
+// carrierPresent says who gives the tap its carrier, and since when.
+func carrierPresent(f path.Facts) string {
+	s := "carrier of " + f.Device.Name + " is 1" + heldBy(f.Device.Holders)
+	if !f.Device.Since.IsZero() {
+		s += ", since " + f.Device.Since.Format("15:04:05.000") + " (" + ago(f.Now, f.Device.Since) + ")"
 	}
-	return d.Round(time.Second).String()
+	return s
 }

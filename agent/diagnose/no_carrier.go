@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 
 	"tapwatch/agent/path"
@@ -18,11 +19,16 @@ var noCarrier = Check{
 		case path.Yes:
 			return fine("carrier" + heldBy(f.Device.Holders))
 		case path.No:
-			return wrong(path.Finding{
+			finding := path.Finding{
 				Cause:    "NO-CARRIER on " + f.Device.Name + ": the VMM's side of the tap is not there",
 				Evidence: carrierEvidence(f),
 				Fix:      "see whether the VMM runs and which tap it was told to use",
-			})
+			}
+			if len(f.Device.Holders) > 0 {
+				finding.Cause = "NO-CARRIER on " + f.Device.Name + " although a process has it open"
+				finding.Fix = "look again in a second: a VMM that is just attaching or ending looks so; if it stays, that process has switched the carrier off (TUNSETCARRIER)"
+			}
+			return wrong(finding)
 		}
 		return unsure("the carrier is unknown")
 	},
@@ -32,9 +38,9 @@ var noCarrier = Check{
 func carrierEvidence(f path.Facts) []string {
 	d := f.Device
 	ev := []string{fmt.Sprintf("IFLA_CARRIER of %s in %s is 0, operstate %s, lost %d times, gained %d times",
-		d.Name, f.Netns, d.Operstate, d.Downs, d.Ups)}
+		d.Name, f.Netns, cmp.Or(d.Operstate, "unknown"), d.Downs, d.Ups)}
 	if !d.Since.IsZero() {
-		ev = append(ev, fmt.Sprintf("since %s (%s ago)", d.Since.Format("15:04:05.000"), ago(f.Now, d.Since)))
+		ev = append(ev, fmt.Sprintf("since %s (%s)", d.Since.Format("15:04:05.000"), ago(f.Now, d.Since)))
 	}
 	switch {
 	case d.Holders == nil:

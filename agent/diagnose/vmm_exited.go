@@ -17,6 +17,9 @@ var vmmExited = Check{
 		if f.Device.Carrier != path.No || f.Sandbox.VMMAlive != path.No {
 			return notApplicable()
 		}
+		if f.Sandbox.Booting && f.Sandbox.VMMPID == 0 {
+			return notApplicable() // not started yet
+		}
 		ev := carrierEvidence(f)
 		if f.Sandbox.VMMPID != 0 {
 			ev = append(ev, fmt.Sprintf("the VMM, pid %d, is no longer a running process", f.Sandbox.VMMPID))

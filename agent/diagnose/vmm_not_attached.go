@@ -21,7 +21,8 @@ var vmmNotAttached = Check{
 			Cause: fmt.Sprintf("NO-CARRIER: the VMM runs (pid %d) but has not opened %s", f.Sandbox.VMMPID, d.Name),
 			Evidence: append(carrierEvidence(f),
 				fmt.Sprintf("pid %d is alive and has no queue of this tap", f.Sandbox.VMMPID)),
-			Fix: "its network interface was not configured: the API call is missing or failed, or names another host_dev_name than " + d.Name,
+			Fix: "its network interface was not configured: the API call is missing or failed, or names another host_dev_name than " + d.Name +
+				"; or the VMM sits in another namespace and made a tap of its own there",
 		})
 	},
 }

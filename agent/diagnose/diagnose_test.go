@@ -1,0 +1,134 @@
+package diagnose
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"tapwatch/agent/path"
+)
+
+// summary is a diagnosis in one line: its state, then the hops', then the codes.
+func summary(d path.Diagnosis) string {
+	var hops, codes []string
+	for _, h := range d.Hops {
+		hops = append(hops, string(h.State))
+	}
+	for _, f := range d.Findings {
+		codes = append(codes, f.Code)
+	}
+	return fmt.Sprintf("%s: %s [%s]", d.State, strings.Join(hops, " "), strings.Join(codes, " "))
+}
+
+func TestRun(t *testing.T) {
+	idle := func(f *path.Facts) { f.Sandbox = nil }
+	for _, tt := range []struct {
+		name  string
+		facts path.Facts
+		want  string
+	}{
+		{"healthy", healthy(), "ok: ok ok ok ok ok []"},
+		{"healthy, still called booting", changed(booting), "ok: ok ok ok ok ok []"},
+		{"idle", changed(neverAttached, noHooks, idle), "idle:  []"},
+		{"idle, whatever else is known", changed(tapGone, proxyGone, idle), "idle:  []"},
+		{"one cause, not its consequences", changed(vmmDead, guestMute), "broken: ok ok broken unknown unknown [vmm-exited]"},
+		{"of the tap's faults the first", changed(vmmDead, tapIsDown), "broken: ok ok broken unknown unknown [tap-down]"},
+		{"nothing behind the break is ok", changed(noCarrierThere), "broken: ok ok broken unknown unknown [vmm-not-attached]"},
+		{"a silent guest", changed(guestMute), "broken: ok ok ok broken unknown [guest-silent]"},
+		{"causes apart from each other", changed(proxyGone, relayGone, portClosed), "broken: broken broken ok ok broken [proxy-not-listening relay-not-listening envd-refused]"},
+		{"unknown is worse than ok", changed(noHooks), "unknown: ok ok ok unknown unknown []"},
+		{"booting is worse than unknown", changed(neverAttached, noHooks, booting), "booting: ok ok booting unknown unknown []"},
+		{"broken is worse than booting", changed(vmmDead, relayGone, booting), "broken: ok booting broken unknown unknown [vmm-exited]"},
+		{"an excused problem hides its consequences too", changed(neverAttached, guestMute, booting), "booting: ok ok booting unknown unknown []"},
+		{"nothing known", path.Facts{Sandbox: &path.Sandbox{}}, "unknown: unknown unknown unknown unknown unknown []"},
+		{"nothing known, booting", path.Facts{Sandbox: &path.Sandbox{Booting: true}}, "unknown: unknown unknown unknown unknown unknown []"},
+		{"hooks that saw nothing", path.Facts{Now: now, Sandbox: &path.Sandbox{}, Traffic: &path.Traffic{}}, "unknown: unknown unknown unknown unknown unknown []"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := Run(tt.facts)
+			if got := summary(d); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+			if d.Hops == nil || d.Findings == nil {
+				t.Error("JSON would say null where there are none")
+			}
+		})
+	}
+}
+
+func TestHopsSayWhatWasSeen(t *testing.T) {
+	want := []path.HopState{
+		{Hop: path.Proxy, State: path.OK, Detail: "listens"},
+		{Hop: path.Relay, State: path.OK, Detail: "listens"},
+		{Hop: path.Tap, State: path.Broken, Detail: "NO-CARRIER: the VMM has exited, so nobody holds tap0"},
+		{Hop: path.Guest, State: path.Undecided, Detail: "behind the break"},
+		{Hop: path.Envd, State: path.Undecided, Detail: "behind the break"},
+	}
+	d := Run(changed(vmmDead))
+	if !slices.Equal(d.Hops, want) {
+		t.Errorf("got  %+v\nwant %+v", d.Hops, want)
+	}
+	if at := d.BrokenAt(); at != path.Tap {
+		t.Errorf("broken at %q, want tap", at)
+	}
+}
+
+// TestOneFactTakenAway holds that no single unknown makes a fault or hides that
+// something is not known: from the healthy path the state goes to unknown or,
+// where the fact is not needed, stays ok.
+func TestOneFactTakenAway(t *testing.T) {
+	for name, tt := range map[string]struct {
+		take func(*path.Facts)
+		want path.State
+	}{
+		"proxy":     {func(f *path.Facts) { f.Proxy = path.Listener{} }, path.Undecided},
+		"relay":     {func(f *path.Facts) { f.Relay = path.Listener{} }, path.Undecided},
+		"shape":     {func(f *path.Facts) { f.Sandbox.Shape = "" }, path.OK},
+		"vmm":       {func(f *path.Facts) { f.Sandbox.VMMAlive, f.Sandbox.VMMPID = path.Unknown, 0 }, path.OK},
+		"exists":    {func(f *path.Facts) { f.Device.Exists = path.Unknown }, path.Undecided},
+		"admin up":  {func(f *path.Facts) { f.Device.AdminUp = path.Unknown }, path.Undecided},
+		"carrier":   {func(f *path.Facts) { f.Device.Carrier = path.Unknown }, path.Undecided},
+		"holders":   {func(f *path.Facts) { f.Device.Holders = nil }, path.OK},
+		"operstate": {func(f *path.Facts) { f.Device.Operstate = "" }, path.OK},
+		"traffic":   {noHooks, path.Undecided},
+		"frames":    {func(f *path.Facts) { *f.Traffic = path.Traffic{} }, path.Undecided},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := Run(changed(tt.take)); d.State != tt.want || len(d.Findings) != 0 {
+				t.Errorf("got %s, want %s and no finding", summary(d), tt.want)
+			}
+		})
+	}
+}
+
+func TestChecksAreInOrder(t *testing.T) {
+	code := regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
+	seen := map[string]path.Hop{}
+	at := 0
+	for _, c := range Checks {
+		if !code.MatchString(c.Code) || c.Title == "" || c.Run == nil || (c.Severity != path.Critical && c.Severity != path.Warning) {
+			t.Errorf("check %q lacks something, or its code is no file name: %+v", c.Code, c)
+		}
+		if _, twice := seen[c.Code]; twice {
+			t.Errorf("two checks are called %s", c.Code)
+		}
+		hop := slices.Index(path.Hops, c.Hop)
+		if hop < at {
+			t.Errorf("%s, of hop %s, stands behind a check of a later hop", c.Code, c.Hop)
+		}
+		at = max(at, hop)
+		for _, code := range c.DependsOn {
+			if _, earlier := seen[code]; !earlier {
+				t.Errorf("%s depends on %s, which no earlier check is called", c.Code, code)
+			}
+		}
+		seen[c.Code] = c.Hop
+	}
+	for _, hop := range path.Hops {
+		if !slices.ContainsFunc(Checks, func(c Check) bool { return c.Hop == hop }) {
+			t.Errorf("no check looks at hop %s", hop)
+		}
+	}
+}

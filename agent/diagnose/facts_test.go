@@ -1,0 +1,157 @@
+package diagnose
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"tapwatch/agent/path"
+)
+
+// now is when all facts of the tests were gathered.
+var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func secondsAgo(s float64) time.Time {
+	return now.Add(-time.Duration(s * float64(time.Second)))
+}
+
+// healthy is a path in which a request was answered two seconds ago.
+func healthy() path.Facts {
+	return path.Facts{
+		Now: now, Netns: "ns-7", Cookie: 4711,
+		Sandbox: &path.Sandbox{ID: "i1", Source: "tapwatch", Shape: "relay", VMMPID: 4242, VMMAlive: path.Yes, Since: secondsAgo(60)},
+		Proxy:   path.Listener{Addr: "127.0.0.1:49983", Listening: path.Yes},
+		Relay:   path.Listener{Addr: "10.12.0.15:49983", Listening: path.Yes},
+		Device: path.Device{
+			Name: "tap0", Addr: "169.254.0.22", GuestAddr: "169.254.0.21",
+			Exists: path.Yes, AdminUp: path.Yes, Carrier: path.Yes, Operstate: "up", Since: secondsAgo(59), Ups: 1,
+			Holders: []path.Holder{{PID: 4242, Command: "qemu-system-x86", SameNS: true}},
+		},
+		Traffic: &path.Traffic{
+			ReceivePackets: 40, TransmitPackets: 50, ARPRequests: 1, ARPReplies: 1, SYNs: 3, SYNACKs: 3,
+			LastReceive: secondsAgo(2), LastARPRequest: secondsAgo(50), LastARPReply: secondsAgo(50),
+			LastEnvdSYN: secondsAgo(2), LastEnvdSYNACK: secondsAgo(2),
+		},
+	}
+}
+
+// changed is the healthy path with something done to it.
+func changed(changes ...func(*path.Facts)) path.Facts {
+	f := healthy()
+	for _, change := range changes {
+		change(&f)
+	}
+	return f
+}
+
+// Changes that several tests want.
+
+func booting(f *path.Facts) { f.Sandbox.Booting = true }
+
+func noHooks(f *path.Facts) { f.Traffic = nil }
+
+// noCarrierThere takes the carrier away; nobody has the tap open.
+func noCarrierThere(f *path.Facts) {
+	f.Device.Carrier, f.Device.Operstate, f.Device.Since = path.No, "down", secondsAgo(12)
+	f.Device.Ups, f.Device.Downs, f.Device.Holders = 1, 1, []path.Holder{}
+}
+
+func vmmDead(f *path.Facts) {
+	noCarrierThere(f)
+	f.Sandbox.VMMAlive = path.No
+}
+
+func neverAttached(f *path.Facts) {
+	noCarrierThere(f)
+	f.Device.Ups, f.Device.Downs, f.Device.Since = 0, 0, time.Time{}
+}
+
+// guestMute takes away every frame of the guest while ARP asks for it.
+func guestMute(f *path.Facts) {
+	*f.Traffic = path.Traffic{TransmitPackets: 9, ARPRequests: 4, LastARPRequest: secondsAgo(0.9), ARPWaiting: secondsAgo(4.2)}
+}
+
+// outcome is what a check comes to within a whole diagnosis: one of problem,
+// ok, unknown, beside (the point), booting (a problem, excused for now) and
+// suppressed (a problem that an earlier one explains).
+func outcome(t *testing.T, c Check, f path.Facts) (outcome, words string) {
+	t.Helper()
+	d := Run(f)
+	for _, found := range d.Findings {
+		if found.Code == c.Code {
+			wantComplete(t, c, found)
+			return "problem", strings.Join(append([]string{found.Cause, found.Fix}, found.Evidence...), "\n")
+		}
+	}
+	h := hopOf(t, d, c.Hop)
+	r := c.Run(f)
+	switch r.verdict {
+	case ok:
+		if !strings.Contains(h.Detail, r.detail) && h.State == path.OK {
+			t.Errorf("hop %s says %q, without the check's %q", h.Hop, h.Detail, r.detail)
+		}
+		return "ok", r.detail
+	case unknown:
+		if h.State == path.OK {
+			t.Errorf("the check does not know (%s), and its hop is ok", r.detail)
+		}
+		return "unknown", r.detail
+	case beside:
+		return "beside", ""
+	}
+	if h.State == path.Booting {
+		return "booting", h.Detail
+	}
+	if h.State == path.OK || len(d.Findings) == 0 {
+		t.Errorf("a problem is left out, its hop is %s and there are %d findings", h.State, len(d.Findings))
+	}
+	return "suppressed", d.Findings[0].Code
+}
+
+func wantComplete(t *testing.T, c Check, f path.Finding) {
+	t.Helper()
+	if f.Hop != c.Hop || f.Severity != c.Severity || f.Cause == "" || f.Fix == "" || len(f.Evidence) == 0 {
+		t.Errorf("finding lacks something: %+v", f)
+	}
+	for _, s := range append([]string{f.Cause, f.Fix}, f.Evidence...) {
+		if strings.TrimSpace(s) != s || s == "" || strings.Contains(s, "  ") || strings.Contains(s, "\n") {
+			t.Errorf("words of a finding are not one tidy line: %q", s)
+		}
+	}
+}
+
+func hopOf(t *testing.T, d path.Diagnosis, hop path.Hop) path.HopState {
+	t.Helper()
+	for _, h := range d.Hops {
+		if h.Hop == hop {
+			return h
+		}
+	}
+	t.Fatalf("no hop %s in %+v", hop, d.Hops)
+	return path.HopState{}
+}
+
+// look is facts and what a check is to make of them.
+type look struct {
+	name  string
+	facts path.Facts
+	want  string   // as outcome gives it
+	says  []string // parts of the words; of a suppressed problem: the code that explains it
+}
+
+func tryCheck(t *testing.T, c Check, looks []look) {
+	t.Helper()
+	for _, l := range looks {
+		t.Run(l.name, func(t *testing.T) {
+			got, words := outcome(t, c, l.facts)
+			if got != l.want {
+				t.Fatalf("got %s (%s), want %s", got, words, l.want)
+			}
+			for _, s := range l.says {
+				if !strings.Contains(words, s) {
+					t.Errorf("does not say %q:\n%s", s, words)
+				}
+			}
+		})
+	}
+}
