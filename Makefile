@@ -61,6 +61,8 @@ generated: ## fail where a generated file is not what its sources make
 rules: ## check the alert rules and run their tests
 	promtool check rules dashboards/rules.yml
 	promtool test rules dashboards/rules_test.yml
+	promtool check config dashboards/prometheus.yml
+	amtool check-config dashboards/alertmanager.yml >/dev/null
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
