@@ -74,11 +74,46 @@ func (c *Client) Init(ctx context.Context, req InitRequest) error {
 	return nil
 }
 
-// call expects 204.
+// Metrics is what the sandbox uses, as it sees it itself; sizes are in bytes.
+type Metrics struct {
+	TS         int64   `json:"ts"` // Unix seconds
+	CPUCount   int     `json:"cpu_count"`
+	CPUUsedPct float64 `json:"cpu_used_pct"`
+	MemTotal   uint64  `json:"mem_total"`
+	MemUsed    uint64  `json:"mem_used"`
+	MemCache   uint64  `json:"mem_cache"`
+	DiskUsed   uint64  `json:"disk_used"`
+	DiskTotal  uint64  `json:"disk_total"`
+}
+
+// Metrics asks the daemon what the sandbox uses.
+func (c *Client) Metrics(ctx context.Context) (Metrics, error) {
+	var m Metrics
+	resp, err := c.do(ctx, http.MethodGet, "/metrics", nil, http.StatusOK)
+	if err == nil {
+		err = json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(&m)
+		resp.Body.Close()
+	}
+	if err != nil {
+		return Metrics{}, fmt.Errorf("envd metrics: %w", err)
+	}
+	return m, nil
+}
+
+// call expects an answer without a body.
 func (c *Client) call(ctx context.Context, method, path string, body []byte) error {
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.BaseURL, "/")+path, bytes.NewReader(body))
+	resp, err := c.do(ctx, method, path, body, http.StatusNoContent)
 	if err != nil {
 		return err
+	}
+	return resp.Body.Close()
+}
+
+// do makes one request; any status but the one wanted is a *StatusError.
+func (c *Client) do(ctx context.Context, method, path string, body []byte, want int) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.BaseURL, "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
 	}
 	maps.Copy(req.Header, c.Header)
 	if body != nil {
@@ -86,13 +121,13 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte) err
 	}
 	resp, err := c.client().Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusNoContent {
-		return statusError(resp)
+	if resp.StatusCode != want {
+		defer resp.Body.Close()
+		return nil, statusError(resp)
 	}
-	return nil
+	return resp, nil
 }
 
 func (c *Client) client() *http.Client {

@@ -1,0 +1,126 @@
+// The stock e2b SDK against a launcher, told by E2B_API_URL, E2B_SANDBOX_URL and
+// E2B_API_KEY where it is. One line for each thing that is right; the first that
+// is wrong ends the run with status 1. This is the call that failed in the
+// incident, and what its users do next.
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { CommandExitError, Sandbox, SandboxNotFoundError, TimeoutError } from 'e2b'
+
+const marker = randomUUID() // finds our sandbox in lists that may hold others'
+let sandbox
+
+async function step(name, fn) {
+  const start = performance.now()
+  await fn()
+  console.log(`ok ${name} (${Math.round(performance.now() - start)} ms)`)
+}
+
+async function all() {
+  await step('create', async () => {
+    sandbox = await Sandbox.create({
+      envs: { FROM_CREATE: 'yes' },
+      metadata: { marker, 'odd key&=': 'odd value %/' },
+      timeoutMs: 120_000,
+    })
+    assert.match(sandbox.sandboxId, /^[a-z0-9]+$/)
+  })
+  await step('commands.run', async () => {
+    const r = await sandbox.commands.run("python3 -c 'print(6*7)'")
+    assert.deepEqual([r.stdout, r.stderr, r.exitCode], ['42\n', '', 0])
+  })
+  await step('isRunning', async () => assert.equal(await sandbox.isRunning(), true))
+  await step('output streams while the command runs', streaming)
+  await step('non-zero exit', async () => {
+    await assert.rejects(sandbox.commands.run('echo out; echo err >&2; exit 7'), (e) => {
+      assert(e instanceof CommandExitError, `got ${e}`)
+      assert.deepEqual([e.exitCode, e.stdout, e.stderr], [7, 'out\n', 'err\n'])
+      return true
+    })
+  })
+  await step('envs, cwd and user', environment)
+  await step('timeout of a command', async () => {
+    await assert.rejects(sandbox.commands.run('sleep 1000', { timeoutMs: 1500 }), TimeoutError)
+  })
+  await step('background command, kill', background)
+  await step('stdin', stdin)
+  await step('pty', pty)
+  await step('getInfo, list, connect, setTimeout, metrics', lifecycle)
+  await step('an unknown template is named', async () => {
+    await assert.rejects(Sandbox.create('no-such-template'), /no-such-template/)
+  })
+  await step('kill', async () => assert.equal(await sandbox.kill(), true))
+  await step('isRunning after kill', async () => assert.equal(await sandbox.isRunning(), false))
+  await step('a killed sandbox is unknown', async () => {
+    assert.equal(await sandbox.kill(), false)
+    await assert.rejects(Sandbox.connect(sandbox.sandboxId), SandboxNotFoundError)
+  })
+}
+
+// The second half is written only after the first has come out here.
+async function streaming() {
+  const pieces = []
+  const handle = await sandbox.commands.run('echo one; until [ -e /tmp/go ]; do sleep 0.1; done; echo two', {
+    background: true,
+    onStdout: (data) => pieces.push(data),
+  })
+  while (pieces.length === 0) await new Promise((r) => setTimeout(r, 20))
+  assert.deepEqual(pieces, ['one\n'])
+  await sandbox.commands.run('touch /tmp/go')
+  const r = await handle.wait()
+  assert.deepEqual(pieces, ['one\n', 'two\n'])
+  assert.equal(r.stdout, 'one\ntwo\n')
+}
+
+async function environment() {
+  const r = await sandbox.commands.run('echo $FROM_CREATE $OWN $PWD $(id -un)', { envs: { OWN: '1' }, cwd: '/usr', user: 'root' })
+  assert.equal(r.stdout, 'yes 1 /usr root\n')
+}
+
+async function background() {
+  const handle = await sandbox.commands.run('sleep 1000', { background: true })
+  const listed = (await sandbox.commands.list()).find((p) => p.pid === handle.pid)
+  assert.deepEqual([listed?.cmd, listed?.args], ['/bin/bash', ['-l', '-c', 'sleep 1000']])
+  assert.equal(await handle.kill(), true)
+  await assert.rejects(handle.wait(), CommandExitError)
+  assert.equal(await sandbox.commands.kill(handle.pid), false)
+}
+
+async function stdin() {
+  const handle = await sandbox.commands.run('read line; echo "got $line"; cat', { background: true, stdin: true })
+  await sandbox.commands.sendStdin(handle.pid, 'hello\nrest')
+  await sandbox.commands.closeStdin(handle.pid)
+  assert.equal((await handle.wait()).stdout, 'got hello\nrest')
+}
+
+async function pty() {
+  let out = ''
+  const terminal = await sandbox.pty.create({
+    cols: 91, rows: 17, cwd: '/', onData: (bytes) => { out += new TextDecoder().decode(bytes) },
+  })
+  await sandbox.pty.sendInput(terminal.pid, new TextEncoder().encode('stty size; exit 3\n'))
+  await assert.rejects(terminal.wait(), CommandExitError)
+  assert.match(out, /17 91/)
+}
+
+async function lifecycle() {
+  const info = await sandbox.getInfo()
+  assert.deepEqual([info.sandboxId, info.state, info.metadata.marker], [sandbox.sandboxId, 'running', marker])
+  assert(info.endAt - info.startedAt >= 60_000)
+  const page = await Sandbox.list({ query: { metadata: { marker, 'odd key&=': 'odd value %/' } }, limit: 1 }).nextItems()
+  assert.deepEqual(page.map((s) => s.sandboxId), [sandbox.sandboxId])
+  const again = await Sandbox.connect(sandbox.sandboxId)
+  assert.equal((await again.commands.run('echo again')).stdout, 'again\n')
+  await sandbox.setTimeout(600_000)
+  assert((await sandbox.getInfo()).endAt - Date.now() > 500_000)
+  const [m] = await sandbox.getMetrics()
+  assert(m.memTotal > 0 && m.memUsed > 0 && m.cpuCount >= 1, JSON.stringify(m))
+}
+
+try {
+  await all()
+} catch (e) {
+  console.log(`WRONG: ${e.stack ?? e}`)
+  if (e.cause) console.log(`cause: ${e.cause}`)
+  process.exitCode = 1
+  await sandbox?.kill().catch(() => {})
+}
