@@ -24,7 +24,7 @@ func healthy() path.Facts {
 		Relay:   path.Listener{Addr: "10.12.0.15:49983", Listening: path.Yes},
 		Device: path.Device{
 			Name: "tap0", Addr: "169.254.0.22", GuestAddr: "169.254.0.21",
-			Exists: path.Yes, AdminUp: path.Yes, Carrier: path.Yes, Operstate: "up", Since: secondsAgo(59), Ups: 1,
+			Exists: path.Yes, AdminUp: path.Yes, Carrier: path.Yes, Operstate: "up", Since: secondsAgo(59), Ups: 1, Downs: 1,
 			Holders: []path.Holder{{PID: 4242, Command: "qemu-system-x86", SameNS: true}},
 		},
 		Traffic: &path.Traffic{
@@ -53,7 +53,7 @@ func noHooks(f *path.Facts) { f.Traffic = nil }
 // noCarrierThere takes the carrier away; nobody has the tap open.
 func noCarrierThere(f *path.Facts) {
 	f.Device.Carrier, f.Device.Operstate, f.Device.Since = path.No, "down", secondsAgo(12)
-	f.Device.Ups, f.Device.Downs, f.Device.Holders = 1, 1, []path.Holder{}
+	f.Device.Ups, f.Device.Downs, f.Device.Holders = 1, 2, []path.Holder{}
 }
 
 func vmmDead(f *path.Facts) {
@@ -61,9 +61,10 @@ func vmmDead(f *path.Facts) {
 	f.Sandbox.VMMAlive = path.No
 }
 
+// neverAttached is a tap as its maker left it: closing it once was the first loss.
 func neverAttached(f *path.Facts) {
 	noCarrierThere(f)
-	f.Device.Ups, f.Device.Downs, f.Device.Since = 0, 0, time.Time{}
+	f.Device.Ups, f.Device.Downs, f.Device.Since = 0, 1, time.Time{}
 }
 
 // guestMute takes away every frame of the guest while ARP asks for it.

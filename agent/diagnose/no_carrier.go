@@ -37,8 +37,8 @@ var noCarrier = Check{
 // carrierEvidence is what the kernel says of the tap, as an operator would ask it.
 func carrierEvidence(f path.Facts) []string {
 	d := f.Device
-	ev := []string{fmt.Sprintf("IFLA_CARRIER of %s in %s is 0, operstate %s, lost %d times, gained %d times",
-		d.Name, f.Netns, cmp.Or(d.Operstate, "unknown"), d.Downs, d.Ups)}
+	ev := []string{fmt.Sprintf("IFLA_CARRIER of %s in %s is 0, operstate %s; gained so far %d, lost %d",
+		d.Name, f.Netns, cmp.Or(d.Operstate, "unknown"), d.Ups, d.Downs)}
 	if !d.Since.IsZero() {
 		ev = append(ev, fmt.Sprintf("since %s (%s)", d.Since.Format("15:04:05.000"), ago(f.Now, d.Since)))
 	}

@@ -13,7 +13,7 @@ func TestVMMExited(t *testing.T) {
 		{"runs and holds the tap", healthy(), "beside", nil},
 		{"exited", changed(vmmDead), "problem", []string{
 			"the VMM has exited", "pid 4242, is no longer a running process", "no process has the tap open",
-			"IFLA_CARRIER of tap0 in ns-7 is 0, operstate down, lost 1 times, gained 1 times", "since 03:03:53.000 (12s ago)", "OOM", "sandbox logs i1",
+			"IFLA_CARRIER of tap0 in ns-7 is 0, operstate down; gained so far 1, lost 2", "since 03:03:53.000 (12s ago)", "OOM", "sandbox logs i1",
 		}},
 		{"none found", changed(vmmDead, noVMMFound), "problem", []string{"no VMM process was found in ns-7"}},
 		{"exited while the sandbox boots", changed(vmmDead, booting), "problem", nil},
