@@ -1,0 +1,166 @@
+package monitoring
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// expected is what each sandbox of the demo must bring about, and nothing else.
+var expected = map[string]string{
+	"healthy":    "",
+	"no-carrier": "TapwatchNoCarrier",
+	"no-driver":  "TapwatchEnvdUnreachable",
+	"no-envd":    "TapwatchEnvdUnreachable",
+}
+
+// TestDemo watches the demo as an operator would: Prometheus with the shipped
+// rules and configuration, Alertmanager, and a webhook at its end.
+func TestDemo(t *testing.T) {
+	hook, url := startWebhook(t)
+	agent := startDemo(t)
+	prom := prometheus{startPrometheus(t, agent, startAlertmanager(t, url))}
+
+	t.Run("metrics are well formed", func(t *testing.T) { checkMetrics(t, agent) })
+	t.Run("each fault alerts", func(t *testing.T) { checkAlerts(t, prom, hook) })
+	t.Run("the healthy and the idle are silent", func(t *testing.T) { checkSilence(t, prom, hook) })
+	t.Run("panels show something", func(t *testing.T) { checkPanels(t, prom) })
+	t.Run("metrics and labels exist", func(t *testing.T) { checkNames(t, prom) })
+}
+
+func checkMetrics(t *testing.T, agent string) {
+	resp, err := http.Get("http://" + agent + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET /metrics: %s, %v", resp.Status, err)
+	}
+	cmd := exec.Command(tool(t, "promtool"), "check", "metrics")
+	cmd.Stdin = bytes.NewReader(body)
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+func checkAlerts(t *testing.T, prom prometheus, hook *webhook) {
+	eventually(t, func() error {
+		firing := hook.firing()
+		for name, want := range expected {
+			if want != "" && !slices.ContainsFunc(firing, func(a alert) bool {
+				return a.Labels["name"] == name && a.Labels["alertname"] == want
+			}) {
+				return fmt.Errorf("no %s for %s among %v", want, name, firing)
+			}
+		}
+		return nil
+	})
+	for _, a := range hook.firing() {
+		if a.Labels["alertname"] == "TapwatchNoCarrier" && a.Annotations["runbook_url"] != "docs/checks/vmm-not-attached.md" {
+			t.Errorf("the alert does not lead to its cause: %v", a)
+		}
+	}
+	// The host may have slots that are not the demo's; it has idle ones at least.
+	idle, err := prom.now(`tapwatch_network_carrier{sandbox_id=""} == 0`)
+	if err != nil || len(idle) == 0 {
+		t.Errorf("no idle slot without carrier: %v", err)
+	}
+}
+
+// checkSilence comes after the alerts of the faults: by then everything of the
+// same age that is wrongly alerted about has been so.
+func checkSilence(t *testing.T, prom prometheus, hook *webhook) {
+	infos, err := prom.now(`tapwatch_sandbox_info{name!=""}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nameOf := map[string]string{}
+	for _, l := range infos {
+		nameOf[l["sandbox_id"]] = l["name"]
+	}
+	if len(nameOf) != len(expected) {
+		t.Errorf("the demo's sandboxes are %v", nameOf)
+	}
+	for _, a := range hook.firing() {
+		id, alertname := a.Labels["sandbox_id"], a.Labels["alertname"]
+		name, ours := nameOf[id]
+		if id == "" || ours && expected[name] != alertname {
+			t.Errorf("%s for sandbox %q (%s): %v", alertname, id, name, a)
+		}
+	}
+}
+
+func checkPanels(t *testing.T, prom prometheus) {
+	for _, q := range panelQueries(t) {
+		series, err := prom.result(q)
+		if err == nil && len(series) == 0 {
+			err = errors.New("no data")
+		}
+		if err != nil {
+			t.Errorf("%s: %v\n%s", q.where, err, q.expr)
+		}
+	}
+}
+
+// checkNames holds every expression to the metrics and labels that there are.
+func checkNames(t *testing.T, prom prometheus) {
+	known := map[string]map[string]bool{}
+	labelsOf := func(metric string) map[string]bool {
+		if _, ok := known[metric]; !ok {
+			found, err := prom.labelsOf(metric)
+			if err != nil {
+				t.Fatal(err)
+			}
+			known[metric] = found
+		}
+		return known[metric]
+	}
+	for _, q := range slices.Concat(panelQueries(t), ruleQueries(t)) {
+		e := parse(t, q)
+		for _, s := range selectors(e) {
+			if len(labelsOf(s.Name)) == 0 {
+				t.Errorf("%s: there is no metric %s", q.where, s.Name)
+			}
+			for _, m := range s.LabelMatchers {
+				if !labelsOf(s.Name)[m.Name] {
+					t.Errorf("%s: %s has no label %s", q.where, s.Name, m.Name)
+				}
+			}
+		}
+		checkGrouping(t, q, e, labelsOf)
+	}
+}
+
+// checkGrouping looks at the labels of by, on and group_left: each must be on
+// some metric of the side that it speaks of.
+func checkGrouping(t *testing.T, q query, e parser.Expr, labelsOf func(string) map[string]bool) {
+	need := func(side parser.Node, names ...string) {
+		for _, name := range names {
+			if !slices.ContainsFunc(selectors(side), func(s *parser.VectorSelector) bool { return labelsOf(s.Name)[name] }) {
+				t.Errorf("%s: nothing in %s has the label %s", q.where, side, name)
+			}
+		}
+	}
+	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
+		switch n := n.(type) {
+		case *parser.AggregateExpr:
+			need(n.Expr, n.Grouping...)
+		case *parser.BinaryExpr:
+			if m := n.VectorMatching; m != nil && m.On {
+				need(n.LHS, m.MatchingLabels...)
+				need(n.RHS, m.MatchingLabels...)
+				need(n.RHS, m.Include...) // group_left
+			}
+		}
+		return nil
+	})
+}

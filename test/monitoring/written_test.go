@@ -1,0 +1,148 @@
+package monitoring
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+func TestDashboardsFitAnyGrafana(t *testing.T) {
+	for name, d := range readDashboards(t) {
+		if d.Editable == nil || *d.Editable {
+			t.Errorf("%s: must not be editable: changes would be lost at the next import", name)
+		}
+		if i := slices.IndexFunc(d.Templating.List, func(v struct {
+			Name, Type, Query string
+			Datasource        *struct{ UID string }
+		}) bool {
+			return v.Name == "datasource" && v.Type == "datasource" && v.Query == "prometheus"
+		}); i != 0 {
+			t.Errorf("%s: the first variable must choose the data source", name)
+		}
+		for _, p := range d.Panels {
+			if p.Type != "row" {
+				checkPanel(t, name, p)
+			}
+		}
+	}
+}
+
+func checkPanel(t *testing.T, name string, p panel) {
+	t.Helper()
+	if p.Title == "" || p.Description == "" || p.FieldConfig.Defaults.Unit == "" {
+		t.Errorf("%s: panel %q needs a title, a description and a unit", name, p.Title)
+	}
+	if len(p.Targets) == 0 {
+		t.Errorf("%s: panel %q asks nothing", name, p.Title)
+	}
+	if p.Datasource == nil || p.Datasource.UID != "${datasource}" {
+		t.Errorf("%s: panel %q must take the chosen data source", name, p.Title)
+	}
+	for _, target := range p.Targets {
+		if target.Datasource == nil || target.Datasource.UID != "${datasource}" {
+			t.Errorf("%s: a query of panel %q must take the chosen data source", name, p.Title)
+		}
+	}
+}
+
+// TestSelectorsSayWhoseSeries: without a job another exporter's series may come
+// in, without $instance a panel ignores what was chosen.
+func TestSelectorsSayWhoseSeries(t *testing.T) {
+	for _, q := range slices.Concat(panelQueries(t), ruleQueries(t)) {
+		for _, s := range selectors(parse(t, q)) {
+			has := func(label string) bool {
+				for _, m := range s.LabelMatchers {
+					if m.Name == label {
+						return true
+					}
+				}
+				return false
+			}
+			if !has("job") || q.panel && !has("instance") {
+				t.Errorf("%s: %s selects from any job or instance", q.where, s)
+			}
+		}
+		if q.panel && strings.Count(q.written, `job=~"$job", instance=~"$instance"`) != len(selectors(parse(t, q))) {
+			t.Errorf("%s: not every selector takes $job and $instance: %s", q.where, q.written)
+		}
+	}
+}
+
+// TestCountersAreRated: a counter's own value says nothing, and gauges have no rate.
+func TestCountersAreRated(t *testing.T) {
+	isCounter := regexp.MustCompile(`_(total|bucket|sum|count)$`)
+	for _, q := range slices.Concat(panelQueries(t), ruleQueries(t)) {
+		parser.Inspect(parse(t, q), func(n parser.Node, path []parser.Node) error {
+			s, ok := n.(*parser.VectorSelector)
+			if !ok {
+				return nil
+			}
+			rated := len(path) >= 2 && isRate(path[len(path)-2])
+			presence := q.where == "TapwatchTapUnwatched" // asks whether the series is there
+			if isCounter.MatchString(s.Name) != rated && !presence {
+				t.Errorf("%s: counters, and only they, go under rate or increase: %s", q.where, q.expr)
+			}
+			return nil
+		})
+		for _, r := range regexp.MustCompile(`\[[^\]]*\]`).FindAllString(q.written, -1) {
+			if q.panel && r != "[$__rate_interval]" {
+				t.Errorf("%s: %s does not follow the scrape interval and the zoom", q.where, r)
+			}
+		}
+	}
+}
+
+func isRate(n parser.Node) bool {
+	c, ok := n.(*parser.Call)
+	return ok && (c.Func.Name == "rate" || c.Func.Name == "increase")
+}
+
+func TestRulesTellWhatToDo(t *testing.T) {
+	for _, r := range readRules(t) {
+		for _, key := range []string{"summary", "description", "runbook_url"} {
+			if r.Annotations[key] == "" {
+				t.Errorf("%s: no %s", r.Alert, key)
+			}
+		}
+		if s := r.Labels["severity"]; s != "critical" && s != "warning" {
+			t.Errorf("%s: severity %q", r.Alert, s)
+		}
+		absent := strings.Contains(r.Expr, "absent(")
+		for key, text := range r.Annotations {
+			if absent && strings.Contains(text, "$labels.instance") {
+				t.Errorf("%s: %s names an instance, which absent() does not have", r.Alert, key)
+			}
+		}
+		checkRunbook(t, r)
+	}
+}
+
+// checkRunbook follows a rule's link: the fallback of a link to a check's page,
+// which a template fills in, or a heading of docs/monitoring.md.
+func checkRunbook(t *testing.T, r rule) {
+	t.Helper()
+	link := regexp.MustCompile(`\{\{ with .*\{\{ else \}\}(.*)\{\{ end \}\}`).ReplaceAllString(r.Annotations["runbook_url"], "$1")
+	links := []string{link}
+	if before, after, ok := strings.Cut(link, "{{ $labels.hop }}"); ok {
+		links = nil
+		for _, hop := range []string{"proxy", "relay"} { // the tap's checks always have a finding
+			links = append(links, before+hop+after)
+		}
+	}
+	for _, link := range links {
+		file, anchor, _ := strings.Cut(link, "#")
+		page, err := os.ReadFile(filepath.Join("../..", file))
+		if err != nil {
+			t.Errorf("%s: runbook_url: %v", r.Alert, err)
+			continue
+		}
+		if anchor != "" && !strings.Contains(strings.ToLower(string(page)), "\n## "+anchor+"\n") {
+			t.Errorf("%s: %s has no heading %s", r.Alert, file, anchor)
+		}
+	}
+}
