@@ -374,4 +374,3 @@ func TestAuditFindsWhatNoEventTold(t *testing.T) {
 		t.Error("the audit counted nothing")
 	}
 }
-

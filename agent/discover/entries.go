@@ -1,0 +1,131 @@
+package discover
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"tapwatch/internal/netns"
+)
+
+// merge makes the entries anew and tells what has changed.
+func (w *Watcher) merge(ctx context.Context) {
+	now := time.Now()
+	spaces := w.spaces(w.entries) // only this goroutine writes entries
+	claims := sources{w.records, slices.Collect(maps.Values(w.procs.found)), remember(alive)}.index()
+	next := make(map[netns.Cookie]*Entry, len(spaces))
+	for c, n := range spaces {
+		e := &Entry{*n, claims.bind(*n)}
+		if old := w.entries[c]; old != nil && old.equal(e) {
+			e = old
+		}
+		next[c] = e
+	}
+	changes := diff(w.entries, next, now)
+	w.publish(next)
+	w.stats.scans.Add(1)
+	for _, c := range changes {
+		select {
+		case w.changes <- c:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// diff orders what has gone before what is new: a name or nsid that changed
+// hands is free before it is taken.
+func diff(old, next map[netns.Cookie]*Entry, now time.Time) []Change {
+	var gone, come []Change
+	for _, c := range slices.Sorted(maps.Keys(old)) {
+		if next[c] == nil {
+			gone = append(gone, Change{Time: now, Old: old[c]})
+		}
+	}
+	for _, c := range slices.Sorted(maps.Keys(next)) {
+		if old[c] != next[c] {
+			come = append(come, Change{Time: now, Old: old[c], New: next[c]})
+		}
+	}
+	return append(gone, come...)
+}
+
+func (w *Watcher) publish(next map[netns.Cookie]*Entry) {
+	byNSID := make(map[netns.NSID]*Entry, len(next))
+	for _, e := range next {
+		if e.NSID != netns.NoNSID {
+			byNSID[e.NSID] = e
+		}
+	}
+	vmms := slices.SortedFunc(maps.Values(w.procs.found), func(a, b VMM) int {
+		return cmp.Compare(a.Process.PID, b.Process.PID)
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.entries, w.byNSID, w.vmms, w.ready = next, byNSID, vmms, true
+}
+
+// Snapshot returns every namespace but the agent's own, ordered by cookie.
+func (w *Watcher) Snapshot() []Entry {
+	w.mu.Lock()
+	entries := w.entries
+	w.mu.Unlock()
+	all := make([]Entry, 0, len(entries)) // the map itself is never written to again
+	for _, c := range slices.Sorted(maps.Keys(entries)) {
+		all = append(all, *entries[c])
+	}
+	return all
+}
+
+// Get returns one namespace.
+func (w *Watcher) Get(c netns.Cookie) (Entry, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e := w.entries[c]; e != nil {
+		return *e, true
+	}
+	return Entry{}, false
+}
+
+// VMMs returns every foreign Firecracker process by pid, those in the agent's
+// own namespace or in none that could be read among them.
+func (w *Watcher) VMMs() []VMM {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.vmms
+}
+
+// Self returns the cookie of the agent's own namespace; 0 before Run.
+func (w *Watcher) Self() netns.Cookie {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.self
+}
+
+// Resolve returns whose an nsid is, checked with the kernel at this moment; it
+// is what link.Config asks for. False where no namespace known here has it.
+func (w *Watcher) Resolve(id netns.NSID) (netns.Cookie, bool) {
+	w.mu.Lock()
+	e, conn := w.byNSID[id], w.conn
+	w.mu.Unlock()
+	if e == nil {
+		return 0, false
+	}
+	if e.Path == "" { // nameless: there is nothing to check by but the table
+		return e.Cookie, true
+	}
+	f, err := os.Open(e.Path)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	// While the file is open the namespace lives and both answers are its own.
+	if now, err := netns.NSIDOf(conn, f); err != nil || now != id {
+		return 0, false
+	}
+	c, err := netns.CookieOfFile(f)
+	return c, err == nil
+}

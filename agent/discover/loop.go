@@ -1,0 +1,135 @@
+package discover
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"tapwatch/internal/netns"
+)
+
+// tasks is the work of the loop. Names and records are read after events as
+// well; processes tell nothing by themselves.
+type tasks struct {
+	names   task // every name of netns.Dir
+	dirty   task // those that events named, and those not ready
+	records task
+	procs   task // new and young processes
+	full    task // every process
+	merge   task // of all into entries
+}
+
+// never is the time between two runs of what only events ask for.
+const never = 1000 * time.Hour
+
+func (w *Watcher) loop(ctx context.Context) {
+	w.work = tasks{
+		names:   task{every: w.cfg.Every},
+		dirty:   task{every: never, at: time.Now().Add(never)},
+		records: task{every: w.cfg.Every},
+		procs:   task{every: w.cfg.Every, at: time.Now().Add(w.cfg.Every)},
+		full:    task{every: w.cfg.FullEvery},
+		merge:   task{every: w.cfg.Every},
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-w.rescan:
+			w.everything(time.Now())
+		case id := <-w.nsids.gone:
+			w.ended[id] = true
+			w.work.names.soon(time.Now())
+		case e := <-w.dirs.fs.Events:
+			w.fileEvent(e, time.Now())
+		case err := <-w.dirs.fs.Errors: // an overflow above all
+			w.failed(err)
+			w.everything(time.Now())
+		}
+		w.run(ctx, time.Now())
+		timer.Reset(time.Until(w.work.next()))
+	}
+}
+
+func (w *Watcher) everything(now time.Time) {
+	w.work.names.soon(now)
+	w.work.records.soon(now)
+	w.work.full.soon(now)
+}
+
+// fileEvent notes what a change below a watched directory makes necessary.
+func (w *Watcher) fileEvent(e fsnotify.Event, now time.Time) {
+	switch {
+	case w.dirs.concerns(e.Name):
+		w.failed(w.dirs.ensure())
+		w.work.names.soon(now)
+		w.work.records.soon(now)
+	case filepath.Dir(e.Name) == netns.Dir:
+		w.dirty[filepath.Base(e.Name)] = true
+		w.work.dirty.soon(now)
+	case filepath.Dir(e.Name) == w.cfg.Registry.SlotsDir() && filepath.Base(e.Name)[0] != '.':
+		w.work.records.soon(now)
+	}
+}
+
+// run does what is due. Whatever was read is merged right after it.
+func (w *Watcher) run(ctx context.Context, now time.Time) {
+	t := &w.work
+	read := t.names.run(now, func() {
+		w.failed(w.dirs.ensure())
+		w.failed(w.names.scan(now))
+	})
+	read = t.dirty.run(now, w.readDirty) || read
+	read = t.records.run(now, w.readRecords) || read
+	read = t.full.run(now, func() { w.scanProcs(true) }) || read
+	read = t.procs.run(now, func() { w.scanProcs(false) }) || read
+	if at := w.names.retryAt(time.Now()); !at.IsZero() && at.Before(t.dirty.at) {
+		t.dirty.at = at
+	}
+	w.stats.namesTook.Store(int64(t.names.took))
+	if read {
+		t.merge.soon(time.Now())
+	}
+	if t.merge.run(time.Now(), func() { w.merge(ctx) }) {
+		w.stats.mergeTook.Store(int64(t.merge.took))
+	}
+}
+
+func (w *Watcher) readDirty() {
+	now := time.Now()
+	for name := range w.dirty {
+		w.failed(w.names.read(name, now))
+	}
+	clear(w.dirty)
+	w.failed(w.names.retry(now))
+}
+
+// readRecords reads all of them: a damaged one does not hide the others.
+func (w *Watcher) readRecords() {
+	records, err := w.cfg.Registry.List()
+	w.failed(err)
+	w.records = records
+}
+
+func (w *Watcher) scanProcs(full bool) {
+	start := time.Now()
+	w.failed(w.procs.scan(start, full))
+	w.stats.procsTook.Store(int64(time.Since(start)))
+	w.stats.procsRead.Store(uint64(w.procs.read))
+}
+
+// next returns when the loop has work again.
+func (t *tasks) next() time.Time {
+	at := t.names.at
+	for _, o := range []*task{&t.dirty, &t.records, &t.procs, &t.full, &t.merge} {
+		if o.at.Before(at) {
+			at = o.at
+		}
+	}
+	return at
+}

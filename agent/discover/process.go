@@ -1,0 +1,86 @@
+package discover
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"tapwatch/internal/registry"
+)
+
+// userHZ is the unit of /proc/pid/stat's times on every architecture that Go
+// and KVM share.
+const userHZ = 100
+
+// alive reports whether a process runs; a zombie does not. The zero process,
+// of a record that has none yet, is Unknown.
+func alive(p registry.Process) Tristate {
+	if p.PID == 0 {
+		return Unknown
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/stat")
+	if err != nil {
+		return No
+	}
+	// The command, in parentheses, may hold anything: fields count from its end.
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 20 {
+		return Unknown
+	}
+	if ended := f[0] == "Z" || f[0] == "X"; ended || f[19] != strconv.FormatUint(p.Start, 10) {
+		return No
+	}
+	return Yes
+}
+
+// remember makes a check of processes answer each once.
+func remember(check func(registry.Process) Tristate) func(registry.Process) Tristate {
+	known := map[registry.Process]Tristate{}
+	return func(p registry.Process) Tristate {
+		t, ok := known[p]
+		if !ok {
+			t = check(p)
+			known[p] = t
+		}
+		return t
+	}
+}
+
+// startOf returns when a process was started; zero where the boot time is not known.
+func startOf(p registry.Process) time.Time {
+	boot := bootTime()
+	if boot.IsZero() {
+		return boot
+	}
+	return boot.Add(time.Duration(p.Start) * (time.Second / userHZ))
+}
+
+// bootTime is read once: what NTP corrects later is below what it is used for.
+var bootTime = sync.OnceValue(func() time.Time {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return time.Time{}
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "btime "); ok {
+			if s, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64); err == nil {
+				return time.Unix(s, 0).UTC()
+			}
+		}
+	}
+	return time.Time{}
+})
+
+// inodeOf returns the inode of an open file, 0 where that cannot be had.
+func inodeOf(f *os.File) uint64 {
+	if fi, err := f.Stat(); err == nil {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+			return st.Ino
+		}
+	}
+	return 0
+}

@@ -1,0 +1,152 @@
+package discover
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
+)
+
+// young is how long a process is read again at each scan: `ip netns exec` and
+// the shells around it become Firecracker under the pid that they have.
+const young = 10 * time.Second
+
+// procs finds VMMs among the processes of the host. A process is known by its
+// pid and the inode of its directory, which lives and dies with it: the names
+// of old processes need no look into them.
+type procs struct {
+	seen  map[int]sighting
+	found map[int]VMM
+	buf   []byte
+	read  int // command lines read in the last scan
+}
+
+type sighting struct {
+	inode uint64
+	first time.Time
+}
+
+func newProcs() *procs {
+	return &procs{seen: map[int]sighting{}, found: map[int]VMM{}, buf: make([]byte, 64<<10)}
+}
+
+// scan looks for VMMs in new and young processes, in all of them where full is
+// set, and checks those that were found before.
+func (p *procs) scan(now time.Time, full bool) error {
+	there, err := p.list()
+	if err != nil {
+		return fmt.Errorf("list processes: %w", err)
+	}
+	p.read = 0
+	for pid, inode := range there {
+		s, known := p.seen[pid]
+		if !known || s.inode != inode {
+			s = sighting{inode, now}
+			p.seen[pid] = s
+			delete(p.found, pid)
+		}
+		if _, is := p.found[pid]; is || full || now.Sub(s.first) < young {
+			p.look(pid)
+		}
+	}
+	for pid := range p.seen {
+		if _, ok := there[pid]; !ok {
+			delete(p.seen, pid)
+			delete(p.found, pid)
+		}
+	}
+	return nil
+}
+
+// look reads one process. What cannot be read has ended, or is a zombie.
+func (p *procs) look(pid int) {
+	p.read++
+	id, ok := parseVMM(p.cmdline(pid))
+	if !ok {
+		delete(p.found, pid)
+		return
+	}
+	if v, known := p.found[pid]; known && v.SandboxID == id && v.Netns != 0 {
+		return
+	}
+	if v, ok := inspect(pid, id); ok {
+		p.found[pid] = v
+	}
+}
+
+// inspect places a VMM. The process is identified before and after, so that the
+// namespace is its own and not that of the pid's next owner.
+func inspect(pid int, sandboxID string) (VMM, bool) {
+	process, err := registry.ProcessOf(pid)
+	if err != nil {
+		return VMM{}, false
+	}
+	v := VMM{SandboxID: sandboxID, Process: process, Started: startOf(process)}
+	if f, err := os.Open(nsPath(pid)); err == nil {
+		defer f.Close()
+		if v.Netns, err = netns.CookieOfFile(f); err == nil {
+			v.Inode = inodeOf(f)
+		}
+	}
+	return v, process.Alive()
+}
+
+func nsPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }
+
+// cmdline returns the arguments of a process, as far as the buffer goes; empty
+// for zombies, kernel threads and pids that are gone. It holds until the next call.
+func (p *procs) cmdline(pid int) []byte {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/cmdline", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, p.buf[:4096])
+	if err != nil {
+		return nil
+	}
+	return p.buf[:n]
+}
+
+// list returns the pids of /proc with the inodes of their directories.
+func (p *procs) list() (map[int]uint64, error) {
+	fd, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	pids := make(map[int]uint64, len(p.seen))
+	for {
+		n, err := unix.Getdents(fd, p.buf)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return pids, nil
+		}
+		eachDirent(p.buf[:n], func(inode uint64, name string) {
+			if pid, err := strconv.Atoi(name); err == nil {
+				pids[pid] = inode
+			}
+		})
+	}
+}
+
+// eachDirent walks struct linux_dirent64, as getdents(2) describes it.
+func eachDirent(b []byte, fn func(inode uint64, name string)) {
+	const nameAt = 19
+	for len(b) > nameAt {
+		n := int(binary.NativeEndian.Uint16(b[16:]))
+		if n <= nameAt || n > len(b) {
+			return
+		}
+		fn(binary.NativeEndian.Uint64(b), unix.ByteSliceToString(b[nameAt:n]))
+		b = b[n:]
+	}
+}

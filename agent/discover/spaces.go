@@ -1,0 +1,92 @@
+package discover
+
+import (
+	"slices"
+
+	"tapwatch/internal/netns"
+)
+
+// spaces builds the namespaces from names and VMMs: of each its names, and a
+// way to enter it. Those known before that have lost all names are kept while
+// their nsid is in use: something still holds them.
+func (w *Watcher) spaces(before map[netns.Cookie]*Entry) map[netns.Cookie]*Namespace {
+	all := map[netns.Cookie]*Namespace{}
+	taken := map[netns.NSID]bool{}
+	for name, p := range w.names.bound {
+		if p.cookie == w.self {
+			continue
+		}
+		n := all[p.cookie]
+		if n == nil {
+			n = &Namespace{Cookie: p.cookie, NSID: p.nsid, Inode: p.inode}
+			all[p.cookie] = n
+			taken[p.nsid] = true
+		}
+		n.Names = append(n.Names, name)
+	}
+	for _, n := range all {
+		slices.Sort(n.Names)
+		n.Name = label(n.Names)
+		n.Path = netns.Path(n.Name)
+	}
+	w.addHeld(all, taken)
+	w.keepNameless(all, taken, before)
+	return all
+}
+
+// addHeld adds the namespaces that only a VMM's process shows.
+func (w *Watcher) addHeld(all map[netns.Cookie]*Namespace, taken map[netns.NSID]bool) {
+	for pid, v := range w.procs.found {
+		if v.Netns == 0 || v.Netns == w.self || all[v.Netns] != nil {
+			continue
+		}
+		p, err := w.names.visit(nsPath(pid), w.held[v.Netns])
+		if err != nil || p.cookie != v.Netns {
+			w.failed(err)
+			continue
+		}
+		w.held[p.cookie] = p
+		all[p.cookie] = &Namespace{Cookie: p.cookie, NSID: p.nsid, Inode: p.inode, Path: nsPath(pid)}
+		taken[p.nsid] = true
+	}
+	for c := range w.held {
+		if all[c] == nil {
+			delete(w.held, c)
+		}
+	}
+}
+
+// keepNameless keeps those whose nsid is in use and no other's.
+func (w *Watcher) keepNameless(all map[netns.Cookie]*Namespace, taken map[netns.NSID]bool, before map[netns.Cookie]*Entry) {
+	var live map[netns.NSID]bool
+	for c, e := range before {
+		if all[c] != nil || e.NSID == netns.NoNSID || taken[e.NSID] || w.ended[e.NSID] {
+			continue
+		}
+		if live == nil {
+			live = w.liveNSIDs()
+		}
+		if live[e.NSID] {
+			all[c] = &Namespace{Cookie: c, NSID: e.NSID, Inode: e.Inode}
+		}
+	}
+	clear(w.ended)
+}
+
+func (w *Watcher) liveNSIDs() map[netns.NSID]bool {
+	ids, err := netns.ListNSIDs(w.conn)
+	w.failed(err)
+	live := make(map[netns.NSID]bool, len(ids))
+	for _, id := range ids {
+		live[id] = true
+	}
+	return live
+}
+
+// label picks the name to show: E2B's for a slot, else the first.
+func label(names []string) string {
+	if i := slices.IndexFunc(names, e2bName.MatchString); i >= 0 {
+		return names[i]
+	}
+	return names[0]
+}

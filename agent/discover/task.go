@@ -1,0 +1,38 @@
+package discover
+
+import "time"
+
+// quiet is how long a burst of events is gathered before anything is read.
+const quiet = 2 * time.Millisecond
+
+// task is work that is done every so often, and soon after an event, but never
+// for more than a tenth of the time.
+type task struct {
+	every time.Duration
+	at    time.Time // when it is due; zero: at once
+	ended time.Time
+	took  time.Duration
+}
+
+// soon makes the task due.
+func (t *task) soon(now time.Time) {
+	at := now.Add(quiet)
+	if rest := t.ended.Add(10 * t.took); rest.After(at) {
+		at = rest
+	}
+	if at.Before(t.at) {
+		t.at = at
+	}
+}
+
+// run does the work if it is due, and reports whether it was.
+func (t *task) run(now time.Time, work func()) bool {
+	if now.Before(t.at) {
+		return false
+	}
+	t.at = now.Add(t.every) // work may call soon
+	work()
+	t.ended = time.Now()
+	t.took = t.ended.Sub(now)
+	return true
+}

@@ -1,0 +1,52 @@
+package discover
+
+import (
+	"bytes"
+	"path"
+	"strings"
+	"time"
+
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
+)
+
+// VMM is a Firecracker process that was found running, with E2B's command line.
+type VMM struct {
+	SandboxID string
+	Process   registry.Process
+	Started   time.Time    // UTC
+	Netns     netns.Cookie // where it is; 0: could not be read
+	Inode     uint64       // of that namespace
+}
+
+// parseVMM reads a command line as /proc has it, its arguments ended by zero
+// bytes, and returns the sandbox that a Firecracker serves. The shells and the
+// `ip netns exec` that start one have another first argument until they exec.
+func parseVMM(cmdline []byte) (sandboxID string, ok bool) {
+	first, rest, _ := bytes.Cut(cmdline, []byte{0})
+	if path.Base(string(first)) != "firecracker" {
+		return "", false
+	}
+	args := strings.Split(string(rest), "\x00")
+	for i, a := range args {
+		if a == "--api-sock" && i+1 < len(args) {
+			return parseSocket(args[i+1])
+		}
+		if v, found := strings.CutPrefix(a, "--api-sock="); found {
+			return parseSocket(v)
+		}
+	}
+	return "", false
+}
+
+// parseSocket reads the sandbox from /tmp/fc-{sandboxID}-{random}.sock. The
+// directory may be another, and the id may hold dashes.
+func parseSocket(s string) (sandboxID string, ok bool) {
+	s, prefixed := strings.CutPrefix(path.Base(s), "fc-")
+	s, suffixed := strings.CutSuffix(s, ".sock")
+	i := strings.LastIndexByte(s, '-')
+	if !prefixed || !suffixed || i < 1 {
+		return "", false
+	}
+	return s[:i], true
+}
