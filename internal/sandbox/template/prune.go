@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // removeHalfMade removes what a killed build left. The data directory is locked.
@@ -16,6 +17,10 @@ func (b builder) removeHalfMade() {
 	}
 }
 
+// keepFor is how long a build stays that no alias names any more: a launcher may
+// have found it a moment ago.
+const keepFor = time.Hour
+
 // prune removes builds of ours that no alias names any more, and then kernels
 // that no build needs: every change of envd makes a new build. A build of others
 // stays. Machines that run on what goes keep it open.
@@ -27,7 +32,7 @@ func (b builder) prune() {
 		if err != nil {
 			return // unknown what it needs: remove nothing
 		}
-		if m.Built != nil && len(b.aliasesOf(e.Name())) == 0 {
+		if m.Built != nil && len(b.aliasesOf(e.Name())) == 0 && time.Since(m.Built.BuiltAt) > keepFor {
 			_ = os.RemoveAll(b.buildDir(e.Name()))
 			continue
 		}

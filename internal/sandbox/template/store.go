@@ -39,7 +39,17 @@ func (s Store) Find(name string) (Template, error) {
 	if _, err := os.Stat(s.buildDir(name)); err == nil {
 		return s.open(name)
 	}
-	return Template{}, fmt.Errorf("%w: no %q in %s: build it with `tapwatch template build`", ErrNotFound, name, s.Dir)
+	return Template{}, fmt.Errorf("%w: no %q in %s: build it with `tapwatch template build%s`", ErrNotFound, name, s.Dir, buildFlag(name))
+}
+
+// buildFlag is what builds the template of that alias, where one of ours has it.
+func buildFlag(alias string) string {
+	for _, v := range Variants() {
+		if v != Default && v.Alias() == alias {
+			return " --variant " + string(v)
+		}
+	}
+	return ""
 }
 
 // List returns every sound template, by alias and then by build id, together

@@ -2,14 +2,12 @@ package qemu
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -23,21 +21,6 @@ const probeTime = 3 * time.Second
 
 // probeWord is what the probed guest's first program is asked to say.
 const probeWord = "tapwatch-reached-user-space"
-
-// Verdict says whether KVM runs guests on this machine.
-type Verdict struct {
-	KVM    bool   `json:"kvm"`
-	Reason string `json:"reason"` // why not
-	BootID string `json:"boot_id"`
-}
-
-// Accel returns the accelerator to use.
-func (v Verdict) Accel() Accel {
-	if v.KVM {
-		return KVM
-	}
-	return TCG
-}
 
 // probing lets machines that start together share one probe.
 var probing sync.Mutex
@@ -60,6 +43,9 @@ func Probe(ctx context.Context, kernel, initrd, runDir string) (Verdict, error) 
 	if v, err := readVerdict(runDir); err == nil && v.BootID == bootID {
 		return v, nil
 	}
+	if initrd == "" {
+		return Verdict{Reason: "this template has no initrd that could answer a probe"}, nil // another's may: not kept
+	}
 	v := Verdict{BootID: bootID}
 	if err := bootOnce(ctx, kernel, initrd); err != nil {
 		if ctx.Err() != nil {
@@ -69,38 +55,6 @@ func Probe(ctx context.Context, kernel, initrd, runDir string) (Verdict, error) 
 	}
 	v.KVM = v.Reason == ""
 	return v, v.write(runDir)
-}
-
-func readVerdict(runDir string) (v Verdict, err error) {
-	if runDir == "" {
-		return v, os.ErrNotExist
-	}
-	b, err := os.ReadFile(filepath.Join(runDir, "kvm.json"))
-	if err != nil {
-		return v, err
-	}
-	return v, json.Unmarshal(b, &v)
-}
-
-func (v Verdict) write(runDir string) error {
-	if runDir == "" {
-		return nil
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("keep verdict on KVM: %w", err)
-	}
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
-		return fmt.Errorf("keep verdict on KVM: %w", err)
-	}
-	tmp := filepath.Join(runDir, "kvm.json.tmp")
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
-		return fmt.Errorf("keep verdict on KVM: %w", err)
-	}
-	if err := os.Rename(tmp, filepath.Join(runDir, "kvm.json")); err != nil {
-		return fmt.Errorf("keep verdict on KVM: %w", err)
-	}
-	return nil
 }
 
 // bootOnce boots a guest without disk and NIC, and returns nil once it has spoken.
@@ -121,6 +75,8 @@ func bootOnce(ctx context.Context, kernel, initrd string) error {
 	runtime.LockOSThread() // Pdeathsig is about the thread: a guest that hangs must not outlive a killed launcher
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -139,7 +95,7 @@ func bootOnce(ctx context.Context, kernel, initrd string) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	return errors.New("QEMU ended before the guest reached user space")
+	return fmt.Errorf("QEMU ended before a guest reached user space: %s", lastLine(stderr.String()))
 }
 
 // contains reads until a line holds the word (true) or the end (false).
@@ -152,4 +108,9 @@ func contains(r io.Reader, word string) bool {
 		}
 	}
 	return false
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return strings.TrimSpace(s[strings.LastIndexByte(s, '\n')+1:])
 }

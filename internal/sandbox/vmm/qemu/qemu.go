@@ -35,8 +35,8 @@ type Options struct {
 }
 
 // Start starts the machine and returns while it boots. The errors are ErrNoQEMU,
-// netns.ErrNotExist, or say which file is missing; what QEMU itself refuses (a
-// busy tap) ends the machine and is its Err. The root file system is not written
+// netns.ErrNotExist, vmm.ErrNoTap, or say which file is missing; what QEMU itself
+// refuses (a busy tap) ends the machine and is its Err. The root file system is not written
 // to: QEMU keeps the guest's writes in a temporary file without a name.
 func Start(ctx context.Context, spec vmm.Spec, o Options) (*vmm.Machine, error) {
 	path, err := find()
@@ -50,6 +50,11 @@ func Start(ctx context.Context, spec vmm.Spec, o Options) (*vmm.Machine, error) 
 	args, err := arguments(spec, accel)
 	if err != nil {
 		return nil, err
+	}
+	if spec.NIC != nil {
+		if err := vmm.CheckTap(spec.Netns, spec.NIC.Tap); err != nil {
+			return nil, err
+		}
 	}
 	return vmm.Launch(ctx, exec.Command(path, args...), spec.Netns)
 }
