@@ -98,7 +98,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 		case problem:
 			found[c.Code] = true
 			if f.Sandbox.Booting && !c.InBoot {
-				h.State, h.Detail = worseHop(h, path.Booting, "booting: "+r.finding.Cause)
+				h.State, h.Detail = worseHop(h, path.Booting, r.finding.Cause)
 				continue
 			}
 			r.finding.Code, r.finding.Hop, r.finding.Severity = c.Code, c.Hop, c.Severity

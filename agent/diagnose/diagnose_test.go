@@ -132,3 +132,32 @@ func TestChecksAreInOrder(t *testing.T) {
 		}
 	}
 }
+
+// withChecks makes Run know these checks only, until the test's end.
+func withChecks(t *testing.T, checks ...Check) {
+	t.Helper()
+	all := Checks
+	Checks = checks
+	t.Cleanup(func() { Checks = all })
+}
+
+func says(code string, hop path.Hop, r Result, dependsOn ...string) Check {
+	return Check{Code: code, Hop: hop, DependsOn: dependsOn, Run: func(path.Facts) Result { return r }}
+}
+
+// TestNoFaultIsNotHealth: where every check of a hop is beside the point, nobody saw it work.
+func TestNoFaultIsNotHealth(t *testing.T) {
+	withChecks(t, says("proxy", path.Proxy, fine("seen")), says("tap", path.Tap, notApplicable()))
+	if got, want := summary(Run(healthy())), "unknown: ok unknown unknown unknown unknown []"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestConsequencesOfConsequences: a check that was left out hides those that depend on it.
+func TestConsequencesOfConsequences(t *testing.T) {
+	bad := wrong(path.Finding{Cause: "c"})
+	withChecks(t, says("a", path.Tap, bad), says("b", path.Guest, fine("seen"), "a"), says("c", path.Envd, bad, "b"))
+	if got, want := summary(Run(healthy())), "broken: unknown unknown broken unknown unknown [a]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

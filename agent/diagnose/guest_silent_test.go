@@ -40,6 +40,8 @@ func TestGuestSilent(t *testing.T) {
 		{"asked a while ago, attached just now", changed(guestMute, waits(60, 0.1), attached(1.2)), "unknown", nil},
 		{"asked before the attach and since", changed(guestMute, waits(60, 0.1), attached(10)), "problem", []string{"unanswered for 10s"}},
 		{"asked before the attach only", changed(guestMute, waits(60, 58), attached(10)), "unknown", nil},
+		{"the slot's last sandbox answered in between", changed(reused, waits(320, 0.1), func(f *path.Facts) { f.Traffic.LastEnvdSYNACK = secondsAgo(300) }),
+			"problem", []string{"unanswered for 20s"}},
 		{"attached before the agent started", changed(guestMute, attached(0), func(f *path.Facts) { f.Device.Since = time.Time{} }), "problem", nil},
 		{"mute, carrier unknown", changed(guestMute, func(f *path.Facts) { f.Device.Carrier = path.Unknown }), "unknown", []string{"carrier is unknown"}},
 		{"no hooks", changed(noHooks), "unknown", []string{"no hooks"}},

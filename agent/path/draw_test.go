@@ -1,0 +1,113 @@
+package path
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// slot is a bound slot whose hops all stand as given.
+func slot(name string, d Diagnosis) Slot {
+	return Slot{
+		Facts: Facts{
+			Netns:   "ns-7",
+			Sandbox: &Sandbox{ID: "i1", Name: name},
+			Proxy:   Listener{Addr: "127.0.0.1:49983"},
+			Relay:   Listener{Addr: "10.12.0.15:49983"},
+			Device:  Device{Name: "tap0", Addr: "169.254.0.22", GuestAddr: "169.254.0.21", Carrier: Yes},
+		},
+		Diagnosis: d,
+	}
+}
+
+// hops gives the hops their states in order, each with its detail.
+func hops(of ...string) []HopState {
+	var hs []HopState
+	for i, hop := range Hops {
+		hs = append(hs, HopState{Hop: hop, State: State(of[2*i]), Detail: of[2*i+1]})
+	}
+	return hs
+}
+
+var pictures = map[string]Slot{
+	"healthy": slot("healthy", Diagnosis{State: OK, Hops: hops("ok", "listens", "ok", "listens",
+		"ok", "carrier, held by qemu-system-x86 (pid 4242)", "ok", "last frame 2s ago", "ok", "answered a SYN 2s ago")}),
+	"no-carrier": slot("no-carrier", Diagnosis{State: Broken, Hops: hops("ok", "listens", "ok", "listens",
+		"broken", "NO-CARRIER: the VMM runs (pid 4242) but has not opened tap0", "unknown", "behind the break", "unknown", "behind the break"),
+		Findings: []Finding{{Code: "vmm-not-attached", Hop: Tap, Severity: Critical, Cause: "NO-CARRIER: the VMM runs (pid 4242) but has not opened tap0",
+			Evidence: []string{"IFLA_CARRIER of tap0 in ns-7 is 0", "no process has the tap open"}, Fix: "its network interface was not configured"}}}),
+	"no-driver": slot("no-driver", Diagnosis{State: Broken, Hops: hops("ok", "listens", "ok", "listens",
+		"ok", "carrier", "broken", "the guest is silent", "unknown", "behind the break"),
+		Findings: []Finding{{Code: "guest-silent", Hop: Guest, Severity: Critical, Cause: "the guest is silent",
+			Evidence: []string{"frames from the guest: 0 (the last: never); to it: 9"}, Fix: "read the guest's console"}}}),
+	"no-envd": slot("no-envd", Diagnosis{State: Broken, Hops: hops("ok", "listens", "ok", "listens",
+		"ok", "carrier", "ok", "last frame 2s ago", "broken", "nothing listens on envd's port"),
+		Findings: []Finding{{Code: "envd-refused", Hop: Envd, Severity: Critical, Cause: "nothing listens on envd's port",
+			Evidence: []string{"a SYN to envd's port was answered with RST 300ms ago"}, Fix: "read the guest's console"}}}),
+	"two-causes": slot("", Diagnosis{State: Broken, Hops: hops("broken", "no process listens", "unknown", "not read",
+		"ok", "carrier", "ok", "last frame 2s ago", "broken", "nothing listens on envd's port"),
+		Findings: []Finding{{Code: "proxy-not-listening", Cause: "no process listens", Evidence: []string{"no TCP socket in state LISTEN"}, Fix: "start layer 1"},
+			{Code: "envd-refused", Cause: "nothing listens on envd's port", Evidence: []string{"a RST"}, Fix: "read the guest's console"}}}),
+	"booting": slot("new", Diagnosis{State: Booting, Hops: hops("ok", "listens", "ok", "listens",
+		"booting", "NO-CARRIER", "unknown", "behind the break", "unknown", "behind the break")}),
+	// A detail that is not there leaves no blanks at the line's end.
+	"no-detail": slot("", Diagnosis{State: Undecided, Hops: hops("unknown", "", "ok", "", "unknown", "", "unknown", "", "unknown", "")}),
+	"idle":      {Facts: Facts{Netns: "ns-8", Device: Device{Name: "tap0", Carrier: No}}, Diagnosis: Diagnosis{State: Idle}},
+}
+
+func TestDraw(t *testing.T) {
+	for name, s := range pictures {
+		for _, color := range []bool{false, true} {
+			file := name + ".txt"
+			if color {
+				file = name + ".color.txt"
+			}
+			t.Run(file, func(t *testing.T) {
+				want, err := os.ReadFile(filepath.Join("testdata", file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got strings.Builder
+				Draw(&got, s, color)
+				if got.String() != string(want) {
+					t.Errorf("got\n%s\nwant\n%s\n%q", got.String(), want, got.String())
+				}
+			})
+		}
+	}
+}
+
+// TestColorsChangeNothingElse holds that a picture with colours is the plain
+// one once the terminal has taken them.
+func TestColorsChangeNothingElse(t *testing.T) {
+	escapes := strings.NewReplacer("\x1b[32m", "", "\x1b[1;31m", "", "\x1b[33m", "", "\x1b[36m", "", "\x1b[0m", "")
+	for name, s := range pictures {
+		var plain, colored strings.Builder
+		Draw(&plain, s, false)
+		Draw(&colored, s, true)
+		if strings.Contains(plain.String(), "\x1b") {
+			t.Errorf("%s: escapes where none were asked for", name)
+		}
+		if s.Sandbox != nil && !strings.Contains(colored.String(), "\x1b") {
+			t.Errorf("%s: no colours", name)
+		}
+		var lines []string
+		for line := range strings.Lines(escapes.Replace(colored.String())) {
+			lines = append(lines, strings.TrimRight(line, " \n")+"\n")
+		}
+		if got := strings.Join(lines, ""); got != plain.String() {
+			t.Errorf("%s: got\n%swant\n%s", name, got, plain.String())
+		}
+	}
+}
+
+func TestBrokenAt(t *testing.T) {
+	for name, want := range map[string]Hop{
+		"healthy": "", "idle": "", "no-detail": "", "no-carrier": Tap, "no-driver": Guest, "no-envd": Envd, "two-causes": Proxy, "booting": Tap,
+	} {
+		if got := pictures[name].Diagnosis.BrokenAt(); got != want {
+			t.Errorf("%s: broken at %q, want %q", name, got, want)
+		}
+	}
+}
