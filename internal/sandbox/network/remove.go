@@ -33,6 +33,9 @@ func Remove(s Slot) error {
 	return nil
 }
 
+// Exists says whether anything bears a name of the slot.
+func Exists(s Slot) bool { return free(s) != nil }
+
 // removeTap deletes the tap inside the namespace: a VMM that outlives the slot
 // then holds a dead file and not a tap.
 func removeTap(s Slot) error {

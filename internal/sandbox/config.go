@@ -1,0 +1,77 @@
+package sandbox
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"tapwatch/internal/registry"
+	"tapwatch/internal/sandbox/network"
+	"tapwatch/internal/sandbox/template"
+	"tapwatch/internal/sandbox/vmm/qemu"
+)
+
+// What a zero Config means.
+const (
+	DefaultBootTimeout = 30 * time.Second
+	DefaultTimeout     = 5 * time.Minute // of a sandbox's life, as E2B's SDK has it
+	DefaultVCPUs       = 1
+	DefaultMemoryMiB   = 256
+)
+
+// Config says where a manager keeps things and what its sandboxes get. The zero
+// value works.
+type Config struct {
+	DataDir string // of templates and kernels; "" means template.DefaultDir
+	RunDir  string // of the registry and the consoles; "" means registry.DefaultDir
+
+	PoolSize  int // slots kept ready; 0 means that each is made when asked for
+	FirstSlot int // lowest slot index to use; 0 means 1
+
+	BootTimeout time.Duration // from the VMM's start to envd's answer; 0 means DefaultBootTimeout
+	VCPUs       int           // of each sandbox; 0 means DefaultVCPUs
+	MemoryMiB   int           // of each sandbox; 0 means DefaultMemoryMiB
+	Accel       qemu.Accel    // "" means qemu.Auto
+
+	Log *slog.Logger // nil means slog.Default()
+}
+
+func (c *Config) validate() error {
+	setDefault(&c.DataDir, template.DefaultDir)
+	setDefault(&c.RunDir, registry.DefaultDir)
+	dir, err := filepath.Abs(c.RunDir) // it is recorded, for others to read
+	if err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	c.RunDir = dir
+	setDefault(&c.BootTimeout, DefaultBootTimeout)
+	setDefault(&c.VCPUs, DefaultVCPUs)
+	setDefault(&c.MemoryMiB, DefaultMemoryMiB)
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	for name, n := range map[string]int{"pool size": c.PoolSize, "vCPUs": c.VCPUs, "memory": c.MemoryMiB, "boot timeout": int(c.BootTimeout)} {
+		if n < 0 {
+			return fmt.Errorf("%s: %d is below 0", name, n)
+		}
+	}
+	return nil
+}
+
+func (c *Config) pool() network.PoolConfig {
+	return network.PoolConfig{Registry: registry.Dir(c.RunDir), Idle: c.PoolSize, First: c.FirstSlot, Log: c.Log}
+}
+
+func consoleDir(runDir string) string { return filepath.Join(runDir, "console") }
+
+func (m *Manager) console(id string) string {
+	return filepath.Join(consoleDir(m.cfg.RunDir), id+".log")
+}
+
+func setDefault[T comparable](v *T, ifZero T) {
+	var zero T
+	if *v == zero {
+		*v = ifZero
+	}
+}

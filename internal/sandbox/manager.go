@@ -1,0 +1,145 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"tapwatch/internal/sandbox/network"
+	"tapwatch/internal/sandbox/proxy"
+	"tapwatch/internal/sandbox/relay"
+	"tapwatch/internal/sandbox/template"
+	"tapwatch/internal/sandbox/vmm/qemu"
+)
+
+// closeTime bounds Close: killing a VMM takes milliseconds unless the kernel
+// does not let it go.
+const closeTime = 30 * time.Second
+
+// Manager owns the sandboxes of one launcher. All methods may be called
+// concurrently.
+type Manager struct {
+	cfg   Config
+	store template.Store
+	pool  *network.Pool
+	relay *relay.Relay
+
+	mu      sync.Mutex
+	byID    map[string]*instance // those being removed are not among them
+	proxies []*proxy.Proxy
+	closed  bool
+	live    sync.WaitGroup     // instances not yet wholly removed, and the probe
+	stop    context.CancelFunc // of the probe
+}
+
+// New starts a manager without sandboxes. It fails in one line where this
+// process cannot make slots: a missing capability, no /dev/net/tun.
+func New(cfg Config) (*Manager, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("start launcher: %w", err)
+	}
+	if err := network.Check(); err != nil {
+		return nil, fmt.Errorf("start launcher: %w", err)
+	}
+	if err := os.MkdirAll(consoleDir(cfg.RunDir), 0o755); err != nil {
+		return nil, fmt.Errorf("start launcher: %w", err)
+	}
+	pool, err := network.NewPool(cfg.pool())
+	if err != nil {
+		return nil, fmt.Errorf("start launcher: %w", err)
+	}
+	m := &Manager{
+		cfg: cfg, pool: pool, relay: relay.New(cfg.Log),
+		store: template.Store{Dir: cfg.DataDir},
+		byID:  make(map[string]*instance),
+	}
+	var probing context.Context
+	probing, m.stop = context.WithCancel(context.Background())
+	m.live.Go(func() { m.probe(probing) })
+	return m, nil
+}
+
+// probe finds out beforehand whether KVM works, which may take seconds that the
+// first sandbox would wait for. Without a template the first sandbox will.
+func (m *Manager) probe(ctx context.Context) {
+	t, err := m.store.Find(template.Default.Alias())
+	if err != nil || m.cfg.Accel != "" && m.cfg.Accel != qemu.Auto {
+		return
+	}
+	v, err := qemu.Probe(ctx, t.Kernel, t.Initrd, m.cfg.DataDir)
+	if err != nil && ctx.Err() == nil {
+		m.cfg.Log.Warn("cannot tell whether KVM works", "err", err)
+	} else if err == nil && !v.KVM {
+		m.cfg.Log.Info("sandboxes are emulated: KVM does not work here", "why", v.Reason)
+	}
+}
+
+// Proxy returns a layer 1 for the manager's sandboxes, which forgets each when
+// it is gone.
+func (m *Manager) Proxy(domain string) (*proxy.Proxy, error) {
+	p, err := proxy.New(proxy.Config{Resolve: m.Resolve, Domain: domain, Log: m.cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.proxies = append(m.proxies, p)
+	return p, nil
+}
+
+// Get returns a sandbox, or ErrNotFound.
+func (m *Manager) Get(id string) (Sandbox, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, ok := m.byID[id]
+	if !ok {
+		return Sandbox{}, fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	return i.snap, nil
+}
+
+// List returns all sandboxes, the oldest first, also those that boot or failed.
+func (m *Manager) List() []Sandbox {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := make([]Sandbox, 0, len(m.byID))
+	for _, i := range m.byID {
+		list = append(list, i.snap)
+	}
+	slices.SortFunc(list, func(a, b Sandbox) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return list
+}
+
+// Relays returns what the relay has counted, by route.
+func (m *Manager) Relays() []relay.Stats { return m.relay.Snapshot() }
+
+// Close kills every sandbox and removes all that the manager made. It returns
+// after closeTime with an error where something does not go.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	all := slices.Collect(maps.Values(m.byID))
+	m.mu.Unlock()
+	m.stop()
+	for _, i := range all {
+		m.remove(i)
+	}
+	done := make(chan error, 1)
+	go func() {
+		m.live.Wait()
+		err := errors.Join(m.relay.Close(), m.pool.Close())
+		_ = os.Remove(consoleDir(m.cfg.RunDir)) // where no other launcher's are in it
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(closeTime):
+		return fmt.Errorf("close launcher: not all was removed within %v: run tapwatch cleanup once this process has ended", closeTime)
+	}
+}

@@ -1,0 +1,102 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"tapwatch/internal/sandbox/envd/guest"
+	"tapwatch/internal/sandbox/proxy"
+	"tapwatch/internal/sandbox/relay"
+)
+
+// maxPorts bounds the listeners that requests may open for one sandbox.
+const maxPorts = 64
+
+var errTooManyPorts = fmt.Errorf("the sandbox has connections on %d ports already", maxPorts)
+
+// Resolve finds where a port of a sandbox is reached and has the relay listen
+// there; it is a proxy.Resolver. An empty id means the only sandbox.
+func (m *Manager) Resolve(_ context.Context, id string, port int) (proxy.Target, error) {
+	i, err := m.only(id)
+	if err != nil {
+		return proxy.Target{}, err
+	}
+	route, err := m.listen(i, port)
+	if errors.Is(err, ErrKilled) {
+		return proxy.Target{}, proxy.ErrUnknownSandbox
+	}
+	if err != nil {
+		return proxy.Target{}, err
+	}
+	return proxy.Target{SandboxID: i.id, Addr: route.Addr(), Why: func() error { return m.why(i, route) }}, nil
+}
+
+func (m *Manager) only(id string) (*instance, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i, ok := m.byID[id]; ok {
+		return i, nil
+	}
+	if id != "" || len(m.byID) == 0 {
+		return nil, proxy.ErrUnknownSandbox
+	}
+	if len(m.byID) > 1 {
+		return nil, proxy.ErrAmbiguous
+	}
+	for _, i := range m.byID {
+		return i, nil
+	}
+	return nil, proxy.ErrUnknownSandbox
+}
+
+// why tells what is known to be wrong with a sandbox, nil where nothing is.
+func (m *Manager) why(i *instance, route *relay.Route) error {
+	m.mu.Lock()
+	reason := i.snap.Reason
+	m.mu.Unlock()
+	err := route.LastDialError()
+	if reason == "" {
+		return err
+	}
+	if err == nil {
+		return errors.New(reason)
+	}
+	return fmt.Errorf("%w; the sandbox has failed: %s", err, reason)
+}
+
+// listen returns the relay's route for a port of the guest, the same port of
+// the vpeer, and opens it where it is not yet open.
+func (m *Manager) listen(i *instance, port int) (*relay.Route, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i.removing {
+		return nil, ErrKilled
+	}
+	if r, ok := i.routes[port]; ok {
+		return r, nil
+	}
+	if len(i.routes) >= maxPorts && !i.closeUnused() {
+		return nil, errTooManyPorts
+	}
+	listen := netip.AddrPortFrom(i.slot.VpeerIP(), uint16(port))
+	r, err := m.relay.Listen(i.slot.Netns(), listen, netip.AddrPortFrom(i.slot.GuestIP(), uint16(port)))
+	if err != nil {
+		return nil, err
+	}
+	i.routes[port] = r
+	return r, nil
+}
+
+// closeUnused closes some route that has no connection, but never envd's.
+func (i *instance) closeUnused() bool {
+	for port, r := range i.routes {
+		if port != guest.Port && r.Stats().Open == 0 {
+			_ = r.Close() // of a listener: it is closed whatever that says
+			delete(i.routes, port)
+			return true
+		}
+	}
+	return false
+}
