@@ -1,0 +1,193 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tapwatch/internal/sandbox/api"
+	"tapwatch/internal/sandbox/envd"
+)
+
+// sandboxCommand is "tapwatch sandbox": a client of a launcher that runs.
+func sandboxCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "sandbox",
+		Short: "Create and use sandboxes of a running launcher",
+	}
+	var client api.Client
+	c.PersistentFlags().StringVar(&client.BaseURL, "api-url", "http://127.0.0.1:3000", "control API of the launcher")
+	c.PersistentFlags().StringVar(&client.Key, "api-key", cmp.Or(os.Getenv("E2B_API_KEY"), "tapwatch"),
+		"its API key; without keys of its own a launcher takes any ($E2B_API_KEY)")
+	c.AddCommand(
+		sandboxCreateCommand(&client),
+		sandboxListCommand(&client),
+		sandboxExecCommand(&client),
+		sandboxLogsCommand(&client),
+		sandboxKillCommand(&client),
+	)
+	return c
+}
+
+func sandboxCreateCommand(client *api.Client) *cobra.Command {
+	var o api.CreateOptions
+	timeout := 5 * time.Minute
+	c := &cobra.Command{
+		Use:   "create",
+		Short: "Launch a sandbox and print its id once it serves",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if timeout < time.Second || timeout%time.Second != 0 {
+				return fmt.Errorf("--timeout %s: must be whole seconds, and 1s at least", timeout)
+			}
+			o.Timeout = int(timeout / time.Second)
+			id, err := client.Create(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), id)
+			return nil
+		},
+	}
+	c.Flags().StringVarP(&o.Template, "template", "t", "base", "id or alias of the template")
+	c.Flags().DurationVar(&timeout, "timeout", timeout, "how long the sandbox lives")
+	c.Flags().StringVar(&o.Tapwatch.Name, "name", "", "a label, shown in lists")
+	c.Flags().StringToStringVar(&o.Metadata, "metadata", nil, "KEY=VALUE to keep with the sandbox")
+	c.Flags().StringToStringVarP(&o.EnvVars, "env", "e", nil, "KEY=VALUE for every command in it")
+	c.Flags().BoolVar(&o.Tapwatch.NoNIC, "no-nic", false, "a drill: start the VM without its network interface")
+	c.Flags().BoolVar(&o.Tapwatch.Keep, "keep", false, "keep it for a look where it never answers")
+	return c
+}
+
+func sandboxListCommand(client *api.Client) *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the sandboxes, the newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output %q: must be text or json", output)
+			}
+			list, err := client.List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+			}
+			return printSandboxes(cmd.OutOrStdout(), list)
+		},
+	}
+	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return c
+}
+
+func printSandboxes(to io.Writer, list []api.Info) error {
+	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "SANDBOX\tNAME\tTEMPLATE\tNETNS\tSTATE\tSTARTED\tENDS")
+	for _, s := range list {
+		state := s.State
+		if s.Tapwatch.Reason != "" {
+			state += ": " + s.Tapwatch.Reason
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, orDash(s.Tapwatch.Name), cmp.Or(s.Alias, s.TemplateID),
+			s.Tapwatch.Netns, state, s.StartedAt.Local().Format(time.DateTime), s.EndAt.Local().Format(time.DateTime))
+	}
+	return w.Flush()
+}
+
+func sandboxExecCommand(client *api.Client) *cobra.Command {
+	var (
+		proxyURL string
+		req      envd.ExecRequest
+		stdin    bool
+	)
+	c := &cobra.Command{
+		Use:   "exec SANDBOX [flags] -- COMMAND [ARG...]",
+		Short: "Run a command in a sandbox, through the whole path; exits as it does",
+		Args:  cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			sb, err := client.Get(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			req.Cmd, req.Args = args[1], args[2:]
+			if stdin {
+				req.Stdin = cmd.InOrStdin()
+			}
+			guest := envd.Client{BaseURL: proxyURL, Header: routeTo(sb)}
+			code, err := guest.Exec(cmd.Context(), req, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if code != 0 {
+				return exitCode(code)
+			}
+			return nil
+		},
+	}
+	c.Flags().SetInterspersed(false) // what follows SANDBOX belongs to the command
+	c.Flags().StringVar(&proxyURL, "proxy-url", "http://127.0.0.1:49983", "layer 1 of the data path")
+	c.Flags().StringVarP(&req.User, "user", "u", "", "user to run it as (default: the sandbox's)")
+	c.Flags().StringVarP(&req.Cwd, "cwd", "w", "", "directory to run it in (default: the user's home)")
+	c.Flags().StringToStringVarP(&req.Env, "env", "e", nil, "KEY=VALUE for the command")
+	c.Flags().BoolVarP(&stdin, "stdin", "i", false, "pass standard input on")
+	return c
+}
+
+// routeTo returns the headers by which the proxy finds the sandbox, and envd its client.
+func routeTo(sb api.Info) http.Header {
+	h := http.Header{"E2b-Sandbox-Id": {sb.ID}, "E2b-Sandbox-Port": {"49983"}}
+	if sb.AccessToken != "" {
+		h.Set(envd.TokenHeader, sb.AccessToken)
+	}
+	return h
+}
+
+func sandboxLogsCommand(client *api.Client) *cobra.Command {
+	var follow bool
+	c := &cobra.Command{
+		Use:   "logs SANDBOX",
+		Short: "Print the serial console of a sandbox",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := client.Console(cmd.Context(), args[0], follow, cmd.OutOrStdout())
+			if cmd.Context().Err() != nil {
+				return nil // Ctrl-C is how following ends
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on as it grows, until the sandbox ends")
+	return c
+}
+
+func sandboxKillCommand(client *api.Client) *cobra.Command {
+	return &cobra.Command{
+		Use:   "kill SANDBOX...",
+		Short: "End sandboxes",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			var failed []error
+			for _, id := range ids {
+				if err := client.Kill(cmd.Context(), id); err != nil {
+					failed = append(failed, err)
+				}
+			}
+			if err := errors.Join(failed...); err != nil {
+				return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+			}
+			return nil
+		},
+	}
+}

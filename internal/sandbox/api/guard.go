@@ -1,0 +1,69 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// keyHeader is where clients put their API key.
+const keyHeader = "X-API-KEY"
+
+// withKey lets only requests with a good key through.
+func (s *server) withKey(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch key := r.Header.Get(keyHeader); {
+		case key == "":
+			refuse(w, http.StatusUnauthorized, "%s header is missing", keyHeader)
+		case !s.knows(key):
+			refuse(w, http.StatusUnauthorized, "the API key is not known here")
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (s *server) knows(key string) bool {
+	sum := sha256.Sum256([]byte(key))
+	found := 0
+	for _, k := range s.keys {
+		found |= subtle.ConstantTimeCompare(sum[:], k[:])
+	}
+	return found == 1 || len(s.keys) == 0
+}
+
+// withHost refuses requests that a web page made: by a name of its own that
+// leads here (DNS rebinding), or from another origin.
+func (s *server) withHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.serves(r.Host) {
+			refuse(w, http.StatusForbidden, "host %.80q is not served here: use an address, localhost, or a name under the configured domain", r.Host)
+			return
+		}
+		if origin := r.Header.Get("Origin"); origin != "" {
+			u, err := url.Parse(origin)
+			if err != nil || !s.serves(u.Host) {
+				refuse(w, http.StatusForbidden, "origin %.80q is not served here", origin)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// serves reports whether a Host is one that nobody else's DNS can point here.
+func (s *server) serves(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" {
+		return true
+	}
+	domain := strings.ToLower(s.cfg.Domain)
+	return domain != "" && (host == domain || strings.HasSuffix(host, "."+domain))
+}
