@@ -1,6 +1,7 @@
 package path
 
 import (
+	"fmt"
 	"sync"
 	"time"
 )
@@ -14,6 +15,18 @@ type Event struct {
 	SandboxID string    `json:"sandbox_id,omitempty"`
 	Name      string    `json:"name,omitempty"` // of the sandbox
 	Text      string    `json:"text"`
+}
+
+// String is the event as a line for people.
+func (e Event) String() string {
+	who := e.Netns
+	if e.Name != "" {
+		who += " " + e.Name
+	}
+	if e.SandboxID != "" {
+		who += " (" + e.SandboxID + ")"
+	}
+	return fmt.Sprintf("%s  %-12s %s: %s", e.Time.Format("15:04:05.000"), e.Kind, who, e.Text)
 }
 
 // EventKind is what happened.
@@ -37,6 +50,7 @@ type Events struct {
 	mu     sync.Mutex
 	recent []Event // ring, oldest first once full
 	next   int
+	lost   uint64
 	subs   map[*Subscription]struct{}
 }
 
@@ -65,6 +79,7 @@ func (e *Events) Publish(ev Event) {
 		case s.C <- ev:
 		default:
 			s.lost++
+			e.lost++
 		}
 	}
 }
@@ -74,6 +89,13 @@ func (e *Events) Recent() []Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append(append([]Event(nil), e.recent[e.next:]...), e.recent[:e.next]...)
+}
+
+// Lost returns how many events slow subscribers have missed altogether.
+func (e *Events) Lost() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lost
 }
 
 // Subscribe returns a reader of all events from now on.

@@ -48,6 +48,19 @@ func (t Tristate) String() string { return [...]string{"unknown", "no", "yes"}[t
 // MarshalText makes JSON say "unknown", "no" or "yes".
 func (t Tristate) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote; any other word is Unknown.
+func (t *Tristate) UnmarshalText(b []byte) error {
+	switch string(b) {
+	case "yes":
+		*t = Yes
+	case "no":
+		*t = No
+	default:
+		*t = Unknown
+	}
+	return nil
+}
+
 // Facts is what is known of one slot at one time. Times are wall-clock; the zero
 // time is never. What could not be read is Unknown, or a nil pointer.
 type Facts struct {

@@ -1,0 +1,212 @@
+// Package agent watches every sandbox path of this host. It starts and stops the
+// parts, and one goroutine of its own applies what they tell to the model.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"tapwatch/agent/discover"
+	"tapwatch/agent/httpapi"
+	"tapwatch/agent/link"
+	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
+)
+
+// envdPort is where envd listens in every guest.
+const envdPort = 49983
+
+// Config says what to watch and where to answer; the zero value is right for a
+// host.
+type Config struct {
+	Listen string // of /metrics and the API; empty means 127.0.0.1:10917
+	RunDir string // of the launcher's records and our own notes; empty means registry.DefaultDir
+	// Proxy is where layer 1 is expected; the zero value means 127.0.0.1:49983.
+	Proxy netip.AddrPort
+	// Every is the time between two readings of counters and listeners; 0 means
+	// 1 s. Carrier is not read but told.
+	Every time.Duration
+	Log   *slog.Logger // nil means slog.Default
+}
+
+func (c *Config) fill() error {
+	if c.Every < 0 {
+		return errors.New("agent: the time between readings must not be negative")
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:10917"
+	}
+	if c.RunDir == "" {
+		c.RunDir = registry.DefaultDir
+	}
+	if !c.Proxy.IsValid() {
+		c.Proxy = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), envdPort)
+	}
+	if c.Every == 0 {
+		c.Every = time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return nil
+}
+
+// Agent is a running watch of one host.
+type Agent struct {
+	cfg      Config
+	lock     *os.File
+	listener net.Listener
+	server   *http.Server
+	discover *discover.Watcher
+	links    *link.Watcher
+	probe    *probe.Probe
+	events   path.Events
+	model    *model
+}
+
+// HooksDir is where the agent of a run directory keeps its notes of hooks.
+func HooksDir(runDir string) string { return filepath.Join(runDir, "hooks") }
+
+// New loads the programs and takes the port, so that what cannot work is said at
+// once. Close it if Run is not called.
+func New(cfg Config) (_ *Agent, err error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	if err := needRoot(); err != nil {
+		return nil, err
+	}
+	a := &Agent{cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if a.lock, err = lock(cfg.RunDir); err != nil {
+		return nil, err
+	}
+	if a.listener, err = listen(cfg.Listen); err != nil {
+		return nil, err
+	}
+	if a.probe, err = probe.Load(probe.Config{EnvdPort: envdPort, HooksDir: HooksDir(cfg.RunDir)}); err != nil {
+		return nil, err
+	}
+	if err := a.wire(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// wire makes the parts and ties them together.
+func (a *Agent) wire() (err error) {
+	log := a.cfg.Log
+	a.discover, err = discover.New(discover.Config{Registry: registry.Dir(a.cfg.RunDir), Log: log.With("part", "discover")})
+	if err != nil {
+		return err
+	}
+	a.links, err = link.New(link.Config{Resolve: a.discover.Resolve, Log: log.With("part", "link")})
+	if err != nil {
+		return err
+	}
+	a.model = &model{
+		log: log.With("part", "model"), events: &a.events, probe: a.probe, links: a.links,
+		slots: map[netns.Cookie]*slot{}, attachErrors: map[string]uint64{},
+	}
+	handler, err := httpapi.New(httpapi.Config{
+		Slots: a.model.Slots, Metrics: a.snapshot, Events: &a.events, Ready: a.Ready, Log: log.With("part", "http"),
+	})
+	if err != nil {
+		return err
+	}
+	a.server = httpapi.Server(handler)
+	return nil
+}
+
+// Addr is where the agent answers.
+func (a *Agent) Addr() net.Addr { return a.listener.Addr() }
+
+// Events are all events of the host's slots.
+func (a *Agent) Events() *path.Events { return &a.events }
+
+// Slots returns every slot as it is now.
+func (a *Agent) Slots() []path.Slot { return a.model.Slots() }
+
+// Ready is nil once namespaces and links were read completely.
+func (a *Agent) Ready() error {
+	if !a.discover.Stats().Ready {
+		return errors.New("the namespaces have not been read yet")
+	}
+	if !a.links.Stats().Synced {
+		return errors.New("the link state is being read (again)")
+	}
+	return nil
+}
+
+// Run watches until the context ends, then takes off every hook and returns nil.
+// An error means that watching could not start or go on.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.Close()
+	g, ctx := errgroup.WithContext(ctx)
+	// The parts outlive the context until the model has stopped reading them.
+	g.Go(func() error { return a.discover.Run(ctx) })
+	g.Go(func() error { return a.links.Run(ctx) })
+	g.Go(func() error { return a.watch(ctx) })
+	g.Go(a.serve)
+	g.Go(func() error {
+		<-ctx.Done()
+		return a.server.Close() // event streams have no end of their own
+	})
+	err := g.Wait()
+	a.model.detachAll()
+	return err
+}
+
+func (a *Agent) serve() error {
+	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", a.cfg.Listen, err)
+	}
+	return nil
+}
+
+// Close gives back what New took. After Run it does nothing more.
+func (a *Agent) Close() error {
+	var errs []error
+	if a.listener != nil {
+		if err := a.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.probe != nil {
+		errs = append(errs, a.probe.Close())
+		a.probe = nil
+	}
+	if a.lock != nil {
+		errs = append(errs, unlock(a.lock))
+		a.lock = nil
+	}
+	return errors.Join(errs...)
+}
+
+func listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is in use: stop what listens there, or choose another address with --listen", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return l, nil
+}

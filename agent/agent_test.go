@@ -1,0 +1,350 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"tapwatch/agent/httpapi"
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/nettest"
+	"tapwatch/internal/registry"
+)
+
+// host is a running agent with one slot of ours: a namespace with a persistent
+// tap that nobody holds.
+type host struct {
+	t      *testing.T
+	agent  *Agent
+	client httpapi.Client
+	slot   registry.Slot
+	relay  net.Listener // keeps the namespace alive until it is closed
+	dir    registry.Dir
+	stop   context.CancelFunc
+	done   chan error
+}
+
+func start(t *testing.T) *host {
+	t.Helper()
+	nettest.NeedRoot(t)
+	dir := t.TempDir()
+	proxy, err := net.Listen("tcp", "127.0.0.1:0") // only looked at, never called
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { proxy.Close() })
+	a, err := New(Config{Listen: "127.0.0.1:0", RunDir: dir, Every: 50 * time.Millisecond,
+		Proxy: proxy.Addr().(*net.TCPAddr).AddrPort(),
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &host{t: t, agent: a, client: httpapi.Client{BaseURL: "http://" + a.Addr().String()},
+		dir: registry.Dir(dir), stop: cancel, done: make(chan error, 1)}
+	go func() { h.done <- a.Run(ctx) }()
+	t.Cleanup(h.end)
+	h.makeSlot()
+	return h
+}
+
+// end stops the agent; it may be called twice.
+func (h *host) end() {
+	h.stop()
+	if h.done == nil {
+		return
+	}
+	select {
+	case err := <-h.done:
+		if err != nil {
+			h.t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		h.t.Error("the agent does not stop")
+	}
+	h.done = nil
+}
+
+func (h *host) makeSlot() {
+	ns := nettest.Netns(h.t)
+	cookie, err := netns.CookieOf(ns)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	me, err := registry.ProcessOf(os.Getpid())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	nettest.In(h.t, ns, func() error {
+		tap := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tap0"}, Mode: netlink.TUNTAP_MODE_TAP, Flags: netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR}
+		if err := netlink.LinkAdd(tap); err != nil {
+			return err
+		}
+		for _, f := range tap.Fds {
+			f.Close()
+		}
+		if err := netlink.LinkSetUp(tap); err != nil {
+			return err
+		}
+		addr, err := netlink.ParseAddr("10.12.0.3/32")
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(tap, addr); err != nil {
+			return err
+		}
+		relay, err := net.Listen("tcp", "10.12.0.3:49983")
+		if err != nil {
+			return err
+		}
+		h.t.Cleanup(func() { relay.Close() })
+		h.relay = relay
+		return nil
+	})
+	h.slot = registry.Slot{Index: 1, Netns: ns, Cookie: cookie, HostVeth: "none", Tap: "tap0",
+		VpeerIP: "10.12.0.3", GuestIP: "169.254.0.21", Owner: me}
+	h.put()
+}
+
+func (h *host) put() {
+	if err := h.dir.Put(h.slot); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// bind writes the record of a sandbox whose VMM is this test.
+func (h *host) bind(state registry.State) {
+	h.slot.Sandbox = &registry.Sandbox{ID: "itest", Name: "tested", TemplateID: "base", State: state, VMM: "test",
+		VMMProcess: h.slot.Owner, Shape: "relay", CreatedAt: time.Now()}
+	h.put()
+}
+
+// until waits for the slot to satisfy ok.
+func (h *host) until(what string, ok func(path.Slot) bool) path.Slot {
+	h.t.Helper()
+	var last path.Slot
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		slots, err := h.client.Paths(h.t.Context())
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		for _, s := range slots {
+			if s.Cookie == h.slot.Cookie {
+				if last = s; ok(s) {
+					return s
+				}
+			}
+		}
+	}
+	h.t.Fatalf("%s: not so after 10 s; last %+v", what, last)
+	return last
+}
+
+func (h *host) metrics() string {
+	h.t.Helper()
+	resp, err := http.Get(h.client.BaseURL + "/metrics")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		h.t.Fatalf("%s: %v", resp.Status, err)
+	}
+	return string(b)
+}
+
+func (h *host) hasLine(line string) {
+	h.t.Helper()
+	if m := h.metrics(); !strings.Contains(m, line+"\n") {
+		h.t.Errorf("no line %q in /metrics; of this namespace it has:\n%s", line, grep(m, h.slot.Netns))
+	}
+}
+
+func grep(text, word string) string {
+	var b strings.Builder
+	for l := range strings.Lines(text) {
+		if strings.Contains(l, word) {
+			b.WriteString(l)
+		}
+	}
+	return b.String()
+}
+
+func code(s path.Slot) string {
+	if len(s.Diagnosis.Findings) == 0 {
+		return ""
+	}
+	return s.Diagnosis.Findings[0].Code
+}
+
+// A slot's life: idle without a fault, booting without a finding, broken with the
+// right cause as the facts change, and gone from the metrics with its namespace.
+func TestSlotLife(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.until("idle, no carrier", func(s path.Slot) bool {
+		return s.Diagnosis.State == path.Idle && s.Device.Carrier == path.No && s.Traffic != nil
+	})
+	h.hasLine(fmt.Sprintf(`tapwatch_network_carrier{device="tap0",netns="%s",sandbox_id=""} 0`, h.slot.Netns))
+	h.hasLine(fmt.Sprintf(`tapwatch_slot_bound{netns="%s",sandbox_id=""} 0`, h.slot.Netns))
+	if m := h.metrics(); strings.Contains(grep(m, h.slot.Netns), "tapwatch_finding") {
+		t.Error("an idle slot has a finding")
+	}
+
+	h.bind(registry.Booting)
+	h.until("booting", func(s path.Slot) bool { return s.Diagnosis.State == path.Booting && code(s) == "" })
+	h.bind(registry.Failed)
+	h.until("the VMM (this test) runs and holds nothing", func(s path.Slot) bool { return code(s) == "vmm-not-attached" })
+	h.hasLine(fmt.Sprintf(`tapwatch_finding{code="vmm-not-attached",hop="tap",netns="%s",sandbox_id="itest",severity="critical"} 1`, h.slot.Netns))
+
+	tap := nettest.AttachTap(t, h.slot.Netns, "tap0")
+	s := h.until("carrier, held by this test", func(s path.Slot) bool {
+		return s.Device.Carrier == path.Yes && len(s.Device.Holders) == 1 && code(s) != "vmm-not-attached"
+	})
+	if pid := s.Device.Holders[0].PID; pid != os.Getpid() {
+		t.Errorf("held by %d, want %d", pid, os.Getpid())
+	}
+	h.hasLine(fmt.Sprintf(`tapwatch_network_carrier{device="tap0",netns="%s",sandbox_id="itest"} 1`, h.slot.Netns))
+
+	h.slot.Sandbox.VMMProcess = registry.Process{PID: 1 << 22, Start: 1} // above pid_max: nobody's
+	h.put()
+	tap.Close()
+	h.until("lost, and the VMM is gone", func(s path.Slot) bool { return code(s) == "vmm-exited" })
+
+	h.relay.Close()
+	h.until("no relay", func(s path.Slot) bool { return code(s) == "relay-not-listening" })
+	if err := netns.Delete(h.slot.Netns); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); strings.Contains(h.metrics(), h.slot.Netns); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the series outlive the namespace")
+		}
+	}
+}
+
+// The event of a lost carrier comes by itself, with its time, to a subscriber.
+func TestCarrierEvents(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.bind(registry.Running)
+	h.until("bound", func(s path.Slot) bool { return s.Sandbox != nil && s.Device.Exists == path.Yes })
+	got := make(chan path.Event, 64)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		_ = h.client.Events(ctx, true, func(e path.Event, _ string) {
+			if e.Kind == path.CarrierUp || e.Kind == path.CarrierLost {
+				got <- e
+			}
+		})
+	}()
+	next := func(want path.EventKind, since time.Time) {
+		t.Helper()
+		select {
+		case e := <-got:
+			if e.Kind != want || e.SandboxID != "itest" || e.Netns != h.slot.Netns || e.Time.Before(since) {
+				t.Fatalf("event %+v, want %s of itest in %s after %v", e, want, h.slot.Netns, since)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no %s event", want)
+		}
+	}
+	before := time.Now()
+	tap := nettest.AttachTap(t, h.slot.Netns, "tap0")
+	next(path.CarrierUp, before)
+	before = time.Now()
+	tap.Close()
+	next(path.CarrierLost, before)
+}
+
+// A clean stop leaves no hook, no qdisc and no file.
+func TestStopLeavesNothing(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.until("hooked", func(s path.Slot) bool { return s.Traffic != nil })
+	if _, err := New(Config{Listen: "127.0.0.1:0", RunDir: string(h.dir)}); !errors.Is(err, ErrRunning) {
+		t.Errorf("a second agent of the same run directory: %v, want ErrRunning", err)
+	}
+	if _, err := Cleanup(string(h.dir)); !errors.Is(err, ErrRunning) {
+		t.Errorf("a cleanup beside a living agent: %v, want ErrRunning", err)
+	}
+	h.end()
+	nettest.In(t, h.slot.Netns, func() error {
+		l, err := netlink.LinkByName("tap0")
+		if err != nil {
+			return err
+		}
+		qdiscs, err := netlink.QdiscList(l)
+		if err != nil {
+			return err
+		}
+		for _, q := range qdiscs {
+			if q.Type() == "clsact" {
+				t.Error("clsact is left on the tap")
+			}
+		}
+		return nil
+	})
+	left, err := filepath.Glob(filepath.Join(string(h.dir), "*"))
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "slots" {
+		t.Errorf("left behind: %v %v, want only the launcher's slots", left, err)
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	nettest.NeedRoot(t)
+	busy, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	dir := t.TempDir()
+	_, err = New(Config{Listen: busy.Addr().String(), RunDir: dir})
+	if err == nil || !strings.Contains(err.Error(), "is in use") {
+		t.Errorf("port in use: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// Without privileges the error says which are missing.
+func TestNeedRootSaysWhat(t *testing.T) {
+	nettest.NeedRoot(t)
+	err := withoutCapabilities(needRoot)
+	if err == nil || !strings.Contains(err.Error(), "CAP_BPF") || !strings.Contains(err.Error(), "CAP_NET_BROADCAST") {
+		t.Errorf("got %v, want the names of what is missing", err)
+	}
+}
+
+// withoutCapabilities runs fn on a thread that has none and dies with it.
+func withoutCapabilities(fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&hdr, &none[0]); err != nil {
+			done <- err
+			return
+		}
+		done <- fn()
+	}()
+	return <-done
+}

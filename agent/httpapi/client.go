@@ -1,0 +1,84 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"tapwatch/agent/path"
+)
+
+// Client reads a running agent's API.
+type Client struct {
+	BaseURL string // e.g. http://127.0.0.1:10917
+}
+
+func (c Client) get(ctx context.Context, at string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.BaseURL+at, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask the agent: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the agent at %s (does tapwatch agent run there?): %w", c.BaseURL, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("ask the agent: %s: %s", c.BaseURL+at, resp.Status)
+	}
+	return resp, nil
+}
+
+// Paths returns the paths of all slots.
+func (c Client) Paths(ctx context.Context) ([]path.Slot, error) {
+	resp, err := c.get(ctx, "/api/v1/paths")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var body struct{ Paths []path.Slot }
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		return nil, fmt.Errorf("read the agent's answer: %w", err)
+	}
+	return body.Paths, nil
+}
+
+// Events calls fn for each event, with the line of JSON that it came as, until
+// the context or the stream ends. With recent the kept ones come first.
+func (c Client) Events(ctx context.Context, recent bool, fn func(e path.Event, raw string)) error {
+	at := "/api/v1/events"
+	if !recent {
+		at += "?recent=0"
+	}
+	resp, err := c.get(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	kind := ""
+	for lines.Scan() {
+		if k, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			kind = k
+		}
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok || kind == "lost" {
+			continue
+		}
+		var e path.Event
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			return fmt.Errorf("read event: %w", err)
+		}
+		fn(e, data)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("read events: %w", err)
+	}
+	return fmt.Errorf("the agent at %s ended the stream", c.BaseURL)
+}

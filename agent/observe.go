@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
+	"tapwatch/agent/sockets"
+	"tapwatch/internal/netns"
+)
+
+// What is read from the kernel now and then, because nothing tells it: counters
+// of the hooks, holders of the taps, listening sockets.
+
+// attach puts hooks on the slot's tap.
+func (m *model) attach(s *slot) {
+	d := probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}
+	err := m.probe.Attach(s.entry.Path, d, s.tap.Name)
+	if err == nil {
+		s.hooks = &hooked{device: d}
+		return
+	}
+	m.attachErrors[reason(err)]++
+	if errors.Is(err, netns.ErrNotExist) || errors.Is(err, probe.ErrWrongDevice) {
+		m.log.Debug("attach hooks", "netns", s.entry.Name, "err", err) // it went meanwhile
+		return
+	}
+	m.log.Warn("attach hooks: this tap's traffic is not seen", "netns", s.entry.Name, "err", err)
+}
+
+func reason(err error) string {
+	switch {
+	case errors.Is(err, netns.ErrNotExist):
+		return "namespace gone"
+	case errors.Is(err, probe.ErrWrongDevice):
+		return "device gone"
+	case errors.Is(err, probe.ErrIngressQdisc):
+		return "ingress qdisc"
+	}
+	return "other"
+}
+
+// detach takes the hooks off and keeps their latencies in the fleet's histogram.
+func (m *model) detach(s *slot) {
+	if s.hooks == nil {
+		return
+	}
+	if c, err := m.probe.Counters(s.hooks.device); err == nil {
+		s.hooks.update(c)
+	}
+	m.retired.add(&s.hooks.counters)
+	if err := m.probe.Detach(s.entry.Path, s.hooks.device); err != nil {
+		m.log.Warn("detach hooks", "netns", s.entry.Name, "err", err)
+	}
+	s.hooks = nil
+}
+
+// detachAll is the clean stop.
+func (m *model) detachAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.slots {
+		m.detach(s)
+	}
+}
+
+// observe reads the counters and listeners of every bound slot and runs the
+// checks again: some problems only time tells.
+func (m *model) observe(now time.Time, proxy netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.proxy = listener(m, "", proxy)
+	for _, s := range m.slots {
+		if s.hooks != nil {
+			if c, err := m.probe.Counters(s.hooks.device); err == nil {
+				s.hooks.update(c)
+			}
+		} else if s.tap != nil {
+			m.attach(s) // it failed before: an ingress qdisc may have gone
+		}
+		if b := s.entry.Binding; !b.Idle {
+			s.relay = m.relayOf(s)
+		}
+		m.diagnose(s, now)
+	}
+}
+
+func (m *model) relayOf(s *slot) path.Listener {
+	ip, err := netip.ParseAddr(s.entry.Binding.VpeerIP)
+	if err != nil || s.entry.Path == "" {
+		return path.Listener{} // unknown where it should be
+	}
+	return listener(m, s.entry.Path, netip.AddrPortFrom(ip, envdPort))
+}
+
+// listener says whether want is listened on in a namespace.
+func listener(m *model, nsPath string, want netip.AddrPort) path.Listener {
+	l := path.Listener{Addr: want.String()}
+	addrs, err := sockets.Listening(nsPath, want.Port())
+	if err != nil {
+		m.log.Debug("read listening sockets", "netns", nsPath, "err", err)
+		return l
+	}
+	l.Listening = path.Known(sockets.Accepts(addrs, want.Addr()))
+	if l.Listening == path.No && len(addrs) > 0 {
+		l.Actual = netip.AddrPortFrom(addrs[0], want.Port()).String()
+	}
+	return l
+}
+
+// readHolders asks the kernel who holds which tap, for all slots at once.
+func (m *model) readHolders(now time.Time) {
+	holders, err := m.probe.Holders()
+	if err != nil {
+		m.log.Debug("read holders", "err", err)
+		return
+	}
+	of := map[probe.Device][]path.Holder{}
+	for _, h := range holders {
+		of[h.Tap] = append(of[h.Tap], path.Holder{
+			PID: h.PID, Command: h.Command, SameNS: h.ProcessNetns == h.Tap.Netns,
+		})
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.slots {
+		if s.tap == nil {
+			continue
+		}
+		s.holders = of[probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}]
+		if s.holders == nil {
+			s.holders = []path.Holder{} // nobody, which is not the same as unknown
+		}
+		m.diagnose(s, now)
+	}
+}

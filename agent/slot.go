@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"time"
+
+	"tapwatch/agent/discover"
+	"tapwatch/agent/link"
+	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
+)
+
+// slot is what the model keeps of one namespace that is somebody's slot.
+type slot struct {
+	entry *discover.Entry // Binding is never nil
+
+	links        bool // the namespace's links have been read
+	tap          *link.Link
+	carrierSince time.Time     // of the present carrier; zero: as it was found
+	holders      []path.Holder // nil: unknown
+	relay        path.Listener
+	hooks        *hooked
+
+	diagnosis path.Diagnosis
+}
+
+// hooked is a tap that carries our hooks.
+type hooked struct {
+	device   probe.Device
+	counters probe.Counters
+	// The first request that still waits for an answer, as far as reading the
+	// counters now and then can tell.
+	arpWaiting, envdWaiting probe.Moment
+}
+
+// update takes newly read counters.
+func (h *hooked) update(c probe.Counters) {
+	h.counters = c
+	h.arpWaiting = waiting(h.arpWaiting, c.LastARPRequest, c.LastARPReply)
+	h.envdWaiting = waiting(h.envdWaiting, c.LastEnvdSYN, max(c.LastEnvdSYNACK, c.LastEnvdRefused))
+}
+
+// waiting keeps the time of the first request after the last answer.
+func waiting(first, request, answer probe.Moment) probe.Moment {
+	switch {
+	case request <= answer:
+		return 0
+	case first > answer:
+		return first
+	}
+	return request
+}
+
+// facts puts together what is known of the slot.
+func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
+	f := path.Facts{
+		Now:    now,
+		Netns:  s.entry.Name,
+		Cookie: s.entry.Cookie,
+		Proxy:  proxy,
+		Relay:  s.relay,
+		Device: s.device(),
+	}
+	if s.hooks != nil {
+		f.Traffic = s.hooks.traffic()
+	}
+	if b := s.entry.Binding; !b.Idle {
+		f.Sandbox = sandbox(b, now)
+	}
+	return f
+}
+
+func sandbox(b *discover.Binding, now time.Time) *path.Sandbox {
+	s := &path.Sandbox{
+		ID:         b.SandboxID,
+		Name:       b.Name,
+		TemplateID: b.TemplateID,
+		BuildID:    b.BuildID,
+		Source:     string(b.Source),
+		Shape:      b.Shape,
+		VMMPID:     b.VMM.PID,
+		VMMAlive:   path.Tristate(b.VMMAlive),
+		Since:      b.CreatedAt,
+	}
+	// Who launched it says so; of a foreign one only its age is known.
+	if b.State != "" {
+		s.Booting = b.State == "booting"
+	} else if !b.CreatedAt.IsZero() {
+		s.Booting = now.Sub(b.CreatedAt) < foreignBootGrace
+	}
+	return s
+}
+
+// foreignBootGrace is how long a sandbox of another launcher may be broken
+// before it is called so.
+const foreignBootGrace = 30 * time.Second
+
+// hostTapAddr is the host's address on every E2B tap.
+const hostTapAddr = "169.254.0.22"
+
+func (s *slot) device() path.Device {
+	b := s.entry.Binding
+	d := path.Device{Name: b.Tap, Addr: hostTapAddr, GuestAddr: b.GuestIP}
+	if !s.links {
+		return d
+	}
+	d.Exists = path.Known(s.tap != nil)
+	if s.tap == nil {
+		return d
+	}
+	d.AdminUp = path.Known(s.tap.AdminUp)
+	d.Carrier = carrierOf(s.tap)
+	d.Operstate = s.tap.Operstate.String()
+	d.Since = s.carrierSince
+	d.Ups, d.Downs = s.tap.UpCount, s.tap.DownCount
+	d.Holders = s.holders
+	return d
+}
+
+func carrierOf(l *link.Link) path.Tristate {
+	switch l.Carrier {
+	case link.Up:
+		return path.Yes
+	case link.Down:
+		return path.No
+	}
+	return path.Unknown
+}
+
+func (h *hooked) traffic() *path.Traffic {
+	c := &h.counters
+	return &path.Traffic{
+		ReceivePackets:  c.ReceivePackets,
+		TransmitPackets: c.TransmitPackets,
+		ReceiveBytes:    c.ReceiveBytes,
+		TransmitBytes:   c.TransmitBytes,
+		ReceiveResets:   c.ReceiveResets,
+		TransmitResets:  c.TransmitResets,
+		ARPRequests:     c.ARPRequests,
+		ARPReplies:      c.ARPReplies,
+		SYNs:            c.SYNs,
+		SYNRetransmits:  c.SYNRetransmits,
+		SYNACKs:         c.SYNACKs,
+		SYNsRefused:     c.SYNsRefused,
+		LastReceive:     c.LastReceive.Time(),
+		LastARPRequest:  c.LastARPRequest.Time(),
+		LastARPReply:    c.LastARPReply.Time(),
+		LastEnvdSYN:     c.LastEnvdSYN.Time(),
+		LastEnvdSYNACK:  c.LastEnvdSYNACK.Time(),
+		LastEnvdRefused: c.LastEnvdRefused.Time(),
+		ARPWaiting:      h.arpWaiting.Time(),
+		EnvdWaiting:     h.envdWaiting.Time(),
+	}
+}

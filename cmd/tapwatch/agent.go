@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+
+	"github.com/spf13/cobra"
+
+	"tapwatch/agent"
+	"tapwatch/internal/profile"
+	"tapwatch/internal/registry"
+)
+
+func agentCommand() *cobra.Command {
+	var flags agentFlags
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Watch this host: /metrics, API and page",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := flags.config()
+			if err != nil {
+				return err
+			}
+			stop, err := profile.Start(flags.pyroscope, "tapwatch.agent", slog.Default())
+			if err != nil {
+				return err
+			}
+			defer stop()
+			a, err := agent.New(cfg)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "metrics: http://%s/metrics\npage: http://%[1]s/\n", a.Addr())
+			return a.Run(cmd.Context())
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().StringVar(&flags.runDir, "run-dir", registry.DefaultDir, "where launchers keep their records, and the agent its notes")
+	cmd.Flags().StringVar(&flags.proxy, "proxy", "127.0.0.1:49983", "where layer 1 is expected to listen")
+	return cmd
+}
+
+// agentFlags are the flags of the agent, alone or in up.
+type agentFlags struct {
+	listen, runDir, proxy, pyroscope string
+}
+
+func (f *agentFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:10917", "where the agent serves /metrics, API and page; port 0 takes a free one")
+	cmd.Flags().StringVar(&f.pyroscope, "pyroscope", "", "URL of a Pyroscope server to send profiles of this process to; empty: none")
+}
+
+func (f *agentFlags) config() (agent.Config, error) {
+	proxy, err := netip.ParseAddrPort(f.proxy)
+	if err != nil {
+		return agent.Config{}, fmt.Errorf("--proxy %q: must be an address and port like 127.0.0.1:49983", f.proxy)
+	}
+	return agent.Config{Listen: f.listen, RunDir: f.runDir, Proxy: proxy}, nil
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"tapwatch/agent/httpapi"
+	"tapwatch/agent/path"
+)
+
+func eventsCommand() *cobra.Command {
+	var (
+		agentURL string
+		output   string
+		recent   bool
+	)
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Print what happens to the slots of this host, as it happens",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output %q: must be text or json", output)
+			}
+			return httpapi.Client{BaseURL: agentURL}.Events(cmd.Context(), recent, func(e path.Event, raw string) {
+				if output == "json" {
+					fmt.Fprintln(cmd.OutOrStdout(), raw)
+				} else {
+					fmt.Fprintln(cmd.OutOrStdout(), e)
+				}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "where the agent answers")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json: one object a line")
+	cmd.Flags().BoolVar(&recent, "recent", true, "begin with the events that the agent has kept")
+	return cmd
+}

@@ -1,0 +1,81 @@
+// Command tapwatch watches the whole path to every sandbox of a host, and
+// launches sandboxes of its own. Each file beside this one is one command.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/prometheus/common/version"
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	root := rootCommand()
+	err := root.ExecuteContext(ctx)
+	stop()
+	var code exitCode
+	switch {
+	case err == nil:
+	case errors.As(err, &code):
+		os.Exit(int(code))
+	default:
+		fmt.Fprintln(os.Stderr, "tapwatch: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+// exitCode is an error that only sets the exit status: all was said already.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "tapwatch",
+		Short:         "Watch the whole path to every microVM sandbox of a host",
+		Version:       version.Info(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	level := root.PersistentFlags().String("log-level", "info", "what is logged: debug, info, warn or error")
+	format := root.PersistentFlags().String("log-format", "text", "how it is logged, to standard error: text or json")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		return setLogger(*level, *format)
+	}
+	root.AddCommand(
+		upCommand(),
+		agentCommand(),
+		serveCommand(),
+		eventsCommand(),
+		sandboxCommand(),
+		templateCommand(),
+		relayCommand(),
+		proxyCommand(),
+		cleanupCommand(),
+	)
+	return root
+}
+
+func setLogger(level, format string) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return fmt.Errorf("--log-level %q: must be debug, info, warn or error", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, opts)))
+	case "json":
+		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, opts)))
+	default:
+		return fmt.Errorf("--log-format %q: must be text or json", format)
+	}
+	return nil
+}
