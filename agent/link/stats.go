@@ -19,7 +19,7 @@ type Stats struct {
 	Resyncs       uint64        // full dumps that ended, audits among them
 	ResyncTook    time.Duration // the last one's, with the events handled in between
 	DumpErrors    uint64
-	Interrupted   uint64 // dumps and answers that were asked again
+	Interrupted   uint64 // dumps that a change cut and that were asked again
 	Asked         uint64 // single links asked for after a no-carrier event
 	AskErrors     uint64
 	// Missed counts the changes that an audit found and no event had told. A few
@@ -68,7 +68,7 @@ func (c *counters) event(now time.Time) {
 func (c *counters) resynced(took time.Duration, s nlsafe.Stats) {
 	c.resyncs.Add(1)
 	c.took.Store(int64(took))
-	c.interrupted.Store(s.Interrupted + s.Truncated)
+	c.interrupted.Store(s.Interrupted)
 }
 
 // found counts what an audit had to put right.

@@ -17,25 +17,24 @@ const answerTimeout = 10 * time.Second
 // ErrInterrupted is returned by Dump when changes interrupted every attempt.
 var ErrInterrupted = errors.New("dump interrupted by changes")
 
-// errTruncated makes Conn ask again with a buffer that fits.
-var errTruncated = errors.New("netlink message truncated")
+// ErrNoAnswer is returned when none came within ten seconds.
+var ErrNoAnswer = errors.New("no netlink answer")
 
 // Conn is a request socket of NETLINK_ROUTE in the namespace of the thread that
 // dialled it. It may be used from several goroutines, one request at a time.
-// Requests must be readable twice: an answer that did not fit or that a change
-// interrupted is asked for again.
 type Conn struct {
-	mu    sync.Mutex
-	fd    int
-	seq   uint32
-	buf   []byte
-	stats Stats
+	mu     sync.Mutex
+	fd     int
+	seq    uint32
+	buf    []byte
+	unread bool // the last answer was not read to its end
+	stats  Stats
 }
 
-// Stats counts what had to be asked again since Dial.
+// Stats counts since Dial.
 type Stats struct {
-	Interrupted uint64 // dumps that a change cut (NLM_F_DUMP_INTR)
-	Truncated   uint64 // answers that did not fit the buffer
+	Interrupted uint64 // dumps that a change cut (NLM_F_DUMP_INTR), and that were asked again
+	Grown       uint64 // answers that did not fit the buffer as it was
 }
 
 // Dial opens a request socket in the calling thread's namespace.
@@ -123,24 +122,42 @@ func (c *Conn) send(typ, flags uint16, body []byte) (uint32, error) {
 	return c.seq, nil
 }
 
-// receive reads one datagram. A datagram larger than the buffer is lost, the
-// buffer grown, and errTruncated returned.
+// receive reads one datagram, whole: its size is asked for first, because a
+// part of a dump that did not fit could only be had by a new dump, and the
+// kernel refuses one while the old is not read to its end.
 func (c *Conn) receive() ([]byte, error) {
+	n, err := c.recvfrom(nil, unix.MSG_PEEK|unix.MSG_TRUNC)
+	if err != nil {
+		return nil, err
+	}
+	if n > len(c.buf) {
+		c.buf = make([]byte, 2*n)
+		c.stats.Grown++
+	}
+	n, err = c.recvfrom(c.buf, 0)
+	return c.buf[:n], err
+}
+
+func (c *Conn) recvfrom(b []byte, flags int) (int, error) {
 	for {
-		// With MSG_TRUNC the kernel returns the real length, whatever was copied.
-		n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_TRUNC)
+		n, _, err := unix.Recvfrom(c.fd, b, flags)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EAGAIN):
-			return nil, fmt.Errorf("receive netlink answer: none within %s", answerTimeout)
+			return 0, ErrNoAnswer
 		case err != nil:
-			return nil, fmt.Errorf("receive netlink answer: %w", err)
-		case n > len(c.buf):
-			c.buf = make([]byte, 2*n)
-			c.stats.Truncated++
-			return nil, errTruncated
+			return 0, fmt.Errorf("receive netlink answer: %w", err)
 		}
-		return c.buf[:n], nil
+		return n, nil
+	}
+}
+
+// settle reads what is left of an answer that was given up, so that the kernel
+// takes requests again.
+func (c *Conn) settle() {
+	for c.unread {
+		_, err := c.recvfrom(c.buf, unix.MSG_DONTWAIT)
+		c.unread = err == nil || errors.Is(err, unix.ENOBUFS)
 	}
 }

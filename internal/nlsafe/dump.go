@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attempts bounds how often a request is sent before its answer is given up.
+// attempts bounds how often a dump is asked for before an interrupted one is returned.
 const attempts = 8
 
 // Dump asks for a list and returns its messages, whose bodies are copies. When
@@ -27,21 +27,17 @@ func (c *Conn) Dump(typ uint16, body []byte) ([]Message, error) {
 	}
 }
 
-// ask sends a request and gathers its answer, again where it did not fit.
+// ask sends a request and gathers its answer.
 func (c *Conn) ask(typ, flags uint16, body []byte) ([]Message, error) {
 	if c.fd < 0 {
 		return nil, fmt.Errorf("send netlink request: %w", unix.EBADF)
 	}
-	for try := 1; ; try++ {
-		seq, err := c.send(typ, flags, body)
-		if err != nil {
-			return nil, err
-		}
-		ms, err := c.gather(seq)
-		if !errors.Is(err, errTruncated) || try == attempts {
-			return ms, err
-		}
+	c.settle()
+	seq, err := c.send(typ, flags, body)
+	if err != nil {
+		return nil, err
 	}
+	return c.gather(seq)
 }
 
 // gather reads until the request's end: NLMSG_DONE of a dump, or NLMSG_ERROR,
@@ -49,6 +45,7 @@ func (c *Conn) ask(typ, flags uint16, body []byte) ([]Message, error) {
 // answers were given up, are passed over.
 func (c *Conn) gather(seq uint32) ([]Message, error) {
 	a := answer{seq: seq}
+	defer func() { c.unread = !a.ended }()
 	for !a.ended {
 		b, err := c.receive()
 		if err != nil {
