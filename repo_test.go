@@ -1,0 +1,191 @@
+// Package tapwatch holds no code, only the rules of the repository as tests.
+package tapwatch
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rule says which packages of this module a package may import outside its
+// tests, and why no others. "x/..." is every package below x.
+type rule struct {
+	pkg     string
+	imports []string
+	why     string
+}
+
+var importRules = []rule{
+	{"bpf", nil, "what runs in the kernel is generated and stands alone"},
+	{"internal/nlsafe", nil, "reads netlink, knows nothing of its use"},
+	{"internal/netns", []string{"internal/nlsafe"}, "everything that enters a namespace builds on it"},
+	{"internal/registry", []string{"internal/netns"}, "the contract between launcher and agent takes neither side"},
+	{"internal/profile", nil, "a profiler must not see what it profiles"},
+	{"internal/nettest", []string{"internal/netns"}, "helps the tests of all, so it builds on none of them"},
+
+	{"agent/path", []string{"internal/netns"}, "facts are values: nothing here reads the kernel"},
+	{"agent/diagnose", []string{"agent/path"}, "facts in, findings out, no I/O"},
+	{"agent/link", []string{"internal/netns", "internal/nlsafe"}, "the kernel's side of links, whosever they are"},
+	{"agent/discover", []string{"internal/netns", "internal/nlsafe", "internal/registry"}, "learns whose a namespace is from outside: it must serve hosts that we did not launch"},
+	{"agent/probe", []string{"bpf", "internal/netns"}, "attaches hooks, interprets nothing"},
+	{"agent/sockets", []string{"internal/netns"}, "asks the kernel who listens"},
+	{"agent/metrics", []string{"agent/link", "agent/path"}, "exports what is known and finds nothing out"},
+	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
+	{"agent", []string{
+		"agent/diagnose", "agent/discover", "agent/httpapi", "agent/link", "agent/metrics", "agent/path", "agent/probe", "agent/sockets",
+		"internal/netns", "internal/nlsafe", "internal/registry",
+	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
+
+	{"internal/sandbox/network", []string{"internal/netns", "internal/nlsafe", "internal/registry"}, "slots, not sandboxes"},
+	{"internal/sandbox/vmm", []string{"internal/netns", "internal/registry"}, "what drivers share"},
+	{"internal/sandbox/vmm/qemu", []string{"internal/netns", "internal/registry", "internal/sandbox/vmm"}, "a driver starts what it is told to"},
+	{"internal/sandbox/template", nil, "makes and reads files"},
+	{"internal/sandbox/template/templatetest", []string{"internal/nettest", "internal/sandbox/template"}, "for tests only"},
+	{"internal/sandbox/relay", []string{"internal/netns"}, "moves bytes between addresses"},
+	{"internal/sandbox/proxy", []string{"internal/registry"}, "is told where a sandbox is"},
+	{"internal/sandbox/envd", []string{"internal/sandbox/envd/proto/filesystem", "internal/sandbox/envd/proto/process"}, "a client of any envd, not of ours"},
+	{"internal/sandbox/envd/guest", []string{"internal/sandbox/envd/proto/filesystem", "internal/sandbox/envd/proto/process"}, "runs in the guest, where nothing else of ours is"},
+	{"internal/sandbox/envd/proto", nil, "the protocol"},
+	{"internal/sandbox/envd/proto/filesystem", nil, "generated"},
+	{"internal/sandbox/envd/proto/process", nil, "generated"},
+	{"internal/sandbox", []string{
+		"internal/netns", "internal/registry", "internal/sandbox/envd", "internal/sandbox/envd/guest", "internal/sandbox/network", "internal/sandbox/proxy",
+		"internal/sandbox/relay", "internal/sandbox/template", "internal/sandbox/vmm", "internal/sandbox/vmm/qemu",
+	}, "launches with its parts; never agent, which may run in another process or not at all"},
+	{"internal/sandbox/api", []string{
+		"internal/registry", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/proxy", "internal/sandbox/template",
+	}, "speaks E2B's protocol for the launcher"},
+	{"internal/sandbox/server", []string{"internal/registry", "internal/sandbox", "internal/sandbox/api", "internal/sandbox/proxy"}, "puts the launcher's listeners together"},
+
+	{"dashboards", nil, "data for other programs"},
+	{"dashboards/generate", []string{"dashboards"}, "writes the files"},
+	{"cmd/envd", []string{"internal/sandbox/envd/guest"}, "runs in the guest, where nothing else of ours is"},
+	{"cmd/tapwatch", []string{"agent", "agent/...", "internal/..."}, "turns flags into configuration of both sides"},
+}
+
+func (r rule) allows(pkg string) bool {
+	return slices.ContainsFunc(r.imports, func(allowed string) bool {
+		dir, all := strings.CutSuffix(allowed, "...")
+		return allowed == pkg || all && strings.HasPrefix(pkg, dir)
+	})
+}
+
+func TestImports(t *testing.T) {
+	used := map[string]bool{}
+	for _, f := range goFiles(t) {
+		pkg := path.Dir(f.path)
+		if f.test || f.nested || pkg == "." {
+			continue
+		}
+		i := slices.IndexFunc(importRules, func(r rule) bool { return r.pkg == pkg })
+		if i < 0 {
+			t.Errorf("%s has no rule: say in repo_test.go what it may import, and why", pkg)
+			continue
+		}
+		used[pkg] = true
+		for _, name := range f.imports {
+			ours, ok := strings.CutPrefix(name, "tapwatch/")
+			if ok && !importRules[i].allows(ours) {
+				t.Errorf("%s imports %s: %s", f.path, ours, importRules[i].why)
+			}
+		}
+	}
+	for _, r := range importRules {
+		if !used[r.pkg] {
+			t.Errorf("the rule for %s is for no package", r.pkg)
+		}
+	}
+}
+
+// TestAgentAndSandboxAreApart holds tests to it as well: what tests both is in
+// cmd or test.
+func TestAgentAndSandboxAreApart(t *testing.T) {
+	for _, f := range goFiles(t) {
+		for _, name := range f.imports {
+			if strings.HasPrefix(f.path, "agent/") && strings.HasPrefix(name, "tapwatch/internal/sandbox") ||
+				strings.HasPrefix(f.path, "internal/sandbox/") && strings.HasPrefix(name, "tapwatch/agent") {
+				t.Errorf("%s imports %s", f.path, name)
+			}
+		}
+	}
+}
+
+// goFile is one Go file of the repository.
+type goFile struct {
+	path      string // relative to the root
+	ast       *ast.File
+	imports   []string
+	source    string
+	lines     int
+	test      bool
+	generated bool
+	nested    bool // in a module of its own
+}
+
+func goFiles(t *testing.T) []goFile {
+	t.Helper()
+	var out []goFile
+	for _, name := range files(t) {
+		if path.Ext(name) != ".go" {
+			continue
+		}
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := token.NewFileSet()
+		parsed, err := parser.ParseFile(set, name, source, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := goFile{
+			path: name, ast: parsed, source: string(source), lines: strings.Count(string(source), "\n"),
+			test: strings.HasSuffix(name, "_test.go"), generated: ast.IsGenerated(parsed), nested: inNestedModule(name),
+		}
+		for _, i := range parsed.Imports {
+			imported, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.imports = append(f.imports, imported)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func inNestedModule(name string) bool {
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// files is every file of the repository but what was built or fetched.
+func files(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && slices.Contains([]string{".git", ".cache", "bin", "node_modules"}, d.Name()) {
+			return fs.SkipDir
+		}
+		if err == nil && d.Type().IsRegular() {
+			out = append(out, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
