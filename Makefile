@@ -26,7 +26,7 @@ up: deps build ## launch the demo's sandboxes and watch them; ARGS=--once prints
 	@bin/tapwatch up --demo $(ARGS)
 
 build: ## build bin/tapwatch and bin/envd
-	go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 deps: ## install what `make up` needs and this machine lacks
 	@scripts/deps up
