@@ -113,7 +113,7 @@ func sandboxExecCommand(client *api.Client) *cobra.Command {
 		stdin    bool
 	)
 	c := &cobra.Command{
-		Use:   "exec SANDBOX [flags] -- COMMAND [ARG...]",
+		Use:   "exec SANDBOX -- COMMAND [ARG...]",
 		Short: "Run a command in a sandbox, through the whole path; exits as it does",
 		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -136,7 +136,6 @@ func sandboxExecCommand(client *api.Client) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().SetInterspersed(false) // what follows SANDBOX belongs to the command
 	c.Flags().StringVar(&proxyURL, "proxy-url", "http://127.0.0.1:49983", "layer 1 of the data path")
 	c.Flags().StringVarP(&req.User, "user", "u", "", "user to run it as (default: the sandbox's)")
 	c.Flags().StringVarP(&req.Cwd, "cwd", "w", "", "directory to run it in (default: the user's home)")

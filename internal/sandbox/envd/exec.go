@@ -163,12 +163,12 @@ func (x execution) kill(ctx context.Context) {
 	_, _ = x.rpc.SendSignal(ctx, request(x, msg))
 }
 
-// process returns the service's client. It uses the JSON codec, as E2B's do, so
-// that what is seen on the wire can be read.
+// process returns the service's client. It speaks protobuf, where E2B's speak
+// JSON: an emulated guest is half as fast again or more without the base64.
 func (c *Client) process() pb.ProcessClient {
 	h := *c.client()
 	h.Transport = badGateway{h.Transport}
-	return pb.NewProcessClient(&h, strings.TrimSuffix(c.BaseURL, "/"), connect.WithProtoJSON())
+	return pb.NewProcessClient(&h, strings.TrimSuffix(c.BaseURL, "/"))
 }
 
 // badGateway turns a proxy's 502 into an error that says what the proxy said:
