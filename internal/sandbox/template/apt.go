@@ -127,7 +127,7 @@ func (a apt) download(ctx context.Context, packages []debPackage) ([]string, err
 func splitKernel(packages []debPackage) (debPackage, error) {
 	for _, p := range packages {
 		rest, ok := strings.CutPrefix(p.Name, "linux-image-")
-		if ok && rest[0] >= '0' && rest[0] <= '9' {
+		if ok && rest != "" && rest[0] >= '0' && rest[0] <= '9' {
 			return p, nil
 		}
 	}

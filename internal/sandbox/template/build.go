@@ -196,7 +196,7 @@ func (b builder) makeKernel(p packageTree, k kernelModules) (version string, err
 		return "", err
 	}
 	dir := b.kernel(files.version)
-	if exists(dir) && !b.Force {
+	if !b.Force && checkBoot(filepath.Join(dir, "vmlinux.bin"), filepath.Join(dir, "initrd.img")) == nil {
 		return files.version, nil
 	}
 	tmp, err := tmpDir(filepath.Dir(dir))

@@ -16,13 +16,18 @@ func (t Template) check() error {
 	if err := checkFile(t.Rootfs, checkExt4); err != nil {
 		return err
 	}
-	if err := checkFile(t.Kernel, checkKernel); err != nil {
+	return checkBoot(t.Kernel, t.Initrd)
+}
+
+// checkBoot checks a kernel and, where there is one, its initrd.
+func checkBoot(kernel, initrd string) error {
+	if err := checkFile(kernel, checkKernel); err != nil {
 		return err
 	}
-	if t.Initrd == "" {
+	if initrd == "" {
 		return nil
 	}
-	return checkFile(t.Initrd, checkInitrd)
+	return checkFile(initrd, checkInitrd)
 }
 
 func checkFile(path string, check func(io.ReaderAt, int64) error) error {

@@ -82,11 +82,14 @@ func ParseMetadata(b []byte) (Metadata, error) {
 	if m.Template.BuildID == "" {
 		return Metadata{}, errors.New("parse metadata: no build id")
 	}
-	if v := m.Template.KernelVersion; v == "" || v != filepath.Base(v) {
+	if v := m.Template.KernelVersion; !isName(v) {
 		return Metadata{}, fmt.Errorf("parse metadata: kernel version %q is not a directory name", v)
 	}
 	return m, nil
 }
+
+// isName reports whether s names an entry of a directory: it cannot lead elsewhere.
+func isName(s string) bool { return s != "" && s[0] != '.' && s == filepath.Base(s) }
 
 func (m Metadata) write(path string) error {
 	b, err := json.MarshalIndent(m, "", "  ")

@@ -30,7 +30,7 @@ func (s Store) kernel(version string) string { return filepath.Join(s.Dir, "kern
 // Find returns the template of that alias, template id or build id. The error is
 // ErrNotFound, or ErrDamaged naming the file that is missing or cut short.
 func (s Store) Find(name string) (Template, error) {
-	if name == "" || name != filepath.Base(name) || name[0] == '.' {
+	if !isName(name) {
 		return Template{}, fmt.Errorf("%w: %q is not a name", ErrNotFound, name)
 	}
 	if id, err := s.aliased(name); err == nil {
