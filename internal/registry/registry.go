@@ -70,32 +70,38 @@ type Process struct {
 	Start uint64 `json:"start"` // field 22 of /proc/pid/stat, clock ticks since boot
 }
 
-// ProcessOf returns the process that has this pid now.
+// ProcessOf returns the process that has this pid now, be it a zombie.
 func ProcessOf(pid int) (Process, error) {
+	p, _, err := readStat(pid)
+	return p, err
+}
+
+// Alive reports whether this very process still runs; a zombie does not.
+func (p Process) Alive() bool {
+	if p.PID == 0 {
+		return false
+	}
+	now, state, err := readStat(p.PID)
+	return err == nil && now == p && state != "Z" && state != "X"
+}
+
+// readStat also returns the state, field 3 of /proc/pid/stat.
+func readStat(pid int) (p Process, state string, err error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return Process{}, fmt.Errorf("read process %d: %w", pid, err)
+		return Process{}, "", fmt.Errorf("read process %d: %w", pid, err)
 	}
 	// The command, in parentheses, may hold anything: fields count from its end.
 	s := string(b)
 	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
 	if len(f) < 20 {
-		return Process{}, fmt.Errorf("read process %d: short stat", pid)
+		return Process{}, "", fmt.Errorf("read process %d: short stat", pid)
 	}
 	start, err := strconv.ParseUint(f[19], 10, 64)
 	if err != nil {
-		return Process{}, fmt.Errorf("read process %d: %w", pid, err)
+		return Process{}, "", fmt.Errorf("read process %d: %w", pid, err)
 	}
-	return Process{PID: pid, Start: start}, nil
-}
-
-// Alive reports whether this very process still exists (a zombie does).
-func (p Process) Alive() bool {
-	if p.PID == 0 {
-		return false
-	}
-	now, err := ProcessOf(p.PID)
-	return err == nil && now == p
+	return Process{PID: pid, Start: start}, f[0], nil
 }
 
 // String is pid-start, as in file names.

@@ -119,6 +119,14 @@ func TestProcessAlive(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	for deadline := time.Now().Add(10 * time.Second); p.Alive(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("alive as a zombie")
+		}
+	}
+	if again, err := ProcessOf(p.PID); again != p || err != nil {
+		t.Errorf("a zombie is %+v, %v, want %+v", again, err, p)
+	}
 	_ = cmd.Wait() // killed, as asked
 	if p.Alive() {
 		t.Error("alive after it was reaped")

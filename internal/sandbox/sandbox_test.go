@@ -270,12 +270,13 @@ func TestBootFailure(t *testing.T) {
 		{"no envd", CreateRequest{Template: "no-envd"}, []string{"connection refused", "envd not found"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := newManager(t, Config{BootTimeout: 8 * time.Second})
+			t.Parallel()
+			m := newManager(t, Config{BootTimeout: 15 * time.Second})
 			_, err := m.Create(t.Context(), c.req)
 			if !errors.Is(err, errNoEnvd) {
 				t.Fatal(err)
 			}
-			for _, want := range append(c.want, "within 8s") {
+			for _, want := range append(c.want, "within 15s") {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%v: want %q in it", err, want)
 				}

@@ -48,6 +48,9 @@ func New(log *slog.Logger) *Relay {
 // namespace of that path or name, until the route or the relay is closed. An
 // error wraps netns.ErrNotExist or syscall.EADDRINUSE where that is the cause.
 func (r *Relay) Listen(netnsPath string, listen, to netip.AddrPort) (*Route, error) {
+	if !to.Addr().Is4() {
+		return nil, fmt.Errorf("relay %s: to %s: must be an IPv4 address", listen, to)
+	}
 	l, err := listenIn(netnsPath, listen)
 	if err != nil {
 		return nil, fmt.Errorf("relay %s: %w", listen, err)
