@@ -64,7 +64,7 @@ type events struct {
 	close   func() error
 }
 
-func start(t *testing.T, ctx context.Context, c pb.ProcessClient, req *connect.Request[pb.StartRequest]) events {
+func start(ctx context.Context, t *testing.T, c pb.ProcessClient, req *connect.Request[pb.StartRequest]) events {
 	t.Helper()
 	s, err := c.Start(ctx, req)
 	if err != nil {
@@ -73,7 +73,7 @@ func start(t *testing.T, ctx context.Context, c pb.ProcessClient, req *connect.R
 	return events{s.Receive, func() *pb.ProcessEvent { return s.Msg().GetEvent() }, s.Err, s.Close}
 }
 
-func connectTo(t *testing.T, ctx context.Context, c pb.ProcessClient, sel *pb.ProcessSelector) events {
+func connectTo(ctx context.Context, t *testing.T, c pb.ProcessClient, sel *pb.ProcessSelector) events {
 	t.Helper()
 	s, err := c.Connect(ctx, connect.NewRequest(&pb.ConnectRequest{Process: sel}))
 	if err != nil {

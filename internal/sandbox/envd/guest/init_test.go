@@ -14,7 +14,7 @@ import (
 	pb "tapwatch/internal/sandbox/envd/proto/process"
 )
 
-func get(t *testing.T, url, token string) (*http.Response, map[string]any) {
+func get(t *testing.T, url, token string) (status int, body map[string]any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -28,13 +28,12 @@ func get(t *testing.T, url, token string) (*http.Response, map[string]any) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var body map[string]any
 	if resp.StatusCode != http.StatusNoContent {
 		if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
 			t.Fatalf("%s: %v", url, err)
 		}
 	}
-	return resp, body
+	return resp.StatusCode, body
 }
 
 func TestAccessToken(t *testing.T) {
@@ -50,9 +49,9 @@ func TestAccessToken(t *testing.T) {
 		{"/metrics", "", 401}, {"/metrics", "wrong", 401}, {"/metrics", "s3cret", 200},
 		{"/envs", "", 401}, {"/envs", "s3cret", 200},
 	} {
-		resp, body := get(t, url+tc.path, tc.token)
-		if resp.StatusCode != tc.want {
-			t.Errorf("%s with %q: %d, want %d", tc.path, tc.token, resp.StatusCode, tc.want)
+		status, body := get(t, url+tc.path, tc.token)
+		if status != tc.want {
+			t.Errorf("%s with %q: %d, want %d", tc.path, tc.token, status, tc.want)
 		}
 		if tc.want == 401 && (body["code"] != 401.0 || body["message"] == "") {
 			t.Errorf("%s: body %v", tc.path, body)

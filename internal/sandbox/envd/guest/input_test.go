@@ -16,7 +16,7 @@ func stdinOf(text string) *pb.ProcessInput {
 	return &pb.ProcessInput{Input: &pb.ProcessInput_Stdin{Stdin: []byte(text)}}
 }
 
-func send(t *testing.T, ctx context.Context, c pb.ProcessClient, pid uint32, text string) {
+func send(ctx context.Context, t *testing.T, c pb.ProcessClient, pid uint32, text string) {
 	t.Helper()
 	msg := &pb.SendInputRequest{Process: byPID(pid), Input: stdinOf(text)}
 	if _, err := c.SendInput(ctx, connect.NewRequest(msg)); err != nil {
@@ -29,10 +29,10 @@ func TestStdin(t *testing.T) {
 	ctx := bounded(t)
 	req := shell("cat; echo end")
 	req.Stdin = nil // older clients leave it out and mean true
-	s := start(t, ctx, c, connect.NewRequest(req))
+	s := start(ctx, t, c, connect.NewRequest(req))
 	pid := s.pid(t)
-	send(t, ctx, c, pid, "a")
-	send(t, ctx, c, pid, "b\n")
+	send(ctx, t, c, pid, "a")
+	send(ctx, t, c, pid, "b\n")
 	s.until(t, "b\n")
 	if _, err := c.CloseStdin(ctx, connect.NewRequest(&pb.CloseStdinRequest{Process: byPID(pid)})); err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestStreamInput(t *testing.T) {
 	ctx := bounded(t)
 	req := shell("head -c 300000 | md5sum")
 	req.Stdin = new(true)
-	s := start(t, ctx, c, connect.NewRequest(req))
+	s := start(ctx, t, c, connect.NewRequest(req))
 	pid := s.pid(t)
 	in := c.StreamInput(ctx)
 	msgs := []*pb.StreamInputRequest{{Event: &pb.StreamInputRequest_Start{
@@ -73,7 +73,7 @@ func TestStreamInput(t *testing.T) {
 func TestInputRefused(t *testing.T) {
 	_, c := daemon(t, guest.Config{})
 	ctx := bounded(t)
-	pid := start(t, ctx, c, connect.NewRequest(shell("sleep 1000"))).pid(t)
+	pid := start(ctx, t, c, connect.NewRequest(shell("sleep 1000"))).pid(t)
 	for name, tc := range map[string]struct {
 		in   *pb.ProcessInput
 		code connect.Code
@@ -96,7 +96,7 @@ func TestInputThatNobodyReads(t *testing.T) {
 	_, c := daemon(t, guest.Config{})
 	req := shell("sleep 1000")
 	req.Stdin = new(true)
-	pid := start(t, bounded(t), c, connect.NewRequest(req)).pid(t)
+	pid := start(bounded(t), t, c, connect.NewRequest(req)).pid(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	msg := &pb.SendInputRequest{Process: byPID(pid), Input: stdinOf(strings.Repeat("x", 1<<20))}
@@ -116,7 +116,7 @@ func TestTerminal(t *testing.T) {
 	req.Process.Args = []string{"--norc", "-i"}
 	req.Stdin = nil
 	req.Pty = &pb.PTY{Size: &pb.PTY_Size{Cols: 91, Rows: 17}}
-	s := start(t, ctx, c, connect.NewRequest(req))
+	s := start(ctx, t, c, connect.NewRequest(req))
 	pid := s.pid(t)
 	typed := func(text string) {
 		t.Helper()

@@ -81,7 +81,7 @@ func TestOutputStreams(t *testing.T) {
 	// The second line comes only after the first has arrived here.
 	gate := t.TempDir() + "/gate"
 	line := "echo one; until [ -e " + gate + " ]; do sleep 0.01; done; echo two; echo three >&2; exit 4"
-	s := start(t, bounded(t), c, connect.NewRequest(shell(line)))
+	s := start(bounded(t), t, c, connect.NewRequest(shell(line)))
 	s.pid(t)
 	s.until(t, "one\n")
 	if err := os.WriteFile(gate, nil, 0o600); err != nil {
@@ -112,7 +112,7 @@ func TestSignalReachesTheGroup(t *testing.T) {
 	for _, sig := range []pb.Signal{pb.Signal_SIGNAL_SIGTERM, pb.Signal_SIGNAL_SIGKILL} {
 		t.Run(sig.String(), func(t *testing.T) {
 			ctx := bounded(t)
-			s := start(t, ctx, c, connect.NewRequest(shell("sleep 1000 & echo $! done; wait")))
+			s := start(ctx, t, c, connect.NewRequest(shell("sleep 1000 & echo $! done; wait")))
 			pid := s.pid(t)
 			if !s.receive() {
 				t.Fatal(s.err())
@@ -134,7 +134,7 @@ func TestSignalReachesTheGroup(t *testing.T) {
 func TestSelectorErrors(t *testing.T) {
 	_, c := daemon(t, guest.Config{})
 	ctx := bounded(t)
-	pid := start(t, ctx, c, connect.NewRequest(shell("sleep 1000"))).pid(t)
+	pid := start(ctx, t, c, connect.NewRequest(shell("sleep 1000"))).pid(t)
 	for name, tc := range map[string]struct {
 		req  *pb.SendSignalRequest
 		code connect.Code
@@ -157,13 +157,13 @@ func TestConnectToRunning(t *testing.T) {
 	ctx := bounded(t)
 	req := shell("read go; echo $go; exit 5")
 	req.Stdin, req.Tag = new(true), new("job")
-	first := start(t, ctx, c, connect.NewRequest(req))
+	first := start(ctx, t, c, connect.NewRequest(req))
 	pid := first.pid(t)
-	byPid, byTag := connectTo(t, ctx, c, byPID(pid)), connectTo(t, ctx, c, byTag("job"))
+	byPid, byTag := connectTo(ctx, t, c, byPID(pid)), connectTo(ctx, t, c, byTag("job"))
 	if a, b := byPid.pid(t), byTag.pid(t); a != pid || b != pid {
 		t.Fatalf("connected to %d and %d, want %d", a, b, pid)
 	}
-	send(t, ctx, c, pid, "now\n")
+	send(ctx, t, c, pid, "now\n")
 	for name, s := range map[string]events{"start": first, "pid": byPid, "tag": byTag} {
 		r, err := s.rest()
 		if err != nil || r.stdout != "now\n" || r.end.GetExitCode() != 5 {
@@ -185,11 +185,11 @@ func TestConnectToRunning(t *testing.T) {
 func TestProcessOutlivesItsStream(t *testing.T) {
 	_, c := daemon(t, guest.Config{})
 	ctx, cancel := context.WithCancel(bounded(t))
-	s := start(t, ctx, c, connect.NewRequest(shell("sleep 0.2; seq 1 100000; sleep 1000")))
+	s := start(ctx, t, c, connect.NewRequest(shell("sleep 0.2; seq 1 100000; sleep 1000")))
 	pid := s.pid(t)
 	cancel()
 	s.close()
-	again := connectTo(t, bounded(t), c, byPID(pid))
+	again := connectTo(bounded(t), t, c, byPID(pid))
 	again.pid(t)
 	again.until(t, "\n100000\n") // nobody's output has stopped it
 	list, err := c.List(bounded(t), connect.NewRequest(&pb.ListRequest{}))
