@@ -140,7 +140,7 @@ func TestProxyCommand(t *testing.T) {
 	said, stop := run(t, proxyCommand(), "--listen", "127.0.0.1:0", "--run-dir", runDir)
 	<-said.ready
 	addr := strings.TrimSpace(strings.TrimPrefix(said.String(), "proxy listens on "))
-	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+addr+"/", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

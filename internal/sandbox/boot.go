@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ func (m *Manager) awaitEnvd(i *instance, req CreateRequest) error {
 	defer transport.CloseIdleConnections()
 	addr := netip.AddrPortFrom(i.slot.VpeerIP(), guest.Port)
 	client := &envd.Client{BaseURL: "http://" + addr.String(), HTTP: &http.Client{Transport: transport}}
-	ctx, cancel := context.WithTimeoutCause(i.boot, m.cfg.BootTimeout, fmt.Errorf("%w within %v", errNoEnvd, m.cfg.BootTimeout))
+	patience := cmp.Or(req.BootTimeout, m.cfg.BootTimeout)
+	ctx, cancel := context.WithTimeoutCause(i.boot, patience, fmt.Errorf("%w within %v", errNoEnvd, patience))
 	defer cancel()
 	ctx, exited := context.WithCancelCause(ctx)
 	defer exited(nil)
@@ -47,7 +49,7 @@ func (m *Manager) awaitEnvd(i *instance, req CreateRequest) error {
 	if last == nil {
 		return nil
 	}
-	return m.bootError(i, ctx, last)
+	return m.bootError(ctx, i, last)
 }
 
 // untilHealthy asks until envd answers, or returns the last answer when ctx ends.
@@ -69,16 +71,15 @@ func untilHealthy(ctx context.Context, c *envd.Client) error {
 
 // bootError puts together what is known of a boot that failed: why it was given
 // up, what the relay last met, and the guest's last words.
-func (m *Manager) bootError(i *instance, ctx context.Context, last error) error {
+func (m *Manager) bootError(ctx context.Context, i *instance, last error) error {
 	why := context.Cause(ctx)
-	if why == nil {
-		why = last // envd answered, but not as it should
-	}
 	if i.boot.Err() != nil {
 		return why // nobody asked what was wrong
 	}
 	var answer *envd.StatusError
-	if errors.As(last, &answer) && why != last {
+	if why == nil {
+		why = last // envd answered, but not as it should
+	} else if errors.As(last, &answer) {
 		why = fmt.Errorf("%w; its last answer: %w", why, answer)
 	}
 	m.mu.Lock()

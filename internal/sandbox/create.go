@@ -22,6 +22,9 @@ func (m *Manager) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 	if req.Timeout < 0 {
 		return Sandbox{}, fmt.Errorf("create sandbox: timeout %v is below 0", req.Timeout)
 	}
+	if req.BootTimeout < 0 {
+		return Sandbox{}, fmt.Errorf("create sandbox: boot timeout %v is below 0", req.BootTimeout)
+	}
 	setDefault(&req.Timeout, DefaultTimeout)
 	t, err := m.store.Find(req.Template)
 	if err != nil {

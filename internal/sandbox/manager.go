@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/relay"
@@ -58,10 +59,24 @@ func New(cfg Config) (*Manager, error) {
 		store: template.Store{Dir: cfg.DataDir},
 		byID:  make(map[string]*instance),
 	}
+	m.warnOfLeftovers()
 	var probing context.Context
 	probing, m.stop = context.WithCancel(context.Background())
 	m.live.Go(func() { m.probe(probing) })
 	return m, nil
+}
+
+// warnOfLeftovers tells of slots whose launcher was killed. They are passed over,
+// not removed: whoever looks into what happened may still need them.
+func (m *Manager) warnOfLeftovers() {
+	slots, err := registry.Dir(m.cfg.RunDir).List()
+	if err != nil {
+		m.cfg.Log.Warn("cannot read all slot records", "err", err)
+	}
+	slots = slices.DeleteFunc(slots, func(s registry.Slot) bool { return s.Owner.Alive() })
+	if len(slots) > 0 {
+		m.cfg.Log.Warn("a killed launcher has left slots: tapwatch cleanup removes them", "slots", len(slots))
+	}
 }
 
 // probe finds out beforehand whether KVM works, which may take seconds that the

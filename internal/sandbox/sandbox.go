@@ -34,6 +34,8 @@ type CreateRequest struct {
 	// Keep keeps a sandbox that does not come up, as Failed, for a look, until it
 	// is killed or its timeout has passed.
 	Keep bool
+	// BootTimeout is how long it may take until envd answers; 0 means the manager's.
+	BootTimeout time.Duration
 }
 
 // Sandbox is a snapshot of one sandbox.

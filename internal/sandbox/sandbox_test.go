@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -197,7 +198,7 @@ func wantOtherPorts(t *testing.T, m *Manager, url string, s Sandbox) {
 	t.Helper()
 	exec(t, url, s, "bash", "-c", "mkdir /tmp/www; echo from the guest > /tmp/www/f; cd /tmp/www; nohup python3 -m http.server 8000 >/dev/null 2>&1 &")
 	ask := func(port string) (int, string) {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", url+"/f", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/f", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +219,7 @@ func wantOtherPorts(t *testing.T, m *Manager, url string, s Sandbox) {
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		code, body := ask("8000")
-		if code == 200 && body == "from the guest\n" {
+		if code == http.StatusOK && body == "from the guest\n" {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -359,6 +360,39 @@ func TestCallerGivesUp(t *testing.T) {
 		t.Error("create:", err)
 	}
 	wantNothingLeft(t, m)
+}
+
+// What comes and goes leaves no file open and no goroutine running.
+func TestManagerLeaksNothing(t *testing.T) {
+	nettest.NeedRoot(t)
+	templatetest.Store(t)
+	files, goroutines := openFiles(t), runtime.NumGoroutine()
+	t.Run("", func(t *testing.T) {
+		m := newManager(t, Config{PoolSize: 2})
+		url := serveProxy(t, m)
+		for range 2 {
+			s := create(t, m, CreateRequest{Template: "base"})
+			exec(t, url, s, "true")
+			if err := m.Kill(t.Context(), s.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	http.DefaultClient.CloseIdleConnections() // exec's
+	eventually(t, "nothing is left open", func() bool {
+		runtime.GC() // drops the pipes that splice keeps in a pool
+		return openFiles(t) <= files && runtime.NumGoroutine() <= goroutines
+	})
+	t.Logf("%d files, %d goroutines", openFiles(t), runtime.NumGoroutine())
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 func TestBadRequests(t *testing.T) {

@@ -100,9 +100,9 @@ func respond(c *net.TCPConn, raw string) {
 	}
 }
 
-func get(t *testing.T, s *httptest.Server, id string) (*http.Response, string) {
+func get(t *testing.T, s *httptest.Server, id string) (status int, answer string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/path?a=1;b=%zz", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/path?a=1;b=%zz", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,12 +118,12 @@ func get(t *testing.T, s *httptest.Server, id string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(body)
+	return resp.StatusCode, string(body)
 }
 
 func wantFailure(t *testing.T, s *httptest.Server, id string, status, port int, message string) {
 	t.Helper()
-	resp, body := get(t, s, id)
+	got, body := get(t, s, id)
 	var f struct {
 		SandboxID, Message string
 		Code, Port         int
@@ -131,8 +131,8 @@ func wantFailure(t *testing.T, s *httptest.Server, id string, status, port int, 
 	if err := json.Unmarshal([]byte(body), &f); err != nil {
 		t.Fatalf("body %q: %v", body, err)
 	}
-	if resp.StatusCode != status || f.Code != status || f.SandboxID != id || f.Port != port {
-		t.Errorf("status %d, body %s, want %d for %q port %d", resp.StatusCode, body, status, id, port)
+	if got != status || f.Code != status || f.SandboxID != id || f.Port != port {
+		t.Errorf("status %d, body %s, want %d for %q port %d", got, body, status, id, port)
 	}
 	if !strings.Contains(f.Message, message) {
 		t.Errorf("message %q, want %q in it", f.Message, message)
@@ -147,9 +147,9 @@ func TestRequestGoesThroughUnchanged(t *testing.T) {
 	_, srv := newProxy(t, Config{Resolve: s.resolve})
 	host := strings.TrimPrefix(srv.URL, "http://")
 	for _, id := range []string{"iabc", ""} { // "": the only sandbox
-		resp, body := get(t, srv, id)
-		if want := fmt.Sprintf("GET /path?a=1;b=%%zz host=%s id=%s", host, id); resp.StatusCode != 200 || body != want {
-			t.Errorf("%d %q, want %q", resp.StatusCode, body, want)
+		got, body := get(t, srv, id)
+		if want := fmt.Sprintf("GET /path?a=1;b=%%zz host=%s id=%s", host, id); got != http.StatusOK || body != want {
+			t.Errorf("%d %q, want %q", got, body, want)
 		}
 	}
 }
@@ -191,9 +191,9 @@ func TestFailures(t *testing.T) {
 		wantFailure(t, srv, "", http.StatusBadRequest, 49983, "name one by E2b-Sandbox-Id")
 	})
 	t.Run("bad id", func(t *testing.T) {
-		resp, body := get(t, srv, "a/b")
-		if resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "no sandbox id") {
-			t.Errorf("%d %s", resp.StatusCode, body)
+		got, body := get(t, srv, "a/b")
+		if got != http.StatusBadRequest || !strings.Contains(body, "no sandbox id") {
+			t.Errorf("%d %s", got, body)
 		}
 	})
 	t.Run("slot silent", func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestStreamsBothWaysAtOnce(t *testing.T) {
 	body, writer := io.Pipe()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "POST", srv.URL, body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,6 +291,7 @@ func TestUpgrade(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%v, %v", resp, err)
 	}
+	defer resp.Body.Close()
 	fmt.Fprintln(c, "hello")
 	if line, err := r.ReadString('\n'); line != "echo hello\n" || err != nil {
 		t.Errorf("%q, %v", line, err)
@@ -340,7 +341,7 @@ func TestKeptConnectionsEndWithTheSandbox(t *testing.T) {
 func TestEndlessHeadersAreRefused(t *testing.T) {
 	var s sandboxes
 	_, srv := newProxy(t, Config{Resolve: s.resolve})
-	req, err := http.NewRequestWithContext(t.Context(), "GET", srv.URL, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,10 @@ const (
 	headerPort = "E2b-Sandbox-Port"
 )
 
-const maxIDLength = 64
+const (
+	maxIDLength = 64
+	idLetters   = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+)
 
 // parseRoute says which sandbox and port a request is for: by the headers, else
 // by its Host, else "", the only sandbox. The error is for the client to read.
@@ -73,7 +76,7 @@ func validID(s string) bool {
 		return false
 	}
 	for _, c := range []byte(s) {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+		if !strings.ContainsRune(idLetters, rune(c)) {
 			return false
 		}
 	}

@@ -39,7 +39,7 @@ func TestParseRoute(t *testing.T) {
 		{name: "endless id", host: "localhost", headerID: strings.Repeat("a", 65), wantErr: "is no sandbox id"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &http.Request{Method: "GET", Host: c.host, Header: http.Header{}}
+			r := &http.Request{Method: http.MethodGet, Host: c.host, Header: http.Header{}}
 			if c.headerID != "" {
 				r.Header.Set("E2b-Sandbox-Id", c.headerID)
 			}
@@ -66,7 +66,7 @@ func FuzzParseRoute(f *testing.F) {
 	f.Add("localhost", "iabc", "49983", "")
 	f.Add("[::1]:1", "", "0", ".")
 	f.Fuzz(func(t *testing.T, host, headerID, headerPort, domain string) {
-		r := &http.Request{Method: "GET", Host: host, Header: http.Header{
+		r := &http.Request{Method: http.MethodGet, Host: host, Header: http.Header{
 			"E2b-Sandbox-Id": {headerID}, "E2b-Sandbox-Port": {headerPort},
 		}}
 		id, port, err := parseRoute(r, domain)

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -57,10 +58,10 @@ func connect(ctx context.Context, c *net.TCPConn, to netip.AddrPort) error {
 		if !started {
 			started = true
 			failed = unix.Connect(int(fd), &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
-			return failed != unix.EINPROGRESS
+			return !errors.Is(failed, unix.EINPROGRESS)
 		}
 		failed = connected(int(fd))
-		return failed != unix.EINPROGRESS
+		return !errors.Is(failed, unix.EINPROGRESS)
 	})
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -108,7 +108,7 @@ func wantRead(t *testing.T, c *net.TCPConn, s string) {
 
 func wantEnd(t *testing.T, c *net.TCPConn) {
 	t.Helper()
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("read %d bytes, %v, want the end of the stream", n, err)
 	}
 }
