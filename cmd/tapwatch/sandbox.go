@@ -161,10 +161,10 @@ func sandboxLogsCommand(client *api.Client) *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := client.Console(cmd.Context(), args[0], follow, cmd.OutOrStdout())
-			if cmd.Context().Err() != nil {
-				return nil // Ctrl-C is how following ends
+			if cmd.Context().Err() == nil {
+				return err
 			}
-			return err
+			return nil // Ctrl-C is how following ends
 		},
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on as it grows, until the sandbox ends")

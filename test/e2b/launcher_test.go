@@ -45,7 +45,7 @@ func startLauncher(t *testing.T) *launcher {
 	}
 	defer log.Close()
 	runDir := filepath.Join(dir, "run")
-	serve := exec.Command(l.bin, "serve", "--api-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0", //nolint:noctx // ended by SIGTERM below, which is tested
+	serve := exec.Command(l.bin, "serve", "--api-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0",
 		"--run-dir", runDir, "--data-dir", store.Dir, "--pool", "1")
 	serve.Stdout, serve.Stderr = log, log
 	if err := serve.Start(); err != nil {
