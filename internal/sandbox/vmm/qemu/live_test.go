@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"io"
@@ -17,12 +18,11 @@ import (
 
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/sandbox/envd"
 	"tapwatch/internal/sandbox/template"
 	"tapwatch/internal/sandbox/template/templatetest"
 	"tapwatch/internal/sandbox/vmm"
 )
-
-const health = "http://169.254.0.21:49983/health"
 
 // slot makes a namespace with a tap as a pooled slot has it.
 func slot(t *testing.T) (ns string) {
@@ -71,27 +71,32 @@ func start(t *testing.T, s vmm.Spec) *vmm.Machine {
 	return m
 }
 
-// get asks the guest from inside the namespace.
-func get(t *testing.T, ns, url string) (status int) {
-	t.Helper()
-	client := http.Client{Timeout: time.Second}
-	_ = netns.Do(ns, func() error {
-		conn, err := net.DialTimeout("tcp", "169.254.0.21:49983", 500*time.Millisecond)
-		if err != nil {
+// guest returns a client of the guest's envd that dials inside the namespace.
+func guest(ns string) *envd.Client {
+	dial := func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+		err = netns.Do(ns, func() error {
+			conn, err = (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, addr)
 			return err
-		}
-		client.Transport = &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return conn, nil }}
-		return nil
-	})
-	if client.Transport == nil {
-		return 0
+		})
+		return conn, err
 	}
-	resp, err := client.Get(url)
-	if err != nil {
-		return 0
+	return &envd.Client{
+		BaseURL: "http://169.254.0.21:49983",
+		HTTP:    &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}},
 	}
-	resp.Body.Close()
-	return resp.StatusCode
+}
+
+// run executes a line of shell in the guest and returns what it prints.
+func run(t *testing.T, c *envd.Client, line string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var stdout, stderr strings.Builder
+	code, err := c.Exec(ctx, envd.ExecRequest{Cmd: "/bin/bash", Args: []string{"-l", "-c", line}}, &stdout, &stderr)
+	if err != nil || code != 0 {
+		t.Fatalf("%s: exit code %d, %v\n%s", line, code, err, stderr.String())
+	}
+	return strings.TrimSpace(stdout.String())
 }
 
 // waitFor polls for as long as a boot under emulation on a busy machine may take.
@@ -151,8 +156,10 @@ func TestHealthyMachine(t *testing.T) {
 	before := digest(t, tmpl.Rootfs)
 	s := spec(t, ns, tmpl)
 	m := start(t, s)
-	waitFor(t, m, "envd healthy", func() bool { return get(t, ns, health) == http.StatusNoContent })
+	c := guest(ns)
+	waitFor(t, m, "envd healthy", func() bool { return c.Health(t.Context()) == nil })
 
+	t.Run("inside", func(t *testing.T) { inspect(t, c) })
 	t.Run("second VMM on the tap", func(t *testing.T) {
 		other := start(t, spec(t, ns, tmpl))
 		<-other.Done()
@@ -185,14 +192,36 @@ func TestHealthyMachine(t *testing.T) {
 	}
 }
 
+// inspect checks what a program finds in the guest.
+func inspect(t *testing.T, c *envd.Client) {
+	for line, want := range map[string]string{
+		"python3 -c 'print(6*7)'":                                   "42",
+		"python3 -c 'import json, ssl, sqlite3, asyncio; print(1)'": "1",
+		"id -un; echo $HOME; pwd":                                   "user\n/home/user\n/home/user",
+		"hostname":                                                  "instance",
+		"cat /sys/fs/cgroup/cgroup.subtree_control":                 "cpu io memory pids",
+		"cat /proc/1/comm":                                          "init",
+		"cat /sys/devices/system/clocksource/*/current_clocksource": "tsc",
+		"cat <(echo piped) /dev/stdin </dev/null":                   "piped",
+		"stat -c %a /tmp /var/tmp /run":                             "1777\n1777\n755",
+		"ip -o -4 addr show eth0 | grep -o 'inet [^ ]*'":            "inet 169.254.0.21/30",
+		// An orphan is reaped by PID 1.
+		"(sleep 0.1 &) ; sleep 1; grep -l '^State:.*zombie' /proc/[0-9]*/status | wc -l": "0",
+	} {
+		if got := run(t, c, line); got != want {
+			t.Errorf("%s\nprints %q, want %q", line, got, want)
+		}
+	}
+}
+
 func TestNoDriver(t *testing.T) {
 	t.Parallel()
 	ns := slot(t)
 	s := spec(t, ns, templatetest.Find(t, "no-driver"))
 	m := start(t, s)
 	waitFor(t, m, "init says why", consoleHas(s, "init: no network interface eth0: is the NIC driver there?"))
-	if status := get(t, ns, health); status != 0 {
-		t.Errorf("a guest without driver answers with %d", status)
+	if err := guest(ns).Health(t.Context()); err == nil {
+		t.Error("a guest without driver answers")
 	}
 	carrier, fromGuest := tapCounters(t, ns)
 	if !carrier {

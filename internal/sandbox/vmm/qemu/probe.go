@@ -70,7 +70,7 @@ func bootOnce(ctx context.Context, kernel, initrd string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, probeTime, fmt.Errorf("a guest did not reach user space in %v", probeTime))
 	defer cancel()
-	cmd := exec.Command(path, append(base(KVM), "-m", "128M", "-kernel", kernel, "-initrd", initrd, "-serial", "stdio",
+	cmd := exec.CommandContext(ctx, path, append(base(KVM), "-m", "128M", "-kernel", kernel, "-initrd", initrd, "-serial", "stdio",
 		"-append", kernelArguments(KVM, "TAPWATCH_PROBE="+probeWord))...)
 	runtime.LockOSThread() // Pdeathsig is about the thread: a guest that hangs must not outlive a killed launcher
 	defer runtime.UnlockOSThread()
@@ -84,8 +84,6 @@ func bootOnce(ctx context.Context, kernel, initrd string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	defer stop()
 	spoke := contains(out, probeWord)
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()

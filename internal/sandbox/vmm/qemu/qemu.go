@@ -56,7 +56,8 @@ func Start(ctx context.Context, spec vmm.Spec, o Options) (*vmm.Machine, error) 
 			return nil, err
 		}
 	}
-	return vmm.Launch(ctx, exec.Command(path, args...), spec.Netns)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path, args...) // it outlives its start
+	return vmm.Launch(ctx, cmd, spec.Netns)
 }
 
 func find() (string, error) {
