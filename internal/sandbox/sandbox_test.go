@@ -25,6 +25,7 @@ import (
 	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/template"
 	"tapwatch/internal/sandbox/template/templatetest"
+	"tapwatch/internal/sandbox/vmm"
 )
 
 // highSlot returns an index far from those of any launcher on the machine.
@@ -288,6 +289,38 @@ func TestBootFailure(t *testing.T) {
 			wantNothingLeft(t, m)
 		})
 	}
+}
+
+func TestVMMExitWhileBooting(t *testing.T) {
+	t.Run("killed", func(t *testing.T) {
+		m := newManager(t, Config{})
+		go func() {
+			eventually(t, "it boots", func() bool { l := m.List(); return len(l) == 1 && l[0].VMM.PID != 0 })
+			for _, s := range m.List() {
+				if _, err := kill(s.VMM); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		_, err := m.Create(t.Context(), CreateRequest{Template: "base"})
+		if !errors.Is(err, errNoEnvd) || !strings.Contains(err.Error(), "signal: killed") {
+			t.Error(err)
+		}
+		wantNothingLeft(t, m)
+	})
+	t.Run("tap held by another", func(t *testing.T) {
+		m := newManager(t, Config{PoolSize: 1})
+		eventually(t, "a slot is idle", func() bool { return m.pool.Idle() == 1 })
+		idle := network.Slot{Index: m.cfg.FirstSlot}
+		nettest.AttachTap(t, idle.Netns(), idle.Tap())
+		_, err := m.Create(t.Context(), CreateRequest{Template: "base"})
+		if !errors.Is(err, vmm.ErrTapBusy) {
+			t.Error(err)
+		}
+		if network.Exists(idle) {
+			t.Error("the slot is left")
+		}
+	})
 }
 
 func TestKeptFailure(t *testing.T) {

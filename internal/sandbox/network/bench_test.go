@@ -4,7 +4,12 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"tapwatch/internal/registry"
 )
+
+// poolSize is E2B's.
+const poolSize = 32
 
 // The median is reported: a namespace now and then waits for another's clean-up.
 func BenchmarkCreateSlot(b *testing.B) {
@@ -43,4 +48,28 @@ func benchmark(b *testing.B, once func(Slot) time.Duration) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms/median")
 	b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "ms/p95")
+}
+
+// A launcher's start and end: a whole pool made, and removed again.
+func BenchmarkPool(b *testing.B) {
+	first := freeSlot(b).Index
+	var fill, empty time.Duration
+	for b.Loop() {
+		start := time.Now()
+		p, err := NewPool(PoolConfig{Registry: registry.Dir(b.TempDir()), Idle: poolSize, First: first})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for p.Idle() < poolSize {
+			time.Sleep(time.Millisecond)
+		}
+		fill += time.Since(start)
+		start = time.Now()
+		if err := p.Close(); err != nil {
+			b.Fatal(err)
+		}
+		empty += time.Since(start)
+	}
+	b.ReportMetric(float64(fill.Milliseconds())/float64(b.N), "ms/fill")
+	b.ReportMetric(float64(empty.Milliseconds())/float64(b.N), "ms/close")
 }

@@ -32,7 +32,7 @@ type world struct {
 	backend *net.TCPListener
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{ns: nettest.Netns(t), relay: New(nil)}
 	nettest.In(t, w.ns, func() error {
@@ -59,7 +59,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) dial(t *testing.T) *net.TCPConn {
+func (w *world) dial(t testing.TB) *net.TCPConn {
 	t.Helper()
 	c, err := dialIn(t.Context(), w.ns, w.route.Addr())
 	if err != nil {
@@ -71,7 +71,7 @@ func (w *world) dial(t *testing.T) *net.TCPConn {
 }
 
 // pair returns both ends of one relayed connection.
-func (w *world) pair(t *testing.T) (client, guest *net.TCPConn) {
+func (w *world) pair(t testing.TB) (client, guest *net.TCPConn) {
 	t.Helper()
 	client = w.dial(t)
 	guest, err := w.backend.AcceptTCP()
@@ -84,7 +84,7 @@ func (w *world) pair(t *testing.T) (client, guest *net.TCPConn) {
 }
 
 // bound keeps a test that would hang from hanging for long.
-func bound(t *testing.T, c *net.TCPConn) {
+func bound(t testing.TB, c *net.TCPConn) {
 	t.Helper()
 	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
