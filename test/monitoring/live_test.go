@@ -25,12 +25,14 @@ var expected = map[string]string{
 // rules and configuration, Alertmanager, and a webhook at its end.
 func TestDemo(t *testing.T) {
 	hook, url := startWebhook(t)
-	agent := startDemo(t)
+	demo, agent := startDemo(t)
 	prom := prometheus{startPrometheus(t, agent, startAlertmanager(t, url))}
 
-	t.Run("metrics are well formed", func(t *testing.T) { checkMetrics(t, agent) })
-	t.Run("each fault alerts", func(t *testing.T) { checkAlerts(t, prom, hook) })
+	if !t.Run("each fault alerts", func(t *testing.T) { checkAlerts(t, demo, prom, hook) }) {
+		return // what follows looks at the same sandboxes
+	}
 	t.Run("the healthy and the idle are silent", func(t *testing.T) { checkSilence(t, prom, hook) })
+	t.Run("metrics are well formed", func(t *testing.T) { checkMetrics(t, agent) })
 	t.Run("panels show something", func(t *testing.T) { checkPanels(t, prom) })
 	t.Run("metrics and labels exist", func(t *testing.T) { checkNames(t, prom) })
 }
@@ -52,8 +54,8 @@ func checkMetrics(t *testing.T, agent string) {
 	}
 }
 
-func checkAlerts(t *testing.T, prom prometheus, hook *webhook) {
-	eventually(t, func() error {
+func checkAlerts(t *testing.T, demo *process, prom prometheus, hook *webhook) {
+	demo.eventually(t, func() error {
 		firing := hook.firing()
 		for name, want := range expected {
 			if want != "" && !slices.ContainsFunc(firing, func(a alert) bool {

@@ -3,8 +3,6 @@ package monitoring
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -177,8 +175,8 @@ func startPrometheus(t *testing.T, agent, alertmanager string) string {
 	return p.waitFor(t, `msg="?Listening on"? address=(127\.0\.0\.1:[1-9]\d*)`)
 }
 
-// startDemo returns the agent's address, once all four sandboxes are there.
-func startDemo(t *testing.T) string {
+// startDemo returns the agent's address; the sandboxes are being launched then.
+func startDemo(t *testing.T) (demo *process, agent string) {
 	t.Helper()
 	binary, err := filepath.Abs("../../bin/tapwatch")
 	if err == nil {
@@ -196,22 +194,24 @@ func startDemo(t *testing.T) string {
 	})
 	p := start(t, binary, "up", "--demo", "--run-dir", run,
 		"--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0")
-	return p.waitFor(t, `metrics:?\s+http://([0-9.:]+)/metrics`)
+	return p, p.waitFor(t, `metrics: http://([0-9.:]+)/metrics`)
 }
 
-// eventually calls fn until it returns nil, and fails with its last error.
-func eventually(t *testing.T, fn func() error) {
+// eventually calls fn until it returns nil, and fails with its last error when
+// patience is over or the process, on which fn depends, has ended.
+func (p *process) eventually(t *testing.T, fn func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	timeout := time.After(patience)
 	for {
 		err := fn()
 		if err == nil {
 			return
 		}
 		select {
-		case <-ctx.Done():
-			t.Fatal(fmt.Errorf("not in %v: %w", patience, err))
+		case <-p.ended:
+			t.Fatalf("%s ended (%v) too early: %v", p.name, p.cmd.ProcessState, err)
+		case <-timeout:
+			t.Fatalf("not in %v: %v", patience, err)
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
