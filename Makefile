@@ -25,10 +25,10 @@ help: ## list the targets
 up: deps build ## launch the demo's sandboxes and watch them; ARGS=--once prints and exits
 	@bin/tapwatch up --demo $(ARGS)
 
-# envd takes no version: it is part of templates, which would all be made again
-# with every commit.
+# envd is part of templates, which would all be made again with every commit if
+# it took the version; the flags are those of internal/sandbox/template/templatetest.
 build: ## build bin/tapwatch and bin/envd
-	go build -buildvcs=false -o bin/envd ./cmd/envd
+	go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/envd ./cmd/envd
 	go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/tapwatch ./cmd/tapwatch
 
 deps: ## install what `make up` needs and this machine lacks
