@@ -49,7 +49,7 @@ func start(t *testing.T) *host {
 	t.Cleanup(func() { proxy.Close() })
 	a, err := New(Config{Listen: "127.0.0.1:0", RunDir: dir, Every: 50 * time.Millisecond,
 		Proxy: proxy.Addr().(*net.TCPAddr).AddrPort(),
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		Log:   slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,6 +138,9 @@ func (m *model) findTap(s *slot) {
 			return
 		}
 	}
+	if s.links {
+		m.setTap(s, nil, time.Time{})
+	}
 }
 
 // setTap takes the tap's new state; since is when it was seen to change, zero
@@ -157,7 +160,8 @@ func (m *model) setTap(s *slot, l *link.Link, since time.Time) {
 	}
 }
 
-// linkChanged takes what link saw. It reports whether holders must be read anew.
+// linkChanged takes what link saw. It reports whether holders must be read anew,
+// which runs the checks.
 func (m *model) linkChanged(c link.Change) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -179,7 +183,8 @@ func (m *model) linkChanged(c link.Change) bool {
 	old := s.tap
 	m.setTap(s, c.New, since)
 	m.tellCarrier(s, old, c)
-	m.diagnose(s, c.Time)
+	// What it means is told once the holders have been read: only then is it
+	// clear whether the VMM went with the carrier.
 	return true
 }
 

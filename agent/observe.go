@@ -19,7 +19,7 @@ func (m *model) attach(s *slot) {
 	d := probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}
 	err := m.probe.Attach(s.entry.Path, d, s.tap.Name)
 	if err == nil {
-		s.hooks = &hooked{device: d}
+		s.hooks, s.attachFailed = &hooked{device: d}, false
 		return
 	}
 	m.attachErrors[reason(err)]++
@@ -27,7 +27,10 @@ func (m *model) attach(s *slot) {
 		m.log.Debug("attach hooks", "netns", s.entry.Name, "err", err) // it went meanwhile
 		return
 	}
-	m.log.Warn("attach hooks: this tap's traffic is not seen", "netns", s.entry.Name, "err", err)
+	if !s.attachFailed { // it is tried again and again: say it once
+		s.attachFailed = true
+		m.log.Warn("attach hooks: this tap's traffic is not seen", "netns", s.entry.Name, "err", err)
+	}
 }
 
 func reason(err error) string {
@@ -73,18 +76,30 @@ func (m *model) observe(now time.Time, proxy netip.AddrPort) {
 	defer m.mu.Unlock()
 	m.proxy = listener(m, "", proxy)
 	for _, s := range m.slots {
-		if s.hooks != nil {
-			if c, err := m.probe.Counters(s.hooks.device); err == nil {
-				s.hooks.update(c)
-			}
-		} else if s.tap != nil {
-			m.attach(s) // it failed before: an ingress qdisc may have gone
-		}
+		m.readCounters(s)
 		if b := s.entry.Binding; !b.Idle {
 			s.relay = m.relayOf(s)
 		}
 		m.diagnose(s, now)
 	}
+}
+
+// readCounters reads what the slot's hooks counted. Where there are none it tries
+// again to attach: an ingress qdisc may have gone.
+func (m *model) readCounters(s *slot) {
+	if s.hooks == nil {
+		if s.tap != nil {
+			m.attach(s)
+		}
+		return
+	}
+	c, err := m.probe.Counters(s.hooks.device)
+	if err != nil {
+		m.log.Warn("read counters: this tap's traffic is not seen", "netns", s.entry.Name, "err", err)
+		m.detach(s) // old counts must not pass for new ones
+		return
+	}
+	s.hooks.update(c)
 }
 
 func (m *model) relayOf(s *slot) path.Listener {
@@ -115,7 +130,6 @@ func (m *model) readHolders(now time.Time) {
 	holders, err := m.probe.Holders()
 	if err != nil {
 		m.log.Debug("read holders", "err", err)
-		return
 	}
 	of := map[probe.Device][]path.Holder{}
 	for _, h := range holders {
@@ -126,7 +140,9 @@ func (m *model) readHolders(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.slots {
-		if s.tap == nil {
+		if s.tap == nil || err != nil {
+			s.holders = nil
+			m.diagnose(s, now)
 			continue
 		}
 		s.holders = of[probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}]

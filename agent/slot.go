@@ -19,6 +19,7 @@ type slot struct {
 	holders      []path.Holder // nil: unknown
 	relay        path.Listener
 	hooks        *hooked
+	attachFailed bool // the last attempt did, and it was said
 
 	diagnosis path.Diagnosis
 }
@@ -65,6 +66,10 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 	}
 	if b := s.entry.Binding; !b.Idle {
 		f.Sandbox = sandbox(b, now)
+		if f.Device.Carrier == path.No && f.Sandbox.VMMAlive == path.Yes {
+			// The carrier may have gone with the VMM, which was last seen earlier.
+			f.Sandbox.VMMAlive = path.Tristate(discover.Alive(b.VMM))
+		}
 	}
 	return f
 }

@@ -33,6 +33,18 @@
 #define ARP_REQUEST 1
 #define ARP_REPLY 2
 
+struct arp_header {
+	__be16 hardware_type;
+	__be16 protocol_type;
+	__u8 hardware_len;
+	__u8 protocol_len;
+	__be16 operation;
+	__u8 sender_hardware[6];
+	__u8 sender[4];
+	__u8 target_hardware[6];
+	__u8 target[4];
+};
+
 struct ip_header {
 	__u8 version_ihl;
 	__u8 tos;
@@ -55,9 +67,6 @@ struct tcp_header {
 	__u8 flags;
 };
 
-/* Set before loading: the kernel lets tc programs ask for the namespace's cookie
- * (since 6.12). A frozen constant, so the verifier drops the branch not taken. */
-const volatile __u8 has_netns_cookie = 0;
 const volatile __u16 envd_port = 49983;
 /* Keeps the enum in the object's BTF, for bpf2go. */
 const volatile enum direction direction_type = RECEIVE;
@@ -78,14 +87,14 @@ struct {
 } syns SEC(".maps");
 
 /*
- * The cookie of the device's namespace. Where the helper is missing the context
- * is read as the sk_buff that it is at run time; bpf_probe_read_kernel takes any
- * address, and a wrong one reads as an error, not as a crash.
+ * The cookie of the device's namespace. bpf_get_netns_cookie will not do: it asks
+ * the packet's socket, and gives the initial namespace's for a packet without one
+ * (ARP, what is forwarded). The context is read as the sk_buff that it is at run
+ * time; bpf_probe_read_kernel takes any address, and a wrong one reads as an
+ * error, not as a crash.
  */
 static __always_inline __u64 netns_cookie(struct __sk_buff *ctx)
 {
-	if (has_netns_cookie)
-		return bpf_get_netns_cookie(ctx);
 	return BPF_CORE_READ((struct sk_buff *)(void *)ctx, dev, nd_net.net, net_cookie);
 }
 
@@ -100,17 +109,23 @@ static __always_inline __u32 latency_bucket(__u64 ns)
 	return LATENCY_BUCKETS - 1;
 }
 
+/* An announcement asks nobody and answers nobody: its sender is its target. */
+static __always_inline int is_announcement(struct arp_header *arp)
+{
+	return *(__be32 *)arp->sender == *(__be32 *)arp->target;
+}
+
 static __always_inline void count_arp(struct __sk_buff *ctx, struct stats *s,
 				      enum direction dir, __u64 now)
 {
-	__be16 op;
+	struct arp_header arp;
 
-	if (bpf_skb_load_bytes(ctx, ETH_HLEN + 6, &op, sizeof(op)))
+	if (bpf_skb_load_bytes(ctx, ETH_HLEN, &arp, sizeof(arp)) || is_announcement(&arp))
 		return;
-	if (dir == TRANSMIT && op == bpf_htons(ARP_REQUEST)) {
+	if (dir == TRANSMIT && arp.operation == bpf_htons(ARP_REQUEST)) {
 		s->arp_requests++;
 		s->last_arp_request = now;
-	} else if (dir == RECEIVE && op == bpf_htons(ARP_REPLY)) {
+	} else if (dir == RECEIVE && arp.operation == bpf_htons(ARP_REPLY)) {
 		s->arp_replies++;
 		s->last_arp_reply = now;
 	}

@@ -70,13 +70,12 @@ type TapSynValue struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TapMapSyns           = "syns"
-	TapMapTaps           = "taps"
-	TapProgTapwatchRx    = "tapwatch_rx"
-	TapProgTapwatchTx    = "tapwatch_tx"
-	TapVarDirectionType  = "direction_type"
-	TapVarEnvdPort       = "envd_port"
-	TapVarHasNetnsCookie = "has_netns_cookie"
+	TapMapSyns          = "syns"
+	TapMapTaps          = "taps"
+	TapProgTapwatchRx   = "tapwatch_rx"
+	TapProgTapwatchTx   = "tapwatch_tx"
+	TapVarDirectionType = "direction_type"
+	TapVarEnvdPort      = "envd_port"
 )
 
 // LoadTap returns the embedded CollectionSpec for Tap.
@@ -137,9 +136,8 @@ type TapMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TapVariableSpecs struct {
-	DirectionType  *ebpf.VariableSpec `ebpf:"direction_type"`
-	EnvdPort       *ebpf.VariableSpec `ebpf:"envd_port"`
-	HasNetnsCookie *ebpf.VariableSpec `ebpf:"has_netns_cookie"`
+	DirectionType *ebpf.VariableSpec `ebpf:"direction_type"`
+	EnvdPort      *ebpf.VariableSpec `ebpf:"envd_port"`
 }
 
 // TapObjects contains all objects after they have been loaded into the kernel.
@@ -177,9 +175,8 @@ func (m *TapMaps) Close() error {
 //
 // It can be passed to LoadTapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TapVariables struct {
-	DirectionType  *ebpf.Variable `ebpf:"direction_type"`
-	EnvdPort       *ebpf.Variable `ebpf:"envd_port"`
-	HasNetnsCookie *ebpf.Variable `ebpf:"has_netns_cookie"`
+	DirectionType *ebpf.Variable `ebpf:"direction_type"`
+	EnvdPort      *ebpf.Variable `ebpf:"envd_port"`
 }
 
 // TapPrograms contains all programs after they have been loaded into the kernel.

@@ -15,7 +15,7 @@ import (
 func (w *Watcher) merge(ctx context.Context) {
 	now := time.Now()
 	spaces := w.spaces(w.entries) // only this goroutine writes entries
-	claims := sources{w.records, slices.Collect(maps.Values(w.procs.found)), remember(alive)}.index()
+	claims := sources{w.records, slices.Collect(maps.Values(w.procs.found)), remember(Alive)}.index()
 	next := make(map[netns.Cookie]*Entry, len(spaces))
 	for c, n := range spaces {
 		e := &Entry{*n, claims.bind(*n)}

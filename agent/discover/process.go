@@ -16,9 +16,9 @@ import (
 // and KVM share.
 const userHZ = 100
 
-// alive reports whether a process runs; a zombie does not. The zero process,
+// Alive reports whether a process runs; a zombie does not. The zero process,
 // of a record that has none yet, is Unknown.
-func alive(p registry.Process) Tristate {
+func Alive(p registry.Process) Tristate {
 	if p.PID == 0 {
 		return Unknown
 	}

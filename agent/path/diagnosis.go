@@ -47,11 +47,14 @@ type Diagnosis struct {
 	Findings []Finding  `json:"findings"`
 }
 
-// BrokenAt returns the first broken hop, or "" if there is none.
+// BrokenAt returns the first broken hop, else the first that a boot has not
+// brought up yet, else "".
 func (d Diagnosis) BrokenAt() Hop {
-	for _, h := range d.Hops {
-		if h.State == Broken || h.State == Booting {
-			return h.Hop
+	for _, state := range []State{Broken, Booting} {
+		for _, h := range d.Hops {
+			if h.State == state {
+				return h.Hop
+			}
 		}
 	}
 	return ""

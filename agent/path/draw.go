@@ -11,7 +11,7 @@ import (
 func Draw(w io.Writer, s Slot, color bool) {
 	paint := painter(color)
 	if s.Sandbox == nil {
-		fmt.Fprintf(w, "%s  idle slot, healthy: no sandbox is bound, so %s has no carrier\n", s.Netns, s.Device.Name)
+		fmt.Fprintf(w, "%s  idle slot, healthy: %s\n", s.Netns, idleWords(s))
 		return
 	}
 	fmt.Fprintf(w, "%s  %s in %s: %s\n", title(s), s.Sandbox.ID, s.Netns, paint(s.Diagnosis.State, string(s.Diagnosis.State)))
@@ -32,6 +32,16 @@ func Draw(w io.Writer, s Slot, color bool) {
 		fmt.Fprintf(w, "  to do     %s\n", f.Fix)
 		fmt.Fprintf(w, "  see       docs/checks/%s.md\n", f.Code)
 	}
+}
+
+func idleWords(s Slot) string {
+	switch s.Device.Carrier {
+	case No:
+		return "no sandbox is bound, so " + s.Device.Name + " has no carrier"
+	case Yes:
+		return "no sandbox is bound, yet somebody holds " + s.Device.Name
+	}
+	return "no sandbox is bound"
 }
 
 var marks = map[State]string{OK: "ok     ", Broken: "BROKEN ", Undecided: "?      ", Booting: "booting"}

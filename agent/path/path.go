@@ -43,7 +43,15 @@ func Known(b bool) Tristate {
 	return No
 }
 
-func (t Tristate) String() string { return [...]string{"unknown", "no", "yes"}[t] }
+func (t Tristate) String() string {
+	switch t {
+	case No:
+		return "no"
+	case Yes:
+		return "yes"
+	}
+	return "unknown"
+}
 
 // MarshalText makes JSON say "unknown", "no" or "yes".
 func (t Tristate) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
@@ -85,7 +93,7 @@ type Sandbox struct {
 	Booting    bool      `json:"booting"`
 	VMMPID     int       `json:"vmm_pid,omitempty"`
 	VMMAlive   Tristate  `json:"vmm_alive"`
-	Since      time.Time `json:"since"` // creation
+	Since      time.Time `json:"since,omitzero"` // creation
 }
 
 // Listener is the listening socket of a layer.
@@ -104,7 +112,7 @@ type Device struct {
 	AdminUp   Tristate  `json:"admin_up"`
 	Carrier   Tristate  `json:"carrier"`
 	Operstate string    `json:"operstate,omitempty"` // lags behind the carrier
-	Since     time.Time `json:"since"`               // of the present carrier; zero: before the agent
+	Since     time.Time `json:"since,omitzero"`      // of the present carrier; zero: before the agent
 	Downs     uint32    `json:"carrier_downs"`
 	Ups       uint32    `json:"carrier_ups"`
 	// Holders is who keeps the tap open; nil: unknown, empty: nobody.
@@ -133,14 +141,14 @@ type Traffic struct {
 	SYNACKs         uint64 `json:"syn_acks"`
 	SYNsRefused     uint64 `json:"syns_refused"`
 
-	LastReceive     time.Time `json:"last_receive"`
-	LastARPRequest  time.Time `json:"last_arp_request"`
-	LastARPReply    time.Time `json:"last_arp_reply"`
-	LastEnvdSYN     time.Time `json:"last_envd_syn"`
-	LastEnvdSYNACK  time.Time `json:"last_envd_syn_ack"`
-	LastEnvdRefused time.Time `json:"last_envd_refused"`
+	LastReceive     time.Time `json:"last_receive,omitzero"`
+	LastARPRequest  time.Time `json:"last_arp_request,omitzero"`
+	LastARPReply    time.Time `json:"last_arp_reply,omitzero"`
+	LastEnvdSYN     time.Time `json:"last_envd_syn,omitzero"`
+	LastEnvdSYNACK  time.Time `json:"last_envd_syn_ack,omitzero"`
+	LastEnvdRefused time.Time `json:"last_envd_refused,omitzero"`
 
 	// The first request that still has no answer; zero: none waits.
-	ARPWaiting  time.Time `json:"arp_waiting"`
-	EnvdWaiting time.Time `json:"envd_waiting"`
+	ARPWaiting  time.Time `json:"arp_waiting,omitzero"`
+	EnvdWaiting time.Time `json:"envd_waiting,omitzero"`
 }

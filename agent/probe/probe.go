@@ -8,9 +8,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/rlimit"
 
 	"tapwatch/bpf"
@@ -36,8 +34,6 @@ type Config struct {
 	// HooksDir is where a note is kept of each clsact qdisc that we made, for
 	// Cleanup after a kill; empty means DefaultHooksDir.
 	HooksDir string
-
-	noCookieHelper bool // for tests: do as on a kernel without the helper
 }
 
 // DefaultHooksDir is used where Config names none.
@@ -83,19 +79,11 @@ func (p *Probe) loadTap(cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("read tap programs: %w", err)
 	}
-	cookie := features.HaveProgramHelper(ebpf.SchedCLS, asm.FnGetNetnsCookie)
-	if cfg.noCookieHelper {
-		cookie = ebpf.ErrNotSupported
-	}
-	p.note("tc_netns_cookie", cookie)
 	var vars bpf.TapVariableSpecs
 	if err := spec.Assign(&vars); err != nil {
 		return fmt.Errorf("read tap programs: %w", err)
 	}
-	if err := errors.Join(
-		vars.EnvdPort.Set(cfg.EnvdPort),
-		vars.HasNetnsCookie.Set(boolByte(cookie == nil)),
-	); err != nil {
+	if err := vars.EnvdPort.Set(cfg.EnvdPort); err != nil {
 		return fmt.Errorf("configure tap programs: %w", err)
 	}
 	if err := spec.LoadAndAssign(&p.tap, nil); err != nil {
@@ -132,11 +120,4 @@ func (p *Probe) Capabilities() []Capability { return p.features }
 // on, as after a kill; Detach or DetachAll first for a clean stop.
 func (p *Probe) Close() error {
 	return errors.Join(p.tap.Close(), p.holders.Close())
-}
-
-func boolByte(b bool) uint8 {
-	if b {
-		return 1
-	}
-	return 0
 }

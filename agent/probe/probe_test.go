@@ -175,22 +175,22 @@ func TestCounters(t *testing.T) {
 	eventually(t, p, d, "envd's refusal", func(c Counters) bool { return c.SYNsRefused == 2 && c.LastEnvdRefused > c.LastEnvdSYNACK })
 }
 
-// Kernels before 6.12 have no bpf_get_netns_cookie in tc: the cookie is read from
-// the device instead, and must be the same.
-func TestCookieWithoutHelper(t *testing.T) {
+// A packet without a socket must be counted for the device's namespace too.
+func TestARP(t *testing.T) {
 	t.Parallel()
-	nettest.NeedRoot(t)
-	p, err := Load(Config{HooksDir: t.TempDir() + "/hooks", noCookieHelper: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	p := load(t)
 	ns, d, _ := tap(t)
 	if err := p.Attach(ns, d, "tap0"); err != nil {
 		t.Fatal(err)
 	}
+	nettest.In(t, ns, func() error {
+		return netlink.NeighDel(&netlink.Neigh{LinkIndex: int(d.Ifindex), IP: net.IPv4(169, 254, 0, 21)})
+	})
 	connect(t, ns, 49983)
-	eventually(t, p, d, "one SYN sent", func(c Counters) bool { return c.SYNs == 1 })
+	c := eventually(t, p, d, "asked for", func(c Counters) bool { return c.ARPRequests > 0 })
+	if c.LastARPRequest == 0 || c.ARPReplies != 0 {
+		t.Errorf("nobody answered, but %+v", c)
+	}
 }
 
 func TestSYNRetransmitIsNotMeasured(t *testing.T) {
