@@ -21,7 +21,6 @@ import (
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
-	"tapwatch/internal/sandbox/template/templatetest"
 )
 
 // TestMain lets this test binary be a launcher of its own, to be killed.
@@ -55,7 +54,7 @@ func launch(runDir, dataDir, first string) {
 // idle slot left when it was killed.
 func killedLauncher(t *testing.T, runDir string, first int) []registry.Slot {
 	t.Helper()
-	cmd := osexec.Command("/proc/self/exe", runDir, templatetest.Store(t).Dir, strconv.Itoa(first))
+	cmd := osexec.Command("/proc/self/exe", runDir, dataDir(t), strconv.Itoa(first))
 	cmd.Env = append(os.Environ(), "TAPWATCH_TEST_LAUNCHER=1")
 	out, err := cmd.StdoutPipe()
 	if err = errors.Join(err, cmd.Start()); err != nil {

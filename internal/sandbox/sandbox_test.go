@@ -48,7 +48,7 @@ func newManager(t *testing.T, cfg Config) *Manager {
 	t.Helper()
 	cfg.RunDir = t.TempDir()
 	cfg.FirstSlot = highSlot(t)
-	cfg.DataDir = templatetest.Store(t).Dir
+	cfg.DataDir = dataDir(t)
 	cfg.Log = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	m, err := New(cfg)
 	if err != nil {
@@ -61,6 +61,23 @@ func newManager(t *testing.T, cfg Config) *Manager {
 		wantNothingLeft(t, m)
 	})
 	return m
+}
+
+var templates struct {
+	sync.Mutex
+	dir string
+}
+
+// dataDir holds every template. Making sure of that takes a second, so it is
+// done once for all tests.
+func dataDir(t testing.TB) string {
+	t.Helper()
+	templates.Lock()
+	defer templates.Unlock()
+	if templates.dir == "" {
+		templates.dir = templatetest.Store(t).Dir
+	}
+	return templates.dir
 }
 
 type testWriter struct{ t *testing.T }
@@ -398,7 +415,7 @@ func TestCallerGivesUp(t *testing.T) {
 // What comes and goes leaves no file open and no goroutine running.
 func TestManagerLeaksNothing(t *testing.T) {
 	nettest.NeedRoot(t)
-	templatetest.Store(t)
+	dataDir(t)
 	files, goroutines := openFiles(t), runtime.NumGoroutine()
 	t.Run("", func(t *testing.T) {
 		m := newManager(t, Config{PoolSize: 2})
