@@ -206,6 +206,9 @@ func TestQuickSwapOfHoldersEndsUp(t *testing.T) {
 	if after.DownCount != before.DownCount+1 {
 		t.Errorf("%d losses after the swap, %d before", after.DownCount, before.DownCount)
 	}
+	if w.Stats().Asked == 0 {
+		t.Error("nothing was asked again after the loss")
+	}
 	assertChained(t, w.of(c))
 }
 

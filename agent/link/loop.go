@@ -25,7 +25,7 @@ func (w *Watcher) loop(ctx context.Context) error {
 			w.meet(ctx)
 		}
 		w.askAgain(ctx, time.Now())
-		if now := time.Now(); !nextAudit.IsZero() && now.After(nextAudit) {
+		if now := time.Now(); !w.listing.running && !nextAudit.IsZero() && now.After(nextAudit) {
 			w.resync(true)
 			nextAudit = w.auditAfter(now)
 		}

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -132,15 +131,14 @@ func (t *table) all() []Link {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.snapshot == nil {
-		t.snapshot = []Link{}
-		for _, ns := range t.byNSID {
-			for _, l := range ns.links {
-				t.snapshot = append(t.snapshot, *l)
-			}
+		n := 0
+		for _, ns := range t.byCookie {
+			n += len(ns.links)
 		}
-		slices.SortFunc(t.snapshot, func(a, b Link) int {
-			return cmp.Or(cmp.Compare(a.Netns, b.Netns), cmp.Compare(a.Ifindex, b.Ifindex))
-		})
+		t.snapshot = make([]Link, 0, n)
+		for _, c := range slices.Sorted(maps.Keys(t.byCookie)) {
+			t.snapshot = t.byCookie[c].appendTo(t.snapshot)
+		}
 	}
 	return t.snapshot
 }
@@ -153,7 +151,11 @@ func (t *table) in(c netns.Cookie) []Link {
 	if ns == nil {
 		return nil
 	}
-	ls := make([]Link, 0, len(ns.links))
+	return ns.appendTo(nil)
+}
+
+// appendTo adds the links of a namespace, ordered by number.
+func (ns *namespace) appendTo(ls []Link) []Link {
 	for _, i := range slices.Sorted(maps.Keys(ns.links)) {
 		ls = append(ls, *ns.links[i])
 	}
