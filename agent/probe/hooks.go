@@ -62,7 +62,11 @@ func (h hooks) ensureClsact(nsPath string, d Device) (made bool, err error) {
 	if err := os.WriteFile(h.note(d), []byte(nsPath), 0o644); err != nil {
 		return false, fmt.Errorf("note clsact: %w", err)
 	}
-	if err := netlink.QdiscAdd(clsact(d)); err != nil {
+	err = netlink.QdiscAdd(clsact(d))
+	if errors.Is(err, unix.EEXIST) { // another agent came first: it is theirs
+		return false, h.forget(d)
+	}
+	if err != nil {
 		return false, errors.Join(fmt.Errorf("add clsact: %w", err), h.forget(d))
 	}
 	return true, nil

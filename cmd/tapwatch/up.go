@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -74,8 +75,12 @@ func (u *up) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// start makes both halves, or neither.
+// start makes both halves, or neither. The demo's faults are expected: what the
+// launcher would log of them stands in the demo's own words.
 func (u *up) start() (*server.Server, *agent.Agent, error) {
+	if u.demo {
+		u.serve.cfg.Log = slog.New(atLeast{slog.Default().Handler(), slog.LevelError})
+	}
 	s, err := u.serve.start(u.out)
 	if err != nil {
 		return nil, nil, err
@@ -144,6 +149,17 @@ func (u *up) show(ctx context.Context, s *server.Server, a *agent.Agent) error {
 		go d.Keep(ctx)
 	}
 	return err
+}
+
+// atLeast is a handler that drops what is below a level.
+type atLeast struct {
+	slog.Handler
+	level slog.Level
+}
+
+// Enabled implements slog.Handler.
+func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.level && h.Handler.Enabled(ctx, l)
 }
 
 func isTerminal(w io.Writer) bool {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -111,9 +112,12 @@ func (d *Demo) launch(ctx context.Context, dr drill) error {
 	return nil
 }
 
-// Draw waits until the agent has made up its mind about every sandbox, draws
+// Draw keeps the traffic running and waits until the agent has made up its mind about every sandbox, draws
 // their paths and the idle slots, and fails where one is not as it must be.
 func (d *Demo) Draw(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go d.Keep(ctx)
 	deadline := time.Now().Add(settleTime)
 	for !d.settled() && time.Now().Before(deadline) {
 		select {
@@ -137,13 +141,21 @@ func (d *Demo) Draw(ctx context.Context) error {
 				dr.name, dr.what, s.Diagnosis.State, s.Diagnosis.BrokenAt(), dr.broken))
 		}
 	}
-	fmt.Fprintln(d.cfg.Out)
+	d.drawIdle()
+	return errors.Join(errs...)
+}
+
+// drawIdle tells of the slots without a sandbox in one line.
+func (d *Demo) drawIdle() {
+	var idle []string
 	for _, s := range d.cfg.Slots() {
 		if s.Sandbox == nil {
-			path.Draw(d.cfg.Out, s, d.cfg.Color)
+			idle = append(idle, s.Netns)
 		}
 	}
-	return errors.Join(errs...)
+	if len(idle) > 0 {
+		fmt.Fprintf(d.cfg.Out, "\n%d idle slots, healthy: no sandbox is bound, so no carrier is right (%s)\n", len(idle), strings.Join(idle, ", "))
+	}
 }
 
 func (d *Demo) settled() bool {

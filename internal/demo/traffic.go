@@ -76,13 +76,15 @@ func (d *Demo) ask(ctx context.Context, client *envd.Client) error {
 	return client.Health(ctx)
 }
 
-// words is layer 1's answer without the client's own.
+// words is layer 1's answer, up to where it begins to explain.
 func words(err error) string {
+	text := err.Error()
 	var status *envd.StatusError
 	if errors.As(err, &status) {
-		return status.Error()
+		text = status.Error()
 	}
-	return err.Error()
+	text, _, _ = strings.Cut(text, ";")
+	return text
 }
 
 // Keep sends a request through every path now and then, so that what the agent
