@@ -3,6 +3,7 @@ package discover
 import (
 	"bufio"
 	"context"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -98,7 +99,7 @@ func (w *watch) gone(c netns.Cookie) {
 	})
 }
 
-func any(Entry) bool      { return true }
+func present(Entry) bool  { return true }
 func bound(e Entry) bool  { return e.Binding != nil && !e.Binding.Idle }
 func idle(e Entry) bool   { return e.Binding != nil && e.Binding.Idle }
 func noones(e Entry) bool { return e.Binding == nil }
@@ -150,11 +151,11 @@ func TestNameBeforeItsNamespace(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = netns.Delete(name) })
 	// The file was read as no namespace once the one made after it is there.
-	w.named(nettest.Netns(t), "found", any)
+	w.named(nettest.Netns(t), "found", present)
 	if err := unix.Mount(netns.Path(other), path, "none", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
-	e := w.named(name, "found after its mount", any)
+	e := w.named(name, "found after its mount", present)
 	if !slices.Equal(e.Names, slices.Sorted(slices.Values([]string{name, other}))) {
 		t.Errorf("one namespace of two names has %q", e.Names)
 	}
@@ -167,7 +168,7 @@ func TestNameBeforeItsNamespace(t *testing.T) {
 func TestNameReused(t *testing.T) {
 	w := start(t, Config{})
 	name := nettest.Netns(t)
-	first := w.named(name, "found", any)
+	first := w.named(name, "found", present)
 	if err := netns.Delete(name); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +186,7 @@ func TestWatchPinsNothing(t *testing.T) {
 	w := start(t, Config{})
 	ns := nettest.Netns(t)
 	host := nettest.Veth(t, ns)
-	e := w.named(ns, "found", any)
+	e := w.named(ns, "found", present)
 	if err := netns.Delete(ns); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +201,7 @@ func TestNamelessWhileHeld(t *testing.T) {
 	w := start(t, Config{})
 	ns := nettest.Netns(t)
 	tap := nettest.AttachTap(t, ns, "tap0") // an open tap keeps its device's namespace
-	e := w.named(ns, "found", any)
+	e := w.named(ns, "found", present)
 	if err := netns.Delete(ns); err != nil {
 		t.Fatal(err)
 	}
@@ -258,17 +259,32 @@ func firecracker(t *testing.T, ns, sandboxID string) (stop func()) {
 			nettest.Unfit(t, "no "+tool)
 		}
 	}
+	_, running, stop := command(t, "unshare", "-m", "--", "bash", "-c",
+		"true; ip netns exec "+ns+" "+program(t)+" --api-sock /tmp/fc-"+sandboxID+"-r4nd.sock")
+	running()
+	return stop
+}
+
+// program is a program called firecracker.
+func program(t *testing.T) string {
+	t.Helper()
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary := filepath.Join(t.TempDir(), "firecracker")
-	if err := os.WriteFile(binary, self, 0o755); err != nil {
+	path := filepath.Join(t.TempDir(), "firecracker")
+	if err := os.WriteFile(path, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "-m", "--", "bash", "-c",
-		"true; ip netns exec "+ns+" "+binary+" --api-sock /tmp/fc-"+sandboxID+"-r4nd.sock")
-	stdin, err := cmd.StdinPipe()
+	return path
+}
+
+// command starts a process that becomes a firecracker by its own doing, and ends
+// when its input does. Running waits for the firecracker.
+func command(t *testing.T, name string, args ...string) (stdin io.Writer, running, stop func()) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,14 +296,16 @@ func firecracker(t *testing.T, ns, sandboxID string) (stop func()) {
 		t.Fatal(err)
 	}
 	stop = sync.OnceFunc(func() {
-		stdin.Close()
+		in.Close()
 		_ = cmd.Wait()
 	})
 	t.Cleanup(stop)
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "running\n" {
-		t.Fatalf("the process said %q: %v", line, err)
-	}
-	return stop
+	return in, func() {
+		t.Helper()
+		if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "running\n" {
+			t.Fatalf("the process said %q: %v", line, err)
+		}
+	}, stop
 }
 
 func TestForeignFirecracker(t *testing.T) {
@@ -322,7 +340,7 @@ func TestForeignFirecracker(t *testing.T) {
 func TestFirecrackerInANamespaceWithoutName(t *testing.T) {
 	w := start(t, Config{})
 	ns := nettest.Netns(t)
-	e := w.named(ns, "found", any)
+	e := w.named(ns, "found", present)
 	stop := firecracker(t, ns, "nameless")
 	if err := netns.Delete(ns); err != nil {
 		t.Fatal(err)

@@ -2,12 +2,15 @@ package discover
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/registry"
 )
@@ -23,8 +26,11 @@ func Alive(p registry.Process) Tristate {
 		return Unknown
 	}
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/stat")
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH):
 		return No
+	case err != nil:
+		return Unknown
 	}
 	// The command, in parentheses, may hold anything: fields count from its end.
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))

@@ -40,8 +40,8 @@ func AssignNSID(c *nlsafe.Conn, f *os.File) (NSID, error) {
 	if err != nil || id != NoNSID {
 		return id, err
 	}
-	const any = ^uint32(0)
-	body := nlsafe.AppendUint32(nsidRequest(f), unix.NETNSA_NSID, any)
+	const choose = ^uint32(0)
+	body := nlsafe.AppendUint32(nsidRequest(f), unix.NETNSA_NSID, choose)
 	if err := c.Do(unix.RTM_NEWNSID, 0, body); err != nil && !errors.Is(err, unix.EEXIST) {
 		return NoNSID, fmt.Errorf("give %s an nsid: %w", f.Name(), err)
 	}

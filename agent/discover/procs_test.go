@@ -1,0 +1,129 @@
+package discover
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
+)
+
+func (p *procs) mustScan(t testing.TB, now time.Time, full bool) {
+	t.Helper()
+	if err := p.scan(now, full); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOldProcessesAreNotReadAgain(t *testing.T) {
+	p := newProcs()
+	start := time.Now()
+	p.mustScan(t, start, false)
+	if p.seen[os.Getpid()].inode == 0 || p.read != len(p.seen) {
+		t.Fatalf("%d read of %d", p.read, len(p.seen))
+	}
+	later := start.Add(young)
+	p.mustScan(t, later, false)
+	fresh := 0
+	for _, s := range p.seen {
+		if s.first.Equal(later) {
+			fresh++
+		}
+	}
+	if want := fresh + len(p.found); p.read != want {
+		t.Errorf("%d processes read, %d are new or VMMs", p.read, want)
+	}
+	p.mustScan(t, later, true)
+	if p.read != len(p.seen) {
+		t.Errorf("a full scan read %d of %d", p.read, len(p.seen))
+	}
+}
+
+func TestProcessThatBecomesAVMM(t *testing.T) {
+	p := newProcs()
+	stdin, running, stop := command(t, "bash", "-c", "read && exec "+program(t)+" --api-sock /tmp/fc-late-r4nd.sock")
+	find := func() (found []VMM) {
+		p.mustScan(t, time.Now(), false)
+		for _, v := range p.found {
+			if v.SandboxID == "late" {
+				found = append(found, v)
+			}
+		}
+		return found
+	}
+	if found := find(); len(found) != 0 {
+		t.Fatalf("a shell was taken for %+v", found)
+	}
+	if _, err := io.WriteString(stdin, "\n"); err != nil {
+		t.Fatal(err)
+	}
+	running()
+	home, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := find()
+	if len(found) != 1 || found[0].Netns != home || found[0].Inode == 0 || Alive(found[0].Process) != Yes {
+		t.Fatalf("found %+v", found)
+	}
+	stop()
+	if found := find(); len(found) != 0 {
+		t.Errorf("found %+v after its end", found)
+	}
+}
+
+func TestAlive(t *testing.T) {
+	self, err := registry.ProcessOf(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Alive(self); got != Yes {
+		t.Errorf("this process: %s", got)
+	}
+	if got := Alive(registry.Process{PID: self.PID, Start: self.Start + 1}); got != No {
+		t.Errorf("an earlier process of this pid: %s", got)
+	}
+	if got := Alive(registry.Process{}); got != Unknown {
+		t.Errorf("no process: %s", got)
+	}
+	child := exec.Command("true")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := registry.ProcessOf(child.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It has ended, and is a zombie until Wait.
+	if err := unix.Waitid(unix.P_PID, p.PID, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := Alive(p); got != No {
+		t.Errorf("a zombie: %s", got)
+	}
+	if err := child.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got := Alive(p); got != No {
+		t.Errorf("a process that has gone: %s", got)
+	}
+}
+
+// BenchmarkScanProcs is what one look at all processes costs; divide by procs.
+func BenchmarkScanProcs(b *testing.B) {
+	for name, full := range map[string]bool{"settled": false, "full": true} {
+		b.Run(name, func(b *testing.B) {
+			p := newProcs()
+			p.mustScan(b, time.Now().Add(-young), false)
+			for b.Loop() {
+				p.mustScan(b, time.Now(), full)
+			}
+			b.ReportMetric(float64(len(p.seen)), "procs")
+		})
+	}
+}
