@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
 )
@@ -14,19 +16,28 @@ func cleanupCommand() *cobra.Command {
 	var runDir string
 	c := &cobra.Command{
 		Use:   "cleanup",
-		Short: "Remove what a killed launcher left: VMMs, slots, records, logs",
+		Short: "Remove what a killed launcher or agent left: VMMs, slots, hooks, records, logs",
 		Long: `Cleanup removes what the records of launchers that no longer live name, where it
-is still the same: a VMM by its pid and start time, a namespace by its cookie. It
-touches nothing else, and nothing of a launcher that lives.`,
+is still the same: a VMM by its pid and start time, a namespace by its cookie; and
+the hooks of an agent of the same run directory that no longer lives. It touches
+nothing else, and nothing of a launcher or an agent that lives.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := sandbox.Cleanup(runDir)
+			hooks, err := agent.Cleanup(runDir)
+			if errors.Is(err, agent.ErrRunning) { // its hooks are in use
+				hooks, err = 0, nil
+			}
+			report, slotErr := sandbox.Cleanup(runDir)
+			if hooks > 0 {
+				report.Removed = append(report.Removed, fmt.Sprintf("hooks on %d taps", hooks))
+			}
 			for _, what := range report.Removed {
 				fmt.Fprintln(cmd.OutOrStdout(), "removed", what)
 			}
 			for _, what := range report.Kept {
 				fmt.Fprintln(cmd.OutOrStdout(), "kept", what)
 			}
+			err = errors.Join(err, slotErr)
 			if err == nil && len(report.Removed)+len(report.Kept) == 0 {
 				fmt.Fprintln(cmd.OutOrStdout(), "nothing to do")
 			}

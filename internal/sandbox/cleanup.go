@@ -49,7 +49,16 @@ func Cleanup(runDir string) (Report, error) {
 	for _, f := range swept {
 		report.removed("half-written record %s", f)
 	}
+	removeIfEmpty(runDir)
 	return report, errors.Join(append(errs, err)...)
+}
+
+// removeIfEmpty removes the run directory's folders, and itself, where no
+// launcher and no agent has anything in them.
+func removeIfEmpty(runDir string) {
+	for _, dir := range []string{consoleDir(runDir), registry.Dir(runDir).SlotsDir(), runDir} {
+		_ = os.Remove(dir) // it fails on what is in use, as it should
+	}
 }
 
 func (r *Report) removed(format string, args ...any) {

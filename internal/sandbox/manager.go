@@ -148,7 +148,7 @@ func (m *Manager) Close() error {
 	go func() {
 		m.live.Wait()
 		err := errors.Join(m.relay.Close(), m.pool.Close())
-		_ = os.Remove(consoleDir(m.cfg.RunDir)) // where no other launcher's are in it
+		removeIfEmpty(m.cfg.RunDir)
 		done <- err
 	}()
 	select {
