@@ -99,6 +99,18 @@ func (w *watch) gone(c netns.Cookie) {
 	})
 }
 
+// steps returns what was told of a namespace: that it is there, or has gone.
+func (w *watch) steps(c netns.Cookie) (steps []bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, change := range w.told {
+		if change.Cookie() == c {
+			steps = append(steps, change.New != nil)
+		}
+	}
+	return steps
+}
+
 func present(Entry) bool  { return true }
 func bound(e Entry) bool  { return e.Binding != nil && !e.Binding.Idle }
 func idle(e Entry) bool   { return e.Binding != nil && e.Binding.Idle }
@@ -128,17 +140,10 @@ func TestNamespacesComeAndGo(t *testing.T) {
 	if _, ok := w.Resolve(e.NSID); ok {
 		t.Error("the nsid of a namespace that has gone was resolved")
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var steps []bool
-	for _, change := range w.told {
-		if change.Cookie() == c {
-			steps = append(steps, change.New != nil)
-		}
-	}
-	if len(steps) < 2 || !steps[0] || steps[len(steps)-1] {
-		t.Errorf("told %v", steps)
-	}
+	nettest.Eventually(t, "its coming and going told", func() bool {
+		steps := w.steps(c)
+		return len(steps) > 1 && steps[0] && !steps[len(steps)-1]
+	})
 }
 
 func TestNameBeforeItsNamespace(t *testing.T) {
