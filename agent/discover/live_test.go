@@ -321,12 +321,12 @@ func TestForeignFirecracker(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = netns.Delete(ns) })
-	e := w.named(ns, "an idle slot", idle)
+	w.named(ns, "an idle slot", idle)
 
 	id := nettest.RandomName("i")
 	stop := firecracker(t, ns, id)
 	w.Rescan()
-	e = w.named(ns, "bound", bound)
+	e := w.named(ns, "bound", bound)
 	b := e.Binding
 	if b.Source != Firecracker || b.SandboxID != id || b.VMMAlive != Yes || b.VMMs != 1 || b.Tap != "tap0" {
 		t.Errorf("bound: %+v", b)

@@ -22,7 +22,7 @@ func (w *Watcher) loop(ctx context.Context) error {
 	nextAudit := w.auditAfter(time.Now())
 	for ctx.Err() == nil {
 		if more := w.drain(ctx); !more {
-			w.meet(ctx)
+			w.meet()
 		}
 		w.askAgain(ctx, time.Now())
 		if now := time.Now(); !w.listing.running && !nextAudit.IsZero() && now.After(nextAudit) {
@@ -184,7 +184,7 @@ func (w *Watcher) nsidEvent(ctx context.Context, m nlsafe.Message, now time.Time
 
 // meet takes up the nsids that AddNamespace has named. It runs when the socket
 // is empty: an old namespace's end is then known before its number's next owner.
-func (w *Watcher) meet(ctx context.Context) {
+func (w *Watcher) meet() {
 	w.mu.Lock()
 	news := w.news
 	w.news = nil

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -15,14 +16,11 @@ import (
 
 // body writes a link message: struct ifinfomsg and attributes.
 func body(family byte, index, flags uint32, attrs ...[]byte) []byte {
-	b := make([]byte, unix.SizeofIfInfomsg)
-	b[0] = family
-	binary.NativeEndian.PutUint32(b[4:], index)
-	binary.NativeEndian.PutUint32(b[8:], flags)
-	for _, a := range attrs {
-		b = append(b, a...)
-	}
-	return b
+	b := []byte{family, 0, 0, 0}
+	b = binary.NativeEndian.AppendUint32(b, index)
+	b = binary.NativeEndian.AppendUint32(b, flags)
+	b = binary.NativeEndian.AppendUint32(b, 0)
+	return append(b, bytes.Join(attrs, nil)...)
 }
 
 func attr(typ uint16, v ...byte) []byte       { return nlsafe.AppendAttr(nil, typ, v) }
