@@ -177,6 +177,9 @@ func TestCleanupCommand(t *testing.T) {
 			t.Errorf("said %q, %v, want %q", said, err, want)
 		}
 	}
+	if err := os.MkdirAll(dir.SlotsDir(), 0o755); err != nil { // it went with its last record
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(dir.SlotsDir(), strconv.Itoa(1)+".json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
