@@ -1,0 +1,170 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"tapwatch/agent/metrics"
+	"tapwatch/agent/path"
+)
+
+type fixture struct {
+	*httptest.Server
+	events path.Events
+	ready  error
+}
+
+func serve(t *testing.T, slots ...path.Slot) *fixture {
+	t.Helper()
+	f := &fixture{}
+	h, err := New(Config{
+		Slots:   func() []path.Slot { return slots },
+		Metrics: func() metrics.Snapshot { return metrics.Snapshot{Slots: slots} },
+		Events:  &f.events,
+		Ready:   func() error { return f.ready },
+		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Server = httptest.NewServer(h)
+	t.Cleanup(f.Close)
+	return f
+}
+
+func (f *fixture) get(t *testing.T, at, host string) (int, string, http.Header) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, f.URL+at, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host != "" {
+		req.Host = host
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b), resp.Header
+}
+
+func broken() path.Slot {
+	return path.Slot{
+		Facts: path.Facts{Netns: "ns-7", Sandbox: &path.Sandbox{ID: "i7", Name: "<script>alert(1)</script>"}, Device: path.Device{Name: "tap0"}},
+		Diagnosis: path.Diagnosis{State: path.Broken,
+			Hops:     []path.HopState{{Hop: path.Tap, State: path.Broken, Detail: "NO-CARRIER"}},
+			Findings: []path.Finding{{Code: "vmm-exited", Hop: path.Tap, Cause: "the VMM has exited", Evidence: []string{"no process"}, Fix: "read its last words"}}},
+	}
+}
+
+func TestHostNames(t *testing.T) {
+	f := serve(t)
+	for _, tt := range []struct {
+		host string
+		want int
+	}{
+		{"localhost:10917", 200}, {"localhost", 200}, {"127.0.0.1:1", 200}, {"127.9.9.9", 200}, {"[::1]:10917", 200}, {"[::1]", 200},
+		{"evil.example:10917", 403}, {"127.0.0.1.evil.example", 403}, {"10.0.0.1", 403}, {"localhost.evil.example", 403},
+	} {
+		if code, _, _ := f.get(t, "/api/v1/paths", tt.host); code != tt.want {
+			t.Errorf("Host %s: status %d, want %d", tt.host, code, tt.want)
+		}
+	}
+}
+
+func TestPage(t *testing.T) {
+	f := serve(t, broken(), path.Slot{Facts: path.Facts{Netns: "ns-8"}, Diagnosis: path.Diagnosis{State: path.Idle}})
+	f.events.Publish(path.Event{Time: time.Now(), Kind: path.CarrierLost, Netns: "ns-7", Text: "NO-CARRIER on tap0"})
+	code, body, header := f.get(t, "/", "")
+	if code != 200 || header.Get("Content-Security-Policy") == "" {
+		t.Fatalf("status %d, policy %q", code, header.Get("Content-Security-Policy"))
+	}
+	for _, want := range []string{"lost here", "the VMM has exited", "no process", "read its last words", "1 idle slots", "ns-8", "NO-CARRIER on tap0", "&lt;script&gt;"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+	if strings.Contains(body, "<script>") {
+		t.Error("a sandbox's name reaches the page unescaped")
+	}
+	f.ready = errors.New("the link state is being read")
+	if _, body, _ := f.get(t, "/", ""); !strings.Contains(body, "Not the full picture yet: the link state is being read") {
+		t.Error("the page does not say that the picture is not full")
+	}
+	if code, css, _ := f.get(t, "/ui/style.css", ""); code != 200 || !strings.Contains(css, ".broken") {
+		t.Errorf("style sheet: status %d", code)
+	}
+}
+
+func TestHealthz(t *testing.T) {
+	f := serve(t)
+	if code, _, _ := f.get(t, "/healthz", ""); code != 200 {
+		t.Errorf("ready: status %d", code)
+	}
+	f.ready = errors.New("not synced")
+	if code, body, _ := f.get(t, "/healthz", ""); code != 503 || !strings.Contains(body, "not synced") {
+		t.Errorf("not ready: status %d, %s", code, body)
+	}
+}
+
+func TestClientPaths(t *testing.T) {
+	f := serve(t, broken())
+	got, err := Client{BaseURL: f.URL}.Paths(t.Context())
+	if err != nil || len(got) != 1 || got[0].Netns != "ns-7" || got[0].Sandbox.ID != "i7" || got[0].Diagnosis.Findings[0].Code != "vmm-exited" {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	var a, b bytes.Buffer
+	path.Draw(&a, broken(), false)
+	path.Draw(&b, got[0], false)
+	if a.String() != b.String() {
+		t.Errorf("the picture changes on the wire:\n%s\n%s", &a, &b)
+	}
+}
+
+func TestClientEvents(t *testing.T) {
+	f := serve(t)
+	f.events.Publish(path.Event{Kind: path.CarrierUp, Netns: "kept"})
+	for _, tt := range []struct {
+		recent bool
+		want   []string
+	}{{true, []string{"kept", "fresh"}}, {false, []string{"fresh"}}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		var got []string
+		go func() {
+			for ctx.Err() == nil { // until the client listens
+				f.events.Publish(path.Event{Kind: path.CarrierLost, Netns: "fresh"})
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		err := Client{BaseURL: f.URL}.Events(ctx, tt.recent, func(e path.Event, _ string) {
+			if len(got) < len(tt.want) {
+				got = append(got, e.Netns)
+			}
+			if len(got) == len(tt.want) {
+				cancel()
+			}
+		})
+		cancel()
+		if err != nil || strings.Join(got, " ") != strings.Join(tt.want, " ") {
+			t.Errorf("recent %v: got %v, %v, want %v", tt.recent, got, err, tt.want)
+		}
+		f.events = path.Events{}
+		f.events.Publish(path.Event{Kind: path.CarrierUp, Netns: "kept"})
+	}
+	if err := (Client{BaseURL: "http://127.0.0.1:1"}).Events(t.Context(), true, nil); err == nil || !strings.Contains(err.Error(), "does tapwatch agent run there") {
+		t.Errorf("nobody there: %v", err)
+	}
+}

@@ -1,0 +1,131 @@
+package metrics
+
+import (
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"tapwatch/agent/path"
+)
+
+// snapshot has a broken sandbox, an idle slot and one of which nothing is known.
+func snapshot() Snapshot {
+	broken := path.Slot{
+		Facts: path.Facts{
+			Netns:   "ns-1",
+			Sandbox: &path.Sandbox{ID: "i1", Name: "one", TemplateID: "base", BuildID: "b", Source: "tapwatch", Shape: "relay", Since: time.Unix(1000, 0)},
+			Device:  path.Device{Name: "tap0", Exists: path.Yes, AdminUp: path.Yes, Carrier: path.No, Ups: 3, Downs: 4, Holders: []path.Holder{}},
+			Traffic: &path.Traffic{ReceivePackets: 7, ReceiveResets: 2, SYNs: 5},
+		},
+		Diagnosis: path.Diagnosis{
+			State:    path.Broken,
+			Hops:     []path.HopState{{Hop: path.Proxy, State: path.OK}, {Hop: path.Tap, State: path.Broken}, {Hop: path.Guest, State: path.Undecided}},
+			Findings: []path.Finding{{Code: "vmm-exited", Hop: path.Tap, Severity: path.Critical}},
+		},
+	}
+	idle := path.Slot{
+		Facts:     path.Facts{Netns: "ns-2", Device: path.Device{Name: "tap0", Exists: path.Yes, Carrier: path.No, AdminUp: path.Yes}},
+		Diagnosis: path.Diagnosis{State: path.Idle},
+	}
+	unknown := path.Slot{Facts: path.Facts{Netns: "ns-3", Device: path.Device{Name: "tap0"}, Sandbox: &path.Sandbox{ID: "i3"}}}
+	return Snapshot{
+		Slots:        []path.Slot{broken, idle, unknown},
+		TapLatency:   Histogram{Bounds: []time.Duration{time.Microsecond, 2 * time.Microsecond}, Counts: []uint64{1, 2, 4}, Sum: 3 * time.Millisecond},
+		AttachErrors: map[string]uint64{"other": 2},
+		Capabilities: map[string]bool{"holder_iterator": false},
+	}
+}
+
+func TestCollect(t *testing.T) {
+	c := Collector{Snapshot: snapshot}
+	for _, tt := range []struct{ metric, want string }{
+		{"tapwatch_network_carrier", `
+# HELP tapwatch_network_carrier Carrier of the device: 1 carrier, 0 NO-CARRIER. Absent while unknown.
+# TYPE tapwatch_network_carrier gauge
+tapwatch_network_carrier{device="tap0",netns="ns-1",sandbox_id="i1"} 0
+tapwatch_network_carrier{device="tap0",netns="ns-2",sandbox_id=""} 0
+`},
+		{"tapwatch_network_carrier_changes_total", `
+# HELP tapwatch_network_carrier_changes_total Times that the carrier of the device came or went since the device was made.
+# TYPE tapwatch_network_carrier_changes_total counter
+tapwatch_network_carrier_changes_total{device="tap0",netns="ns-1",sandbox_id="i1"} 7
+tapwatch_network_carrier_changes_total{device="tap0",netns="ns-2",sandbox_id=""} 0
+`},
+		{"tapwatch_tap_holders", `
+# HELP tapwatch_tap_holders Processes that have the tap open. Absent while unknown.
+# TYPE tapwatch_tap_holders gauge
+tapwatch_tap_holders{device="tap0",netns="ns-1",sandbox_id="i1"} 0
+`},
+		{"tapwatch_path_up", `
+# HELP tapwatch_path_up Whether a hop of the path works: 1 ok, 0 broken. Absent while unknown or booting.
+# TYPE tapwatch_path_up gauge
+tapwatch_path_up{hop="proxy",netns="ns-1",sandbox_id="i1"} 1
+tapwatch_path_up{hop="tap",netns="ns-1",sandbox_id="i1"} 0
+`},
+		{"tapwatch_finding", `
+# HELP tapwatch_finding A problem that was found; always 1, absent when it is gone.
+# TYPE tapwatch_finding gauge
+tapwatch_finding{code="vmm-exited",hop="tap",netns="ns-1",sandbox_id="i1",severity="critical"} 1
+`},
+		{"tapwatch_slots", `
+# HELP tapwatch_slots Slots on this host by state.
+# TYPE tapwatch_slots gauge
+tapwatch_slots{state="bound"} 2
+tapwatch_slots{state="idle"} 1
+`},
+		{"tapwatch_hop_latency_seconds", `
+# HELP tapwatch_hop_latency_seconds Time that requests spend in a hop, of all sandboxes. tap: SYN to SYN-ACK at the tap, which is host kernel, VMM and guest kernel.
+# TYPE tapwatch_hop_latency_seconds histogram
+tapwatch_hop_latency_seconds_bucket{hop="tap",le="1e-06"} 1
+tapwatch_hop_latency_seconds_bucket{hop="tap",le="2e-06"} 3
+tapwatch_hop_latency_seconds_bucket{hop="tap",le="+Inf"} 7
+tapwatch_hop_latency_seconds_sum{hop="tap"} 0.003
+tapwatch_hop_latency_seconds_count{hop="tap"} 7
+`},
+		{"tapwatch_capability", `
+# HELP tapwatch_capability Whether the kernel and the agent's privileges allow a feature: 1 yes, 0 no.
+# TYPE tapwatch_capability gauge
+tapwatch_capability{name="holder_iterator"} 0
+`},
+	} {
+		t.Run(tt.metric, func(t *testing.T) {
+			if err := testutil.CollectAndCompare(c, strings.NewReader(tt.want), tt.metric); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// promlint finds nothing, and every series is consistent with its family.
+func TestLint(t *testing.T) {
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(Collector{Snapshot: snapshot})
+	problems, err := testutil.GatherAndLint(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestHandlerServesEverything(t *testing.T) {
+	h := Handler(Registry(snapshot), slog.New(slog.DiscardHandler))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	b, err := io.ReadAll(w.Body)
+	if err != nil || w.Code != 200 {
+		t.Fatalf("status %d, %v", w.Code, err)
+	}
+	for _, want := range []string{"tapwatch_build_info{", "go_goroutines ", "process_resident_memory_bytes ", "promhttp_metric_handler_requests_total", "tapwatch_sandbox_info{"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("no %s in /metrics", want)
+		}
+	}
+}
