@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // recipe changes with the rules of this package that are not among the hashed
@@ -20,42 +16,6 @@ const recipe = "1"
 // tmpPrefix begins the name of whatever is half made; the next build removes what
 // a killed one left.
 const tmpPrefix = ".tmp-"
-
-// BuildOptions say what to build. The zero value builds the default template.
-type BuildOptions struct {
-	Dir     string  // data directory; empty: DefaultDir
-	Variant Variant // empty: Default
-	// EnvdPath is the static binary that becomes /usr/bin/envd in the guest; empty:
-	// the file "envd" beside the running executable. NoEnvd needs none.
-	EnvdPath string
-	// Force asks the package archive for newer versions, and builds again what is there.
-	Force bool
-	// Step is told what is being done, for a person to read; nil: nobody is.
-	Step func(string)
-}
-
-func (o *BuildOptions) validate() error {
-	if o.Dir == "" {
-		o.Dir = DefaultDir
-	}
-	if o.Variant == "" {
-		o.Variant = Default
-	}
-	if !slices.Contains(Variants(), o.Variant) {
-		return fmt.Errorf("unknown variant %q: one of %v", o.Variant, Variants())
-	}
-	if o.Step == nil {
-		o.Step = func(string) {}
-	}
-	if o.EnvdPath == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return fmt.Errorf("find envd: %w", err)
-		}
-		o.EnvdPath = filepath.Join(filepath.Dir(self), "envd")
-	}
-	return nil
-}
 
 // Build returns the template made from these inputs: package versions, our files
 // for the guest, envd, the variant. It is made where it is not there yet, and
@@ -222,47 +182,4 @@ func (b builder) metadata(p packageTree, id, kernel string) Metadata {
 			Packages: p.list(), BuiltAt: time.Now().UTC().Truncate(time.Second),
 		},
 	}
-}
-
-// point moves an alias to a build, in one step.
-func (b builder) point(alias, id string) error {
-	if err := os.MkdirAll(b.aliases(), 0o755); err != nil {
-		return fmt.Errorf("name build: %w", err)
-	}
-	tmp := b.alias(tmpPrefix + alias)
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("name build: %w", err)
-	}
-	if err := os.Symlink(filepath.Join("..", "templates", id), tmp); err != nil {
-		return fmt.Errorf("name build: %w", err)
-	}
-	if err := os.Rename(tmp, b.alias(alias)); err != nil {
-		return fmt.Errorf("name build: %w", err)
-	}
-	return nil
-}
-
-// tmpDir makes a directory whose name says that it is half made.
-func tmpDir(parent string) (string, error) {
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return "", fmt.Errorf("make work directory: %w", err)
-	}
-	dir, err := os.MkdirTemp(parent, tmpPrefix)
-	if err != nil {
-		return "", fmt.Errorf("make work directory: %w", err)
-	}
-	return dir, os.Chmod(dir, 0o755)
-}
-
-// replaceDir renames from to to; what was at to is then at from, for its caller to
-// remove. A VMM that has files of it open keeps them.
-func replaceDir(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
-	if errors.Is(err, unix.ENOENT) {
-		err = os.Rename(from, to)
-	}
-	if err != nil {
-		return fmt.Errorf("put %s in place: %w", to, err)
-	}
-	return nil
 }

@@ -3,16 +3,10 @@ package template
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
-	"path"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -128,64 +122,4 @@ func (p packageTree) unpack(ctx context.Context, files []string) error {
 		return nil
 	})
 	return g.Wait()
-}
-
-// linkUsr makes the links of a merged /usr: see mergeUsr.
-func linkUsr(root string) error {
-	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
-		if err := os.MkdirAll(filepath.Join(root, "usr", name), 0o755); err != nil {
-			return fmt.Errorf("merge /usr: %w", err)
-		}
-		if err := os.Symlink("usr/"+name, filepath.Join(root, name)); err != nil {
-			return fmt.Errorf("merge /usr: %w", err)
-		}
-	}
-	return nil
-}
-
-// keepInGuest leaves out what nobody reads in a sandbox; licences stay.
-func keepInGuest(name string) bool {
-	for _, dir := range []string{"usr/share/man/", "usr/share/info/", "usr/share/locale/", "usr/share/lintian/", "usr/share/bug/", "usr/lib/x86_64-linux-gnu/gconv/"} {
-		if strings.HasPrefix(name+"/", dir) {
-			return false
-		}
-	}
-	return !strings.HasPrefix(name, "usr/share/doc/") || path.Base(name) == "copyright"
-}
-
-// keepOfKernel keeps the image and those directories of modules that hold ours.
-func keepOfKernel(name string) bool {
-	if strings.HasPrefix(name, "boot/vmlinuz-") {
-		return true
-	}
-	for _, dir := range []string{"/kernel/drivers/virtio/", "/kernel/drivers/block/", "/kernel/drivers/net/", "/kernel/net/core/"} {
-		if strings.Contains(name, dir) && path.Ext(name) == ".ko" {
-			return true
-		}
-	}
-	return false
-}
-
-// compilePython does what the packages' scripts would: a guest compiles its
-// imports at every start otherwise, which takes seconds under emulation. The
-// compiled files do not depend on times, so that two builds agree.
-func compilePython(ctx context.Context, root string) error {
-	versions, err := filepath.Glob(filepath.Join(root, "usr/lib/python3.*"))
-	if err != nil || len(versions) == 0 {
-		return errors.New("compile Python's library: no python3 was unpacked")
-	}
-	lib := "/usr/lib/" + filepath.Base(versions[0])
-	cmd := exec.CommandContext(ctx, "/usr/bin/python3", "-I", "-m", "compileall", "-q",
-		"--invalidation-mode", "unchecked-hash", "-x", `/(test|tests|lib2to3|idlelib)/`, lib)
-	ownGroup(cmd)
-	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "PYTHONHASHSEED=0"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Chroot: root}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("compile Python's library: %w", toolError(ctx, "python3", err, string(out)))
-	}
-	if compiled, _ := fs.Glob(os.DirFS(root), strings.TrimPrefix(lib, "/")+"/__pycache__/os.*.pyc"); len(compiled) == 0 {
-		return errors.New("compile Python's library: nothing was compiled")
-	}
-	return nil
 }

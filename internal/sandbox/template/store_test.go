@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // ext4Head is a superblock that says: so many blocks of 1 KiB.
@@ -155,4 +156,31 @@ func FuzzCheckKernel(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_ = checkKernel(strings.NewReader(string(b)), int64(len(b))) // must not panic
 	})
+}
+
+func TestPrune(t *testing.T) {
+	s := fakeStore(t)
+	old, recent := time.Now().Add(-2*keepFor), time.Now()
+	add := func(id, kernel string, built *Built) {
+		m := Metadata{Version: 2, Template: Versions{BuildID: id, KernelVersion: kernel}, Built: built}
+		put(t, filepath.Join(s.buildDir(id), "rootfs.ext4"), ext4Head(2))
+		put(t, filepath.Join(s.kernel(kernel), "vmlinux.bin"), bzImageHead())
+		if err := m.write(filepath.Join(s.buildDir(id), "metadata.json")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("superseded", "6.1-cloud-amd64_1", &Built{Alias: "base", BuiltAt: old})
+	add("just-found", "6.1-cloud-amd64_2", &Built{Alias: "base", BuiltAt: recent})
+	add("foreign", "6.1-cloud-amd64_3", nil)
+	put(t, filepath.Join(s.kernel("vmlinux-6.1.102"), "vmlinux.bin"), bzImageHead()) // not ours
+	builder{Store: s}.prune()
+	for path, stays := range map[string]bool{
+		"templates/b1": true, "templates/superseded": false, "templates/just-found": true, "templates/foreign": true,
+		"kernels/k1": true, "kernels/6.1-cloud-amd64_1": false, "kernels/6.1-cloud-amd64_2": true,
+		"kernels/6.1-cloud-amd64_3": true, "kernels/vmlinux-6.1.102": true,
+	} {
+		if exists(filepath.Join(s.Dir, path)) != stays {
+			t.Errorf("%s stays: %v, want %v", path, !stays, stays)
+		}
+	}
 }

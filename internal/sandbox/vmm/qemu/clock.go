@@ -32,5 +32,5 @@ func monotonicRaw() int64 {
 // clockArguments make the guest of TCG take the counter for its clock, without
 // testing it against emulated timers.
 func clockArguments() []string {
-	return []string{fmt.Sprintf("tsc_early_khz=%d", hostTSC()), "tsc=reliable", "no_timer_check", "mitigations=off", "cryptomgr.notests"}
+	return []string{fmt.Sprintf("tsc_early_khz=%d", hostTSC()), "tsc=reliable", "no_timer_check", "mitigations=off", "noreplace-smp", "cryptomgr.notests"}
 }

@@ -46,8 +46,12 @@ func Probe(ctx context.Context, kernel, initrd, runDir string) (Verdict, error) 
 	if initrd == "" {
 		return Verdict{Reason: "this template has no initrd that could answer a probe"}, nil // another's may: not kept
 	}
+	qemu, err := find()
+	if err != nil {
+		return Verdict{}, err
+	}
 	v := Verdict{BootID: bootID}
-	if err := bootOnce(ctx, kernel, initrd); err != nil {
+	if err := bootOnce(ctx, qemu, kernel, initrd); err != nil {
 		if ctx.Err() != nil {
 			return Verdict{}, fmt.Errorf("probe KVM: %w", context.Cause(ctx))
 		}
@@ -58,19 +62,15 @@ func Probe(ctx context.Context, kernel, initrd, runDir string) (Verdict, error) 
 }
 
 // bootOnce boots a guest without disk and NIC, and returns nil once it has spoken.
-func bootOnce(ctx context.Context, kernel, initrd string) error {
+func bootOnce(ctx context.Context, qemu, kernel, initrd string) error {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	f.Close()
-	path, err := find()
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, probeTime, fmt.Errorf("a guest did not reach user space in %v", probeTime))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, append(base(KVM), "-m", "128M", "-kernel", kernel, "-initrd", initrd, "-serial", "stdio",
+	cmd := exec.CommandContext(ctx, qemu, append(base(KVM), "-m", "128M", "-kernel", kernel, "-initrd", initrd, "-serial", "stdio",
 		"-append", kernelArguments(KVM, "TAPWATCH_PROBE="+probeWord))...)
 	runtime.LockOSThread() // Pdeathsig is about the thread: a guest that hangs must not outlive a killed launcher
 	defer runtime.UnlockOSThread()
