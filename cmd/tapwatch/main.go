@@ -53,6 +53,7 @@ func rootCommand() *cobra.Command {
 		upCommand(),
 		agentCommand(),
 		serveCommand(),
+		doctorCommand(),
 		eventsCommand(),
 		sandboxCommand(),
 		templateCommand(),

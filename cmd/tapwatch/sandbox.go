@@ -97,8 +97,9 @@ func printSandboxes(to io.Writer, list []api.Info) error {
 	fmt.Fprintln(w, "SANDBOX\tNAME\tTEMPLATE\tNETNS\tSTATE\tSTARTED\tENDS")
 	for _, s := range list {
 		state := s.State
-		if s.Tapwatch.Reason != "" {
-			state += ": " + s.Tapwatch.Reason
+		// Up to where it begins to explain: doctor and logs tell the rest.
+		if why, _, _ := strings.Cut(s.Tapwatch.Reason, ";"); why != "" {
+			state += ": " + why
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, orDash(s.Tapwatch.Name), cmp.Or(s.Alias, s.TemplateID),
 			s.Tapwatch.Netns, state, s.StartedAt.Local().Format(time.DateTime), s.EndAt.Local().Format(time.DateTime))

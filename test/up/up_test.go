@@ -109,6 +109,16 @@ func (h *host) scrape(t testing.TB, prefix string) string {
 	return ""
 }
 
+// doctor runs `tapwatch doctor`, which must exit so and print what matches.
+func (h *host) doctor(t *testing.T, code int, pattern string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(h.bin, append([]string{"doctor", "--agent-url", h.agent}, args...)...)
+	out, err := cmd.Output()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code || !regexp.MustCompile(pattern).Match(out) {
+		t.Errorf("doctor %v: %v, want exit status %d and output like %s, got:\n%s", args, err, code, pattern, out)
+	}
+}
+
 // traces of a host that must go with it.
 type traces struct {
 	namespaces, links []string
@@ -191,6 +201,9 @@ func TestVMMKilledThenCtrlC(t *testing.T) {
 	if got := h.scrape(t, carrier); got != carrier+"1" {
 		t.Fatalf("before the kill %q, want 1", got)
 	}
+	h.doctor(t, 0, `^healthy  \S+ in \S+: ok\n`, "healthy")
+	h.doctor(t, 1, `docs/checks/guest-silent\.md`, "no-driver")
+	h.doctor(t, 1, "^$", "nonesuch")
 	if err := syscall.Kill(s.Sandbox.VMMPID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"tapwatch/agent/httpapi"
+	"tapwatch/agent/path"
+)
+
+// What doctor's exit status says. A finding outweighs what could not be told.
+const (
+	exitFinding   = exitCode(1)
+	exitUndecided = exitCode(2)
+)
+
+func doctorCommand() *cobra.Command {
+	var (
+		agentURL, output string
+		all              bool
+	)
+	cmd := &cobra.Command{
+		Use:   "doctor [SANDBOX|NAME|NETNS]",
+		Short: "Draw the path of a sandbox, mark where it breaks, name the cause and the fix",
+		Long: `Doctor asks the running agent for the path of one sandbox (by id, name or
+namespace), or of every sandbox of the host, and draws it. The exit status is 0
+where all is well, 1 where something is broken, 2 where that could not be told.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output %q: must be text or json", output)
+			}
+			slots, err := httpapi.Client{BaseURL: agentURL}.Paths(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if slots, err = chosen(slots, args, all); err != nil {
+				return err
+			}
+			if output == "json" {
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"paths": slots}); err != nil {
+					return err
+				}
+			} else {
+				for i, s := range slots {
+					if i > 0 {
+						fmt.Fprintln(cmd.OutOrStdout())
+					}
+					path.Draw(cmd.OutOrStdout(), s, isTerminal(cmd.OutOrStdout()))
+				}
+			}
+			return verdict(slots)
+		},
+	}
+	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "where the agent answers")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&all, "all", false, "idle slots too")
+	return cmd
+}
+
+// chosen is the slots that were asked for: by name, or every sandbox's.
+func chosen(slots []path.Slot, args []string, all bool) ([]path.Slot, error) {
+	var some []path.Slot
+	for _, s := range slots {
+		switch {
+		case len(args) == 0 && (all || s.Sandbox != nil),
+			len(args) == 1 && (s.Netns == args[0] || s.Sandbox != nil && (s.Sandbox.ID == args[0] || s.Sandbox.Name == args[0])):
+			some = append(some, s)
+		}
+	}
+	if len(some) > 0 {
+		return some, nil
+	}
+	if len(args) == 1 {
+		return nil, fmt.Errorf("%s is no sandbox or slot of this host: see tapwatch doctor --all", args[0])
+	}
+	return nil, errors.New("no sandbox is bound to a slot on this host: --all shows idle slots too")
+}
+
+func verdict(slots []path.Slot) error {
+	var worst error
+	for _, s := range slots {
+		switch s.Diagnosis.State {
+		case path.Broken:
+			return exitFinding
+		case path.Undecided, path.Booting:
+			worst = exitUndecided
+		}
+	}
+	return worst
+}
