@@ -52,7 +52,7 @@ var onlyIn = []struct {
 }{
 	{
 		"os/exec", regexp.MustCompile(`"os/exec"`),
-		[]string{"internal/sandbox/vmm", "internal/sandbox/template", "internal/sandbox/envd/guest", "internal/sandbox/envd/proto/generate"}, true,
+		[]string{"internal/sandbox/vmm", "internal/sandbox/template", "internal/sandbox/envd/guest", "internal/sandbox/envd/proto/generate", "internal/proctest"}, true,
 		"processes are VMMs, a template's build tools, or a guest's commands: the agent reads the kernel, not what tools print",
 	},
 	{

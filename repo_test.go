@@ -64,6 +64,7 @@ var importRules = []rule{
 		"internal/registry", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/proxy", "internal/sandbox/template",
 	}, "speaks E2B's protocol for the launcher"},
 	{"internal/sandbox/server", []string{"internal/registry", "internal/sandbox", "internal/sandbox/api", "internal/sandbox/proxy"}, "puts the launcher's listeners together"},
+	{"internal/proctest", nil, "runs programs for tests, whichever they are"},
 	{"internal/demo", []string{"agent/path", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/template"}, "uses the launcher as a client would and reads what the agent says of it"},
 
 	{"dashboards", nil, "data for other programs"},

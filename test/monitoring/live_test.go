@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"tapwatch/internal/proctest"
 )
 
 // expected is what each sandbox of the demo must bring about, and nothing else.
@@ -54,8 +56,8 @@ func checkMetrics(t *testing.T, agent string) {
 	}
 }
 
-func checkAlerts(t *testing.T, demo *process, prom prometheus, hook *webhook) {
-	demo.eventually(t, func() error {
+func checkAlerts(t *testing.T, demo *proctest.Process, prom prometheus, hook *webhook) {
+	eventually(t, demo, func() error {
 		firing := hook.firing()
 		for name, want := range expected {
 			if want != "" && !slices.ContainsFunc(firing, func(a alert) bool {

@@ -1,113 +1,18 @@
 package monitoring
 
 import (
-	"bufio"
 	"bytes"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"tapwatch/internal/proctest"
 )
 
-// patience is for anything that is only waited for; a slow machine, or one
-// that builds the templates first, is no failure.
-const patience = 5 * time.Minute
-
-// process is a child whose output is kept, for a look when the test fails.
-type process struct {
-	name  string
-	cmd   *exec.Cmd
-	ended chan struct{} // closed when it has exited
-
-	mu    sync.Mutex
-	lines []string
-	more  chan struct{} // closed, and replaced, with each line
-}
-
-// start runs a program until the test ends, then asks it to stop with SIGTERM
-// and waits for that.
-func start(t *testing.T, path string, args ...string) *process {
-	t.Helper()
-	p := &process{
-		name: filepath.Base(path), cmd: exec.Command(path, args...),
-		ended: make(chan struct{}), more: make(chan struct{}),
-	}
-	r, w := io.Pipe()
-	p.cmd.Stdout, p.cmd.Stderr = w, w
-	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", p.name, err)
-	}
-	go p.read(r)
-	go func() {
-		_ = p.cmd.Wait()
-		w.Close()
-		close(p.ended)
-	}()
-	t.Cleanup(func() {
-		p.stop(t)
-		if t.Failed() {
-			t.Logf("%s said:\n%s", p.name, p.output())
-		}
-	})
-	return p
-}
-
-func (p *process) read(r io.Reader) {
-	s := bufio.NewScanner(r)
-	for s.Scan() {
-		p.mu.Lock()
-		p.lines = append(p.lines, s.Text())
-		close(p.more)
-		p.more = make(chan struct{})
-		p.mu.Unlock()
-	}
-}
-
-func (p *process) output() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return strings.Join(p.lines, "\n")
-}
-
-func (p *process) stop(t *testing.T) {
-	t.Helper()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.ended:
-	case <-time.After(time.Minute):
-		t.Errorf("%s does not end on SIGTERM", p.name)
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-	}
-}
-
-// waitFor returns the first group of the pattern in what the process says.
-func (p *process) waitFor(t *testing.T, pattern string) string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	timeout := time.After(patience)
-	for {
-		p.mu.Lock()
-		more := p.more
-		p.mu.Unlock()
-		if m := re.FindStringSubmatch(p.output()); m != nil {
-			return m[1]
-		}
-		select {
-		case <-more:
-		case <-p.ended:
-			t.Fatalf("%s ended (%v) before it said %s", p.name, p.cmd.ProcessState, pattern)
-		case <-timeout:
-			t.Fatalf("%s does not say %s", p.name, pattern)
-		}
-	}
-}
+// listening is what Prometheus and Alertmanager say of their address.
+const listening = `msg="?Listening on"? address=(127\.0\.0\.1:[1-9]\d*)`
 
 // tool finds a program where `make deps-test` puts it.
 func tool(t *testing.T, name string) string {
@@ -155,9 +60,9 @@ func startAlertmanager(t *testing.T, webhook string) string {
 		"group_wait: 10s":        "group_wait: 0s",
 		"group_interval: 1m":     "group_interval: 1s",
 	})
-	p := start(t, tool(t, "alertmanager"), "--config.file="+config, "--storage.path="+dir,
+	p := proctest.Start(t, tool(t, "alertmanager"), "--config.file="+config, "--storage.path="+dir,
 		"--web.listen-address=127.0.0.1:0", "--cluster.listen-address=")
-	return p.waitFor(t, `msg="?Listening on"? address=(127\.0\.0\.1:[1-9]\d*)`)
+	return p.WaitFor(t, 0, listening).Groups[1]
 }
 
 // startPrometheus returns its address. It scrapes and evaluates once a second;
@@ -171,13 +76,13 @@ func startPrometheus(t *testing.T, agent, alertmanager string) string {
 		"127.0.0.1:10917": agent,
 		"127.0.0.1:9093":  alertmanager,
 	})
-	p := start(t, tool(t, "prometheus"), "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+	p := proctest.Start(t, tool(t, "prometheus"), "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address=127.0.0.1:0")
-	return p.waitFor(t, `msg="?Listening on"? address=(127\.0\.0\.1:[1-9]\d*)`)
+	return p.WaitFor(t, 0, listening).Groups[1]
 }
 
 // startDemo returns the agent's address; the sandboxes are being launched then.
-func startDemo(t *testing.T) (demo *process, agent string) {
+func startDemo(t *testing.T) (demo *proctest.Process, agent string) {
 	t.Helper()
 	binary, err := filepath.Abs("../../bin/tapwatch")
 	if err == nil {
@@ -197,26 +102,27 @@ func startDemo(t *testing.T) (demo *process, agent string) {
 			t.Errorf("cleanup: %v\n%s", err, out)
 		}
 	})
-	p := start(t, binary, "up", "--demo", "--run-dir", run, "--data-dir", templates,
+	p := proctest.Start(t, binary, "up", "--demo", "--run-dir", run, "--data-dir", templates,
 		"--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0")
-	return p, p.waitFor(t, `metrics: http://([0-9.:]+)/metrics`)
+	return p, p.WaitFor(t, 0, `metrics: http://([0-9.:]+)/metrics`).Groups[1]
 }
 
 // eventually calls fn until it returns nil, and fails with its last error when
-// patience is over or the process, on which fn depends, has ended.
-func (p *process) eventually(t *testing.T, fn func() error) {
+// the process, on which fn depends, has ended, or after a long time: templates
+// may have to be built first.
+func eventually(t *testing.T, p *proctest.Process, fn func() error) {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(2 * proctest.Patience)
 	for {
 		err := fn()
 		if err == nil {
 			return
 		}
 		select {
-		case <-p.ended:
-			t.Fatalf("%s ended (%v) too early: %v", p.name, p.cmd.ProcessState, err)
+		case <-p.Ended:
+			t.Fatalf("%s ended (%v) too early: %v", p.Cmd.Path, p.Cmd.ProcessState, err)
 		case <-timeout:
-			t.Fatalf("not in %v: %v", patience, err)
+			t.Fatalf("not in %v: %v", 2*proctest.Patience, err)
 		case <-time.After(250 * time.Millisecond):
 		}
 	}

@@ -10,10 +10,10 @@ func TestParseURIs(t *testing.T) {
 	out := `Reading package lists...
 The following NEW packages will be installed:
   bash
-'http://deb.debian.org/debian/pool/main/b/busybox/busybox-static_1.35.0-4_amd64.deb' busybox-static_1%3a1.35.0-4_amd64.deb 928188 MD5Sum:f6f1
-'http://deb.debian.org/debian/pool/main/b/bash/bash_5.2.15-2%2bb13_amd64.deb' bash_5.2.15-2+b13_amd64.deb 1490652 SHA256:f9
-'http://deb.debian.org/x' strange_name.deb 1
-'http://deb.debian.org/x' strange_%zz_amd64.deb 1
+'http://mirror.example/debian/pool/main/b/busybox/busybox-static_1.35.0-4_amd64.deb' busybox-static_1%3a1.35.0-4_amd64.deb 928188 MD5Sum:f6f1
+'http://mirror.example/debian/pool/main/b/bash/bash_5.2.15-2%2bb13_amd64.deb' bash_5.2.15-2+b13_amd64.deb 1490652 SHA256:f9
+'http://mirror.example/x' strange_name.deb 1
+'http://mirror.example/x' strange_%zz_amd64.deb 1
 'half
 `
 	want := "[bash=5.2.15-2+b13 busybox-static=1:1.35.0-4]"
