@@ -23,7 +23,7 @@ import (
 )
 
 // slot makes a namespace with a tap as a pooled slot has it.
-func slot(t *testing.T) (ns string) {
+func slot(t testing.TB) (ns string) {
 	t.Helper()
 	ns = nettest.Netns(t)
 	nettest.Tap(t, ns, "tap0")
@@ -41,7 +41,7 @@ func slot(t *testing.T) (ns string) {
 	return ns
 }
 
-func spec(t *testing.T, ns string, tmpl template.Template) vmm.Spec {
+func spec(t testing.TB, ns string, tmpl template.Template) vmm.Spec {
 	return vmm.Spec{
 		SandboxID: "test", Netns: netns.Path(ns),
 		Kernel: tmpl.Kernel, Initrd: tmpl.Initrd, Rootfs: tmpl.Rootfs,
@@ -51,7 +51,7 @@ func spec(t *testing.T, ns string, tmpl template.Template) vmm.Spec {
 	}
 }
 
-func start(t *testing.T, s vmm.Spec) *vmm.Machine {
+func start(t testing.TB, s vmm.Spec) *vmm.Machine {
 	t.Helper()
 	m, err := Start(t.Context(), s, Options{Accel: TCG})
 	if err != nil {
@@ -85,7 +85,7 @@ func guest(ns string) *envd.Client {
 }
 
 // run executes a line of shell in the guest and returns what it prints.
-func run(t *testing.T, c *envd.Client, line string) string {
+func run(t testing.TB, c *envd.Client, line string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -98,7 +98,7 @@ func run(t *testing.T, c *envd.Client, line string) string {
 }
 
 // waitFor polls for as long as a boot under emulation on a busy machine may take.
-func waitFor(t *testing.T, m *vmm.Machine, what string, ok func() bool) {
+func waitFor(t testing.TB, m *vmm.Machine, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
 		select {
@@ -120,7 +120,7 @@ func consoleHas(s vmm.Spec, line string) func() bool {
 }
 
 // tapCounters returns carrier and the packets that the guest has sent.
-func tapCounters(t *testing.T, ns string) (carrier bool, fromGuest uint64) {
+func tapCounters(t testing.TB, ns string) (carrier bool, fromGuest uint64) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		l, err := netlink.LinkByName("tap0")
@@ -133,7 +133,7 @@ func tapCounters(t *testing.T, ns string) (carrier bool, fromGuest uint64) {
 	return carrier, fromGuest
 }
 
-func digest(t *testing.T, path string) [sha256.Size]byte {
+func digest(t testing.TB, path string) [sha256.Size]byte {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
