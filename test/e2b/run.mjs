@@ -4,7 +4,7 @@
 // incident, and what its users do next.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { CommandExitError, Sandbox, SandboxNotFoundError, TimeoutError } from 'e2b'
+import { CommandExitError, FileNotFoundError, Sandbox, SandboxNotFoundError, TimeoutError } from 'e2b'
 
 const marker = randomUUID() // finds our sandbox in lists that may hold others'
 let sandbox
@@ -44,6 +44,8 @@ async function all() {
   await step('background command, kill', background)
   await step('stdin', stdin)
   await step('pty', pty)
+  await step('files', files)
+  await step('watch a directory', watching)
   await step('getInfo, list, connect, setTimeout, metrics', lifecycle)
   await step('an unknown template is named', async () => {
     await assert.rejects(Sandbox.create('no-such-template'), /no-such-template/)
@@ -100,6 +102,41 @@ async function pty() {
   await sandbox.pty.sendInput(terminal.pid, new TextEncoder().encode('stty size; exit 3\n'))
   await assert.rejects(terminal.wait(), CommandExitError)
   assert.match(out, /17 91/)
+}
+
+async function files() {
+  const { files } = sandbox
+  const written = await files.write('notes/a.txt', 'one') // relative to the user's home
+  assert.deepEqual([written.path, written.name, written.type], ['/home/user/notes/a.txt', 'a.txt', 'file'])
+  assert.equal(await files.read('notes/a.txt'), 'one')
+  const bytes = Uint8Array.from({ length: 300_000 }, (_, i) => i % 251)
+  await files.write([{ path: '/tmp/b', data: bytes.buffer }, { path: '/tmp/c', data: '' }])
+  assert.deepEqual(await files.read('/tmp/b', { format: 'bytes' }), bytes)
+  assert.equal(await files.read('/tmp/c'), '')
+  assert.equal(await files.makeDir('/tmp/d'), true)
+  assert.equal(await files.makeDir('/tmp/d'), false)
+  const moved = await files.rename('/tmp/b', '/home/user/b')
+  assert.deepEqual([moved.path, moved.size, moved.owner], ['/home/user/b', bytes.length, 'user'])
+  assert.deepEqual((await files.list('/home/user', { depth: 2 })).filter((e) => !e.name.startsWith('.')).map((e) => [e.name, e.type]),
+    [['b', 'file'], ['notes', 'dir'], ['a.txt', 'file']])
+  assert.equal((await files.getInfo('notes/a.txt')).permissions, '-rw-r--r--')
+  await files.remove('notes')
+  assert.equal(await files.exists('notes'), false)
+  await assert.rejects(files.read('notes/a.txt'), FileNotFoundError)
+  const response = await fetch(await sandbox.downloadUrl('/home/user/b', { useSignatureExpiration: 60 }), {
+    headers: { 'E2b-Sandbox-Id': sandbox.sandboxId }, // where no DNS name leads to the sandbox
+  })
+  assert.equal((await response.arrayBuffer()).byteLength, bytes.length, `status ${response.status}`)
+}
+
+async function watching() {
+  await sandbox.files.makeDir('/tmp/watched')
+  const seen = new Set()
+  const handle = await sandbox.files.watchDir('/tmp/watched', (e) => seen.add(`${e.type} ${e.name}`))
+  await sandbox.files.write('/tmp/watched/f', 'x')
+  for (let i = 0; i < 250 && !(seen.has('create f') && seen.has('write f')); i++) await new Promise((r) => setTimeout(r, 20))
+  assert(seen.has('create f') && seen.has('write f'), `saw ${[...seen]}`)
+  await handle.stop()
 }
 
 async function lifecycle() {

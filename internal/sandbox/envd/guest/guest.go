@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"tapwatch/internal/sandbox/envd/proto/filesystem"
 	"tapwatch/internal/sandbox/envd/proto/process"
 )
 
@@ -47,6 +48,7 @@ type Server struct {
 	settings  settings
 	cpu       cpuMeter
 	processes *table
+	watchers  watchers
 }
 
 // New returns a daemon without an access token and without processes.
@@ -59,6 +61,8 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /init", s.init)
 	s.mux.HandleFunc("GET /metrics", s.authorized(s.metrics))
 	s.mux.HandleFunc("GET /envs", s.authorized(s.envs))
+	s.mux.HandleFunc("GET /files", s.authorizedFor(reading, s.download))
+	s.mux.HandleFunc("POST /files", s.authorizedFor(writing, s.upload))
 
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxMessage),
@@ -66,14 +70,20 @@ func New(cfg Config) *Server {
 	}
 	path, handler := process.NewProcessHandler(&processService{server: s}, options...)
 	s.mux.HandleFunc(path, s.authorized(handler.ServeHTTP))
+	path, handler = filesystem.NewFilesystemHandler(&filesystemService{server: s}, options...)
+	s.mux.HandleFunc(path, s.authorized(handler.ServeHTTP))
 	return s
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// Close kills every process that was started and waits until all are gone.
-func (s *Server) Close() { s.processes.killAll() }
+// Close kills every process that was started, waits until all are gone, and
+// ends the watchers that were left.
+func (s *Server) Close() {
+	s.processes.killAll()
+	s.watchers.closeAll()
+}
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")

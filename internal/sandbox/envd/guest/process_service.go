@@ -20,8 +20,8 @@ const (
 	keepaliveDefault = 90 * time.Second
 )
 
-// errTimeout ends the stream of a process whose time was over.
-var errTimeout = connect.NewError(connect.CodeDeadlineExceeded, errors.New("the command's timeout has passed: its processes were killed"))
+// timedOut is what a client hears of a process whose time was over.
+const timedOut = "the command's timeout has passed: its processes were killed"
 
 // processService implements process.Process.
 type processService struct{ server *Server }
@@ -58,7 +58,7 @@ func (s *processService) start(req *pb.StartRequest, h http.Header, deadline tim
 		st, err = connectPipes(cmd, req.Stdin == nil || req.GetStdin())
 	}
 	if err != nil {
-		return nil, nil, connect.NewError(connect.CodeResourceExhausted, err)
+		return nil, nil, connect.NewError(connect.CodeInternal, err)
 	}
 	p, err := start(cmd, st, srv.cfg.Reaper)
 	if err != nil {
@@ -100,12 +100,12 @@ func follow(ctx context.Context, p *running, events *listener, h http.Header, se
 		e := &pb.ProcessEvent{Event: &pb.ProcessEvent_Keepalive{Keepalive: &pb.ProcessEvent_KeepAlive{}}}
 		select {
 		case <-ctx.Done():
-			return endOfStream(ctx)
+			return endOfStream(ctx, timedOut)
 		case <-quiet.C:
 		case e = <-events.events:
 		}
 		if e.GetEnd() != nil && p.hasExpired() {
-			return errTimeout
+			return connect.NewError(connect.CodeDeadlineExceeded, errors.New(timedOut))
 		}
 		if err := send(e); err != nil {
 			return err
@@ -117,10 +117,10 @@ func follow(ctx context.Context, p *running, events *listener, h http.Header, se
 	}
 }
 
-// endOfStream says why a stream ends before its process.
-func endOfStream(ctx context.Context) error {
+// endOfStream says why a stream ends before what it is about.
+func endOfStream(ctx context.Context, late string) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return errTimeout
+		return connect.NewError(connect.CodeDeadlineExceeded, errors.New(late))
 	}
 	return connect.NewError(connect.CodeCanceled, ctx.Err())
 }

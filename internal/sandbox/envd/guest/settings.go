@@ -24,6 +24,13 @@ func (s *settings) permits(token string) bool {
 	return s.token == "" || subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) == 1
 }
 
+// accessToken returns the token that is asked for; empty is none.
+func (s *settings) accessToken() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.token
+}
+
 // newer reports whether at is later than any timestamp before it, and remembers it.
 func (s *settings) newer(at time.Time) bool {
 	s.mu.Lock()
