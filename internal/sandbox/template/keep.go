@@ -31,12 +31,18 @@ func keepInGuest(name string) bool {
 	return !strings.HasPrefix(name, "usr/share/doc/") || path.Base(name) == "copyright"
 }
 
+// moduleDirs hold the modules of our guests, and of those that test the agent.
+var moduleDirs = []string{
+	"/kernel/drivers/virtio/", "/kernel/drivers/block/", "/kernel/drivers/net/", "/kernel/net/core/",
+	"/kernel/net/ipv4/", "/kernel/net/netlink/", "/kernel/net/sched/",
+}
+
 // keepOfKernel keeps the image and those directories of modules that hold ours.
 func keepOfKernel(name string) bool {
 	if strings.HasPrefix(name, "boot/vmlinuz-") {
 		return true
 	}
-	for _, dir := range []string{"/kernel/drivers/virtio/", "/kernel/drivers/block/", "/kernel/drivers/net/", "/kernel/net/core/"} {
+	for _, dir := range moduleDirs {
 		if strings.Contains(name, dir) && path.Ext(name) == ".ko" {
 			return true
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // Modules that Debian's kernel needs before it sees the disk, loaded by the
@@ -81,32 +80,16 @@ func makeKernel(p packageTree, k kernelModules) (kernelFiles, error) {
 	}, nil
 }
 
-// makeInitrd is not compressed: unpacking would cost the guest more than reading.
 func makeInitrd(k kernelModules, busybox []byte) ([]byte, error) {
 	init, err := guestFiles.ReadFile("guest/initrd-init")
 	if err != nil {
 		return nil, fmt.Errorf("make initrd: %w", err)
 	}
 	var out bytes.Buffer
-	c := cpioWriter{w: &out}
-	for _, dir := range []string{"bin", "dev", "modules", "proc", "root"} {
-		c.add(dir, os.ModeDir|0o755, nil)
-	}
-	c.addChar("dev/console", 0o600, 5, 1) // else PID 1 has no output
-	c.add("init", 0o755, init)
-	c.add("bin/busybox", 0o755, busybox)
-	var names []string
-	for _, module := range k.initrd {
-		b, err := os.ReadFile(filepath.Join(k.dir, module))
-		if err != nil {
-			return nil, fmt.Errorf("make initrd: %w", err)
-		}
-		name := filepath.Base(module)
-		c.add("modules/"+name, 0o644, b)
-		names = append(names, name)
-	}
-	c.add("modules/load", 0o644, []byte(strings.Join(names, "\n")+"\n"))
-	if err := c.close(); err != nil {
+	err = writeInitramfs(&out, k.dir, k.initrd, []InitramfsFile{
+		{Name: "init", Mode: 0o755, Body: init}, {Name: "bin/busybox", Mode: 0o755, Body: busybox},
+	})
+	if err != nil {
 		return nil, fmt.Errorf("make initrd: %w", err)
 	}
 	return out.Bytes(), nil

@@ -14,7 +14,7 @@ type Spec struct {
 	Netns     string // path of the namespace that the VMM runs in
 	Kernel    string // uncompressed or bzImage
 	Initrd    string // empty: none
-	Rootfs    string // ext4 image; the guest writes to an overlay that ends with it
+	Rootfs    string // ext4 image; the guest writes to an overlay that ends with it; empty: none
 	Cmdline   string // appended to the driver's own kernel arguments, e.g. the guest's ip=
 	VCPUs     int    // 0 means 1
 	MemoryMiB int    // 0 means 256

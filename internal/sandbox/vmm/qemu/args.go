@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -9,10 +10,8 @@ import (
 
 // arguments returns QEMU's command line for the machine.
 func arguments(s vmm.Spec, accel Accel) ([]string, error) {
-	files := []string{s.Kernel, s.Rootfs}
-	if s.Initrd != "" {
-		files = append(files, s.Initrd)
-	}
+	files := []string{s.Kernel, s.Initrd, s.Rootfs}
+	files = slices.DeleteFunc(files, func(f string) bool { return f == "" })
 	if err := readable(files...); err != nil {
 		return nil, err
 	}
@@ -24,9 +23,12 @@ func arguments(s vmm.Spec, accel Accel) ([]string, error) {
 		"-append", kernelArguments(accel, s.Cmdline),
 		"-chardev", "file,id=console,append=on,path="+escape(s.Console),
 		"-serial", "chardev:console",
-		"-drive", "if=none,id=rootfs,format=raw,snapshot=on,file="+escape(s.Rootfs),
-		"-device", "virtio-blk-device,drive=rootfs",
 	)
+	if s.Rootfs != "" {
+		args = append(args,
+			"-drive", "if=none,id=rootfs,format=raw,snapshot=on,file="+escape(s.Rootfs),
+			"-device", "virtio-blk-device,drive=rootfs")
+	}
 	if s.Initrd != "" {
 		args = append(args, "-initrd", s.Initrd)
 	}

@@ -39,6 +39,7 @@ func TestArguments(t *testing.T) {
 		{name: "kvm keeps its own clock", accel: KVM, change: func(*vmm.Spec) {}, want: []string{"host"}, without: []string{"tsc=", "la57", "mitigations"}},
 		{name: "no NIC", accel: TCG, change: func(s *vmm.Spec) { s.NIC = nil }, without: []string{"-netdev", "virtio-net"}},
 		{name: "no initrd", accel: TCG, change: func(s *vmm.Spec) { s.Initrd = "" }, without: []string{"-initrd"}},
+		{name: "no disk", accel: TCG, change: func(s *vmm.Spec) { s.Rootfs = "" }, want: []string{"-initrd"}, without: []string{"-drive", "virtio-blk"}},
 		{name: "size", accel: TCG, change: func(s *vmm.Spec) { s.VCPUs, s.MemoryMiB = 2, 512 }, want: []string{"2", "512M"}},
 	}
 	for _, tt := range tests {
