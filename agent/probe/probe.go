@@ -41,10 +41,12 @@ const DefaultHooksDir = "/run/tapwatch/hooks"
 
 // Probe is the loaded programs. Its methods are safe for concurrent use.
 type Probe struct {
-	tap      bpf.TapObjects
-	holders  *holderIterator // nil: not supported here, see Capabilities
-	hooks    hooks
-	features []Capability
+	tap     bpf.TapObjects
+	holders *holderIterator // nil: not supported here, see Capabilities
+	// Like holders, nil where it is not supported.
+	listeners *listenerIterator
+	hooks     hooks
+	features  []Capability
 }
 
 // Capability is one thing that this kernel and these privileges allow or not.
@@ -71,6 +73,9 @@ func Load(cfg Config) (*Probe, error) {
 	holders, err := loadHolders()
 	p.note("holder_iterator", err)
 	p.holders = holders
+	listeners, err := loadListeners()
+	p.note("listener_iterator", err)
+	p.listeners = listeners
 	return p, nil
 }
 
@@ -119,5 +124,5 @@ func (p *Probe) Capabilities() []Capability { return p.features }
 // Close unloads the programs. What is still attached stays attached and counts
 // on, as after a kill; Detach or DetachAll first for a clean stop.
 func (p *Probe) Close() error {
-	return errors.Join(p.tap.Close(), p.holders.Close())
+	return errors.Join(p.tap.Close(), p.holders.Close(), p.listeners.Close())
 }

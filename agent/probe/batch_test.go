@@ -1,0 +1,50 @@
+package probe
+
+import (
+	"maps"
+	"testing"
+
+	"tapwatch/internal/netns"
+	"tapwatch/internal/nettest"
+)
+
+// Read by the batch or one by one, every device has what it has by itself; more
+// devices than a batch holds are all there.
+func TestAllCounters(t *testing.T) {
+	p := load(t)
+	ns, d, _ := tap(t)
+	if err := p.Attach(ns, d, "tap0"); err != nil {
+		t.Fatal(err)
+	}
+	connect(t, ns, 49983)
+	for i := range 3 * batchSize {
+		// The kernel makes memory for new entries in the background: many at once
+		// are too fast for it.
+		nettest.Eventually(t, "a place in the map", func() bool {
+			return p.register(Device{Netns: d.Netns, Ifindex: Ifindex(1000 + i)}) == nil
+		})
+	}
+	want, err := p.Counters(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want.SYNs != 1 {
+		t.Errorf("%d SYNs, want 1", want.SYNs)
+	}
+	var batch, single = map[Device]Counters{}, map[Device]Counters{}
+	if err := p.AllCounters(func(d Device, c Counters) { batch[d] = c }); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.oneByOne(func(d Device, c Counters) { single[d] = c }); err != nil {
+		t.Fatal(err)
+	}
+	if batch[d].SYNs != want.SYNs || len(batch) != 3*batchSize+1 {
+		t.Errorf("%d devices, %d SYNs", len(batch), batch[d].SYNs)
+	}
+	if !maps.Equal(batch, single) {
+		t.Error("by the batch and one by one differ")
+	}
+	if _, ok := batch[Device{Netns: netns.Cookie(d.Netns), Ifindex: 1000}]; !ok {
+		t.Error("an idle device is left out")
+	}
+}
