@@ -17,10 +17,10 @@ NESTED = $(filter-out tools,$(patsubst %/go.mod,%,$(shell $(GIT) ls-files -co --
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up build deps deps-test test check format lint generate generated rules bench clean
+.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 up: deps build ## launch the demo's sandboxes and watch them; ARGS=--once prints and exits
 	@bin/tapwatch up --demo $(ARGS)
@@ -43,6 +43,9 @@ test: deps-test build check ## all checks, then all tests; fails where a test ca
 		echo "TAPWATCH_TEST_REQUIRE=1 go -C $$dir test ./..."; \
 		TAPWATCH_TEST_REQUIRE=1 go -C $$dir test ./... || exit 1; \
 	done
+
+test-kernel: deps-test ## run the agent's tests on Linux 6.1, in a VM; part of `make test`
+	TAPWATCH_TEST_REQUIRE=1 go test -count=1 -v -run TestLinux61 ./test/kernel
 
 check: lint generated rules ## format, lint, generated files, alert rules
 

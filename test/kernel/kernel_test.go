@@ -1,0 +1,67 @@
+// Package kernel runs the agent's tests on the oldest kernel that most users
+// have, Debian's 6.1, in a virtual machine: what programs may do there, which
+// features there are and what netlink says differs from this machine's kernel.
+package kernel
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	// What the guest runs, so that go test does not take the result of older
+	// code for this one's.
+	_ "tapwatch/agent"
+
+	"tapwatch/internal/sandbox/template/templatetest"
+)
+
+// packages are those that ask the kernel. The last part of a name is unique: it
+// is the name of the test's binary.
+var packages = []string{"agent", "agent/discover", "agent/link", "agent/probe", "agent/sockets", "internal/netns"}
+
+func TestLinux61(t *testing.T) {
+	lookAtSources(t)
+	r := run(t, packages)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the guest's console ends with:\n%s", r.tail)
+		}
+	})
+	if !strings.HasPrefix(r.release, "6.1.") {
+		t.Fatalf("the guest's kernel is %q, not 6.1", r.release)
+	}
+	for _, pkg := range packages {
+		t.Run(pkg, func(t *testing.T) {
+			res := r.of(filepath.Base(pkg))
+			switch {
+			case !res.ended:
+				t.Errorf("did not end:\n%s", res.failures())
+			case res.status != 0:
+				t.Errorf("exit status %d:\n%s", res.status, res.failures())
+			default:
+				t.Logf("%d tests passed on %s", strings.Count(res.output, "\n--- PASS: "), r.release)
+			}
+		})
+	}
+	if !r.ended {
+		t.Error("the guest did not come to its end")
+	}
+	if r.taint&taintOfBugs != 0 {
+		t.Errorf("the kernel complained of a bug (taint %#x)", r.taint)
+	}
+}
+
+// lookAtSources makes the sources of the guest's tests part of this one, which no
+// import does: go test takes no old result where a file that it read has changed.
+func lookAtSources(t *testing.T) {
+	t.Helper()
+	for _, pkg := range packages {
+		files, err := filepath.Glob(filepath.Join(templatetest.Root(t), pkg, "*_test.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s has no tests: %v", pkg, err)
+		}
+		for _, f := range files {
+			read(t, f)
+		}
+	}
+}
