@@ -29,6 +29,8 @@ type model struct {
 	proxy        path.Listener
 	retired      latency // of hooks that are gone
 	attachErrors map[string]uint64
+	readySince   time.Time // that everything is known; zero: it is not
+	pruned       bool      // counters of devices that went before the agent came
 }
 
 // latency is a histogram of SYN to SYN-ACK.

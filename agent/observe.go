@@ -125,6 +125,39 @@ func listener(m *model, nsPath string, want netip.AddrPort) path.Listener {
 	return l
 }
 
+// pruneAfter is how long all must have been known before what is counted for
+// other devices is taken for theirs that went while no agent ran.
+const pruneAfter = 30 * time.Second
+
+// prune forgets, once, what an agent before this one counted for devices that
+// have gone.
+func (m *model) prune(now time.Time, ready bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.pruned:
+		return
+	case !ready:
+		m.readySince = time.Time{}
+		return
+	case m.readySince.IsZero():
+		m.readySince = now
+		return
+	case now.Sub(m.readySince) < pruneAfter:
+		return
+	}
+	hooked := map[probe.Device]bool{}
+	for _, s := range m.slots {
+		if s.hooks != nil {
+			hooked[s.hooks.device] = true
+		}
+	}
+	m.pruned = true
+	if _, err := m.probe.Prune(func(d probe.Device) bool { return hooked[d] }); err != nil {
+		m.log.Warn("prune counters", "err", err)
+	}
+}
+
 // readHolders asks the kernel who holds which tap, for all slots at once.
 func (m *model) readHolders(now time.Time) {
 	holders, err := m.probe.Holders()

@@ -47,6 +47,7 @@ func (a *Agent) watch(ctx context.Context) error {
 			a.model.readHolders(readAt)
 		case now := <-tick.C:
 			a.model.observe(now, a.cfg.Proxy)
+			a.model.prune(now, a.Ready() == nil)
 			if now.Sub(readAt) > holdersEvery && a.model.suspicious() {
 				a.discover.Rescan()
 				holders.Reset(0)

@@ -21,6 +21,15 @@ const (
 	TapDirectionDIRECTION_LEN TapDirection = 2
 )
 
+type TapHook uint32
+
+const (
+	TapHookHOOK_NONE       TapHook = 0
+	TapHookHOOK_DEVICE     TapHook = 1
+	TapHookHOOK_TRACEPOINT TapHook = 2
+	TapHookHOOK_LEN        TapHook = 3
+)
+
 type TapKey struct {
 	_       structs.HostLayout
 	Netns   uint64
@@ -28,17 +37,32 @@ type TapKey struct {
 	Pad     uint32
 }
 
+type TapOrigin uint32
+
+const (
+	TapOriginORIGIN_GUEST     TapOrigin = 0
+	TapOriginORIGIN_RELAY     TapOrigin = 1
+	TapOriginORIGIN_KERNEL    TapOrigin = 2
+	TapOriginORIGIN_FORWARDED TapOrigin = 3
+	TapOriginORIGIN_LEN       TapOrigin = 4
+)
+
 type TapStats struct {
 	_               structs.HostLayout
+	Created         uint64
+	Hook            uint32
+	Pad             uint32
 	Packets         [2]uint64
 	Bytes           [2]uint64
-	Resets          [2]uint64
+	Resets          [4]uint64
 	ArpRequests     uint64
 	ArpReplies      uint64
 	Syns            uint64
 	SynRetransmits  uint64
 	SynAcks         uint64
 	SynRefused      uint64
+	SynUnanswered   uint64
+	Retransmits     uint64
 	LatencyNs       uint64
 	Latency         [25]uint64
 	LastReceive     uint64
@@ -62,20 +86,24 @@ type TapSynKey struct {
 type TapSynValue struct {
 	_           structs.HostLayout
 	Sent        uint64
+	Seq         uint32
 	Retransmits uint32
-	Pad         uint32
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TapMapSyns          = "syns"
-	TapMapTaps          = "taps"
-	TapProgTapwatchRx   = "tapwatch_rx"
-	TapProgTapwatchTx   = "tapwatch_tx"
-	TapVarDirectionType = "direction_type"
-	TapVarEnvdPort      = "envd_port"
+	TapMapSyns           = "syns"
+	TapMapTaps           = "taps"
+	TapProgTapwatchAllRx = "tapwatch_all_rx"
+	TapProgTapwatchAllTx = "tapwatch_all_tx"
+	TapProgTapwatchRx    = "tapwatch_rx"
+	TapProgTapwatchTx    = "tapwatch_tx"
+	TapVarDirectionType  = "direction_type"
+	TapVarEnvdPort       = "envd_port"
+	TapVarHookType       = "hook_type"
+	TapVarOriginType     = "origin_type"
 )
 
 // LoadTap returns the embedded CollectionSpec for Tap.
@@ -120,8 +148,10 @@ type TapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TapProgramSpecs struct {
-	TapwatchRx *ebpf.ProgramSpec `ebpf:"tapwatch_rx"`
-	TapwatchTx *ebpf.ProgramSpec `ebpf:"tapwatch_tx"`
+	TapwatchAllRx *ebpf.ProgramSpec `ebpf:"tapwatch_all_rx"`
+	TapwatchAllTx *ebpf.ProgramSpec `ebpf:"tapwatch_all_tx"`
+	TapwatchRx    *ebpf.ProgramSpec `ebpf:"tapwatch_rx"`
+	TapwatchTx    *ebpf.ProgramSpec `ebpf:"tapwatch_tx"`
 }
 
 // TapMapSpecs contains maps before they are loaded into the kernel.
@@ -138,6 +168,8 @@ type TapMapSpecs struct {
 type TapVariableSpecs struct {
 	DirectionType *ebpf.VariableSpec `ebpf:"direction_type"`
 	EnvdPort      *ebpf.VariableSpec `ebpf:"envd_port"`
+	HookType      *ebpf.VariableSpec `ebpf:"hook_type"`
+	OriginType    *ebpf.VariableSpec `ebpf:"origin_type"`
 }
 
 // TapObjects contains all objects after they have been loaded into the kernel.
@@ -177,18 +209,24 @@ func (m *TapMaps) Close() error {
 type TapVariables struct {
 	DirectionType *ebpf.Variable `ebpf:"direction_type"`
 	EnvdPort      *ebpf.Variable `ebpf:"envd_port"`
+	HookType      *ebpf.Variable `ebpf:"hook_type"`
+	OriginType    *ebpf.Variable `ebpf:"origin_type"`
 }
 
 // TapPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadTapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TapPrograms struct {
-	TapwatchRx *ebpf.Program `ebpf:"tapwatch_rx"`
-	TapwatchTx *ebpf.Program `ebpf:"tapwatch_tx"`
+	TapwatchAllRx *ebpf.Program `ebpf:"tapwatch_all_rx"`
+	TapwatchAllTx *ebpf.Program `ebpf:"tapwatch_all_tx"`
+	TapwatchRx    *ebpf.Program `ebpf:"tapwatch_rx"`
+	TapwatchTx    *ebpf.Program `ebpf:"tapwatch_tx"`
 }
 
 func (p *TapPrograms) Close() error {
 	return _TapClose(
+		p.TapwatchAllRx,
+		p.TapwatchAllTx,
 		p.TapwatchRx,
 		p.TapwatchTx,
 	)

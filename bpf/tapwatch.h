@@ -14,6 +14,27 @@ enum direction {
 };
 
 /*
+ * What counts a device: programs attached to it (tc, TCX), or those that see
+ * every device (tracepoints). A device has one at a time, so that no frame counts
+ * twice where both see it.
+ */
+enum hook {
+	HOOK_NONE,
+	HOOK_DEVICE,
+	HOOK_TRACEPOINT,
+	HOOK_LEN,
+};
+
+/* Who sent a TCP segment with RST. */
+enum origin {
+	ORIGIN_GUEST,	  /* received from the tap */
+	ORIGIN_RELAY,	  /* a socket in the namespace */
+	ORIGIN_KERNEL,	  /* the namespace's kernel, for want of a socket */
+	ORIGIN_FORWARDED, /* from beyond the namespace */
+	ORIGIN_LEN,
+};
+
+/*
  * Upper bounds of the latency histogram are 2^i microseconds for bucket i, from
  * 1 us to 8.4 s; the last bucket holds all that is longer.
  */
@@ -26,11 +47,18 @@ struct key {
 	__u32 pad;
 };
 
-/* Counters of one tap on one CPU. Times are bpf_ktime_get_ns, 0 is never. */
+/*
+ * Counters of one tap on one CPU. Times are bpf_ktime_get_ns, 0 is never. A new
+ * layout is a new map, also at a restart: counters then begin anew.
+ */
 struct stats {
+	__u64 created; /* when counting began */
+	__u32 hook;    /* enum hook: who counts */
+	__u32 pad;
+
 	__u64 packets[DIRECTION_LEN];
 	__u64 bytes[DIRECTION_LEN];
-	__u64 resets[DIRECTION_LEN]; /* TCP segments with RST */
+	__u64 resets[ORIGIN_LEN]; /* TCP segments with RST */
 
 	__u64 arp_requests; /* transmitted: the host asks for the guest */
 	__u64 arp_replies;  /* received: the guest answers */
@@ -39,6 +67,9 @@ struct stats {
 	__u64 syn_retransmits; /* transmitted again while the first is unanswered */
 	__u64 syn_acks;	       /* received for a SYN that we saw */
 	__u64 syn_refused;     /* a SYN that the guest answered with RST */
+	__u64 syn_unanswered;  /* no answer before the sender tried again, 1 s by default */
+
+	__u64 retransmits; /* TCP segments that sockets of the namespace sent again */
 
 	/* SYN to SYN-ACK of connections whose SYN was sent once (Karn's rule). */
 	__u64 latency_ns;
@@ -65,8 +96,8 @@ struct syn_key {
 
 struct syn_value {
 	__u64 sent;
+	__be32 seq; /* of the SYN: another one under the same ports is another connection */
 	__u32 retransmits;
-	__u32 pad;
 };
 
 /* One process that holds a tap open, as the iterator writes it. */

@@ -23,6 +23,7 @@ typedef __u64 u64;
 typedef __u32 u32;
 typedef __u32 dev_t;
 typedef int pid_t;
+typedef unsigned int sk_buff_data_t; /* of 64-bit kernels: an offset from head */
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_PERCPU_HASH = 5,
@@ -65,8 +66,18 @@ struct net_device {
 	possible_net_t nd_net;
 };
 
+struct sock; /* fields of it: where they are read */
+
 struct sk_buff {
 	struct net_device *dev;
+	struct sock *sk;
+	unsigned int len;
+	int skb_iif;
+	__be16 protocol;
+	__u16 mac_header;
+	sk_buff_data_t tail;
+	unsigned char *head;
+	unsigned char *data;
 };
 
 struct nsproxy {

@@ -68,6 +68,16 @@ func (e emitter) counter(d *prometheus.Desc, v uint64, labels ...string) {
 	e.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 }
 
+// counterSince says when it began to count, so that a counter that began anew is
+// not taken for one that fell.
+func (e emitter) counterSince(d *prometheus.Desc, since time.Time, v uint64, labels ...string) {
+	if since.IsZero() {
+		e.counter(d, v, labels...)
+		return
+	}
+	e.ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d, prometheus.CounterValue, float64(v), since, labels...)
+}
+
 // state sends nothing for a fact that is unknown.
 func (e emitter) state(d *prometheus.Desc, t path.Tristate, labels ...string) {
 	if t != path.Unknown {
@@ -115,19 +125,24 @@ func (e emitter) device(s *path.Slot, labels ...string) {
 	if t == nil {
 		return
 	}
-	e.counter(networkReceivePackets, t.ReceivePackets, labels...)
-	e.counter(networkTransmitPackets, t.TransmitPackets, labels...)
-	e.counter(networkReceiveBytes, t.ReceiveBytes, labels...)
-	e.counter(networkTransmitBytes, t.TransmitBytes, labels...)
-	with := func(last string) []string { return append(labels[:len(labels):len(labels)], last) }
-	e.counter(networkResets, t.ReceiveResets, with("receive")...)
-	e.counter(networkResets, t.TransmitResets, with("transmit")...)
-	e.counter(networkARP, t.ARPRequests, with("request")...)
-	e.counter(networkARP, t.ARPReplies, with("reply")...)
-	e.counter(networkSYN, t.SYNs, with("sent")...)
-	e.counter(networkSYN, t.SYNRetransmits, with("retransmitted")...)
-	e.counter(networkSYN, t.SYNACKs, with("accepted")...)
-	e.counter(networkSYN, t.SYNsRefused, with("refused")...)
+	since := func(d *prometheus.Desc, v uint64, last ...string) {
+		e.counterSince(d, t.Since, v, append(labels[:len(labels):len(labels)], last...)...)
+	}
+	since(networkReceivePackets, t.ReceivePackets)
+	since(networkTransmitPackets, t.TransmitPackets)
+	since(networkReceiveBytes, t.ReceiveBytes)
+	since(networkTransmitBytes, t.TransmitBytes)
+	since(networkResets, t.ReceiveResets, "receive", "guest")
+	since(networkResets, t.RelayResets, "transmit", "relay")
+	since(networkResets, t.KernelResets, "transmit", "kernel")
+	since(networkResets, t.ForwardedResets, "transmit", "forwarded")
+	since(networkARP, t.ARPRequests, "request")
+	since(networkARP, t.ARPReplies, "reply")
+	since(networkSYN, t.SYNs, "sent")
+	since(networkSYN, t.SYNRetransmits, "retransmitted")
+	since(networkSYN, t.SYNACKs, "accepted")
+	since(networkSYN, t.SYNsRefused, "refused")
+	since(networkSYN, t.SYNsUnanswered, "unanswered")
 }
 
 func (e emitter) sandbox(s *path.Slot) {

@@ -28,11 +28,11 @@ var (
 	networkTransmitBytes = desc("network_transmit_bytes_total",
 		"Bytes that the device transmitted, with link-layer headers.", slotLabels...)
 	networkResets = desc("network_resets_total",
-		"TCP segments with RST by direction: receive is what the guest sent.", append(slotLabels, "direction")...)
+		"TCP segments with RST by direction and by who sent them: guest; relay, a socket in the namespace; kernel, the namespace's for want of a socket; forwarded, from beyond.", append(slotLabels, "direction", "origin")...)
 	networkARP = desc("network_arp_total",
 		"ARP messages: request is the host asking for the guest, reply the guest answering.", append(slotLabels, "operation")...)
 	networkSYN = desc("network_syn_total",
-		"Connections opened towards the guest, by what came of their first SYN: sent, retransmitted, accepted or refused by the guest.", append(slotLabels, "outcome")...)
+		"Connections opened towards the guest, by what came of their first SYN: sent, retransmitted, accepted or refused by the guest, unanswered before it was sent again.", append(slotLabels, "outcome")...)
 	tapHolders = desc("tap_holders",
 		"Processes that have the tap open. Absent while unknown.", slotLabels...)
 

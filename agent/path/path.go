@@ -126,20 +126,27 @@ type Holder struct {
 	SameNS  bool   `json:"same_netns"` // sits in the tap's namespace itself
 }
 
-// Traffic is what the hooks on the tap counted since they were attached.
+// Traffic is what the hooks on the tap counted since Since, which is before the
+// agent's start where it counts on in what another left. Resets are TCP segments
+// with RST, by who sent them.
 type Traffic struct {
+	Since time.Time `json:"since,omitzero"`
+
 	ReceivePackets  uint64 `json:"receive_packets"` // from the guest
 	TransmitPackets uint64 `json:"transmit_packets"`
 	ReceiveBytes    uint64 `json:"receive_bytes"`
 	TransmitBytes   uint64 `json:"transmit_bytes"`
-	ReceiveResets   uint64 `json:"receive_resets"`
-	TransmitResets  uint64 `json:"transmit_resets"`
+	ReceiveResets   uint64 `json:"receive_resets"`   // the guest
+	RelayResets     uint64 `json:"relay_resets"`     // a socket in the namespace
+	KernelResets    uint64 `json:"kernel_resets"`    // the namespace's kernel, for want of a socket
+	ForwardedResets uint64 `json:"forwarded_resets"` // from beyond the namespace
 	ARPRequests     uint64 `json:"arp_requests"`
 	ARPReplies      uint64 `json:"arp_replies"`
 	SYNs            uint64 `json:"syns"`
 	SYNRetransmits  uint64 `json:"syn_retransmits"`
 	SYNACKs         uint64 `json:"syn_acks"`
 	SYNsRefused     uint64 `json:"syns_refused"`
+	SYNsUnanswered  uint64 `json:"syns_unanswered"` // before they were sent again
 
 	LastReceive     time.Time `json:"last_receive,omitzero"`
 	LastARPRequest  time.Time `json:"last_arp_request,omitzero"`

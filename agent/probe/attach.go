@@ -3,8 +3,10 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
 	"tapwatch/bpf"
@@ -20,43 +22,123 @@ var (
 	// ErrIngressQdisc is returned where a legacy ingress qdisc stands in the
 	// place of clsact.
 	ErrIngressQdisc = errors.New("an ingress qdisc is in clsact's place")
+	// ErrPriorityTaken is returned where a filter of another kind has priority 1
+	// and would decide before ours are reached.
+	ErrPriorityTaken = errors.New("another filter decides first, at priority 1")
 )
 
+// attached is a device that carries our hooks.
+type attached struct {
+	mode  Mode
+	links []link.Link // of ModeTCX; kept here, since finalizers close what is not kept
+}
+
 // Attach counts from now on what passes device, which lies in the namespace at
-// nsPath. Filters that a killed agent left are replaced in place. Attaching
-// twice keeps the counters.
+// nsPath. Filters that a killed agent left go on, and so do their counters.
+// Attaching twice keeps the counters.
 func (p *Probe) Attach(nsPath string, d Device, name string) error {
-	if err := p.register(d); err != nil {
-		return err
+	start := time.Now()
+	mode := p.mode
+	err := p.attach(mode, nsPath, d, name)
+	for _, next := range p.fallbacks {
+		if !errors.Is(err, ErrIngressQdisc) && !errors.Is(err, ErrPriorityTaken) {
+			break
+		}
+		mode = next
+		err = p.attach(mode, nsPath, d, name)
 	}
-	err := netns.Do(nsPath, func() error {
-		if err := verify(d, name); err != nil {
-			return err
-		}
-		made, err := p.hooks.ensureClsact(nsPath, d)
-		if err != nil {
-			return err
-		}
-		err = errors.Join(
-			p.hooks.replaceFilter(d, 0, p.tap.TapwatchRx),
-			p.hooks.replaceFilter(d, 1, p.tap.TapwatchTx),
-		)
-		if err != nil {
-			err = errors.Join(err, p.hooks.removeFilters(d), p.hooks.dropClsact(d, made))
-		}
-		return err
-	})
 	if err != nil {
-		p.forget(d)
 		return fmt.Errorf("attach to %s in %s: %w", name, nsPath, err)
 	}
+	p.stats.attached(mode, time.Since(start))
 	return nil
+}
+
+func (p *Probe) attach(mode Mode, nsPath string, d Device, name string) (err error) {
+	if was := p.device(d); was != nil && was.mode == mode && mode != ModeTC {
+		return nil // filters may have been taken away by others, so tc looks
+	}
+	defer func() {
+		if err != nil {
+			p.forget(d)
+		}
+	}()
+	now := &attached{mode: mode}
+	if mode == ModeTracepoint {
+		err = errors.Join(p.attachTracepoints(), p.register(d, mode))
+	} else {
+		err = netns.Do(nsPath, func() error {
+			if err := verify(d, name); err != nil {
+				return err
+			}
+			if mode == ModeTC {
+				return p.attachTC(nsPath, d)
+			}
+			now.links, err = p.replaceWithTCX(d)
+			return err
+		})
+	}
+	if err == nil {
+		p.setDevice(d, now)
+	}
+	return err
+}
+
+// attachTC puts filters on the device of the present namespace, or leaves those
+// that are there where they are ours. They are swapped in place where they run
+// another version of the programs.
+func (p *Probe) attachTC(nsPath string, d Device) (err error) {
+	stands, err := p.standingOn(d)
+	if err != nil {
+		return err
+	}
+	if !stands.counting || !p.registered(d, ModeTC) {
+		if err := p.register(d, ModeTC); err != nil {
+			return err
+		}
+	}
+	if stands.current {
+		return nil
+	}
+	made, err := p.hooks.ensureClsact(nsPath, d)
+	if err != nil {
+		return err
+	}
+	for i := range directions {
+		if err := p.hooks.replaceFilter(d, i, p.tap.Programs[directions[i].name]); err != nil {
+			return errors.Join(err, p.hooks.removeFilters(d), p.hooks.dropClsact(d, made))
+		}
+	}
+	return nil
+}
+
+// replaceWithTCX hooks the device of the present namespace, and takes away the
+// filters of an agent that ran in another mode.
+func (p *Probe) replaceWithTCX(d Device) ([]link.Link, error) {
+	err := errors.Join(p.hooks.removeFilters(d), p.hooks.dropClsact(d, p.hooks.made(d)))
+	if err != nil {
+		return nil, err
+	}
+	if err := p.register(d, ModeTCX); err != nil {
+		return nil, err
+	}
+	return p.attachTCX(d)
 }
 
 // Detach takes our hooks from a device and forgets its counters. A namespace or
 // device that is gone already is no error.
 func (p *Probe) Detach(nsPath string, d Device) error {
+	was := p.device(d)
 	defer p.forget(d)
+	switch {
+	case was != nil && was.mode == ModeTracepoint:
+		return nil
+	case was != nil && was.mode == ModeTCX:
+		if err := closeLinks(was.links); err != nil {
+			return fmt.Errorf("detach from device %d in %s: %w", d.Ifindex, nsPath, err)
+		}
+		return nil
+	}
 	err := netns.Do(nsPath, func() error {
 		if here, err := netns.Current(); err != nil || here != d.Netns {
 			return err // the name now means another namespace: ours has gone
@@ -75,20 +157,41 @@ func (p *Probe) Detach(nsPath string, d Device) error {
 	return p.hooks.forget(d)
 }
 
-func (p *Probe) register(d Device) error {
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return fmt.Errorf("count CPUs: %w", err)
+// register lets the device's counters begin now, at zero.
+func (p *Probe) register(d Device, mode Mode) error {
+	fresh := make([]bpf.TapStats, p.cpus)
+	for i := range fresh {
+		fresh[i] = bpf.TapStats{Created: uint64(Now()), Hook: uint32(mode.hook())}
 	}
-	zero := make([]bpf.TapStats, cpus)
-	err = p.tap.Taps.Update(d.key(), zero, ebpf.UpdateNoExist)
-	if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+	if err := p.tap.Taps.Update(d.key(), fresh, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("register device: %w", err)
 	}
 	return nil
 }
 
+// registered says whether the device has counters that this mode's programs count.
+func (p *Probe) registered(d Device, mode Mode) bool {
+	var s []bpf.TapStats
+	err := p.tap.Taps.Lookup(d.key(), &s)
+	return err == nil && s[0].Hook == uint32(mode.hook())
+}
+
+func (p *Probe) device(d Device) *attached {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.devices[d]
+}
+
+func (p *Probe) setDevice(d Device, a *attached) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.devices[d] = a
+}
+
 func (p *Probe) forget(d Device) {
+	p.mu.Lock()
+	delete(p.devices, d)
+	p.mu.Unlock()
 	// Not there is what we want; there is no other failure for a valid key.
 	_ = p.tap.Taps.Delete(d.key())
 }

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"testing"
 
-	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -21,7 +20,7 @@ func TestAllCounters(t *testing.T) {
 		// The kernel makes memory for new entries in the background: many at once
 		// are too fast for it.
 		nettest.Eventually(t, "a place in the map", func() bool {
-			return p.register(Device{Netns: d.Netns, Ifindex: Ifindex(1000 + i)}) == nil
+			return p.register(Device{Netns: d.Netns, Ifindex: Ifindex(1000 + i)}, ModeTC) == nil
 		})
 	}
 	want, err := p.Counters(d)
@@ -44,7 +43,7 @@ func TestAllCounters(t *testing.T) {
 	if !maps.Equal(batch, single) {
 		t.Error("by the batch and one by one differ")
 	}
-	if _, ok := batch[Device{Netns: netns.Cookie(d.Netns), Ifindex: 1000}]; !ok {
+	if _, ok := batch[Device{Netns: d.Netns, Ifindex: 1000}]; !ok {
 		t.Error("an idle device is left out")
 	}
 }

@@ -18,15 +18,19 @@ const LatencyBuckets = len(bpf.TapStats{}.Latency)
 // LatencyBound returns the upper bound of a bucket but the last: 2^i us.
 func LatencyBound(i int) time.Duration { return time.Microsecond << i }
 
-// Counters is what one device counted since its hooks were attached. Receive is
-// what the guest sent. Times are of CLOCK_MONOTONIC; the zero Moment is never.
+// Counters is what one device counted since Created, also through restarts of
+// the agent. Receive is what the guest sent. Times are of CLOCK_MONOTONIC; the
+// zero Moment is never.
 type Counters struct {
+	Created Moment
+
 	ReceivePackets, TransmitPackets uint64
 	ReceiveBytes, TransmitBytes     uint64
-	ReceiveResets, TransmitResets   uint64 // TCP segments with RST
-	ARPRequests, ARPReplies         uint64 // host asks, guest answers
-	SYNs, SYNRetransmits            uint64 // towards the guest
-	SYNACKs, SYNsRefused            uint64 // from the guest
+	Resets                          [ResetOrigins]uint64 // TCP segments with RST, by ResetOrigin
+	ARPRequests, ARPReplies         uint64               // host asks, guest answers
+	SYNs, SYNRetransmits            uint64               // towards the guest
+	SYNACKs, SYNsRefused            uint64               // from the guest
+	SYNsUnanswered                  uint64               // no answer before the first retransmission
 
 	// Latency is SYN to SYN-ACK, by bucket, not cumulated; LatencySum its sum.
 	Latency    [LatencyBuckets]uint64
@@ -34,6 +38,25 @@ type Counters struct {
 
 	LastReceive, LastARPRequest, LastARPReply    Moment
 	LastEnvdSYN, LastEnvdSYNACK, LastEnvdRefused Moment
+}
+
+// ResetOrigin is who sent a TCP segment with RST.
+type ResetOrigin int
+
+// The origins of resets.
+const (
+	ResetByGuest  ResetOrigin = ResetOrigin(bpf.TapOriginORIGIN_GUEST)     // received from the tap
+	ResetByRelay  ResetOrigin = ResetOrigin(bpf.TapOriginORIGIN_RELAY)     // a socket in the namespace
+	ResetByKernel ResetOrigin = ResetOrigin(bpf.TapOriginORIGIN_KERNEL)    // for want of a socket
+	ResetByOthers ResetOrigin = ResetOrigin(bpf.TapOriginORIGIN_FORWARDED) // from beyond the namespace
+)
+
+// ResetOrigins is how many there are.
+const ResetOrigins = int(bpf.TapOriginORIGIN_LEN)
+
+// TransmitResets is the resets of all origins but the guest.
+func (c *Counters) TransmitResets() uint64 {
+	return c.Resets[ResetByRelay] + c.Resets[ResetByKernel] + c.Resets[ResetByOthers]
 }
 
 // Moment is a time of CLOCK_MONOTONIC in nanoseconds, as bpf_ktime_get_ns gives
@@ -76,18 +99,21 @@ func sum(perCPU []bpf.TapStats) Counters {
 	var c Counters
 	for i := range perCPU {
 		s := &perCPU[i]
+		c.Created = max(c.Created, Moment(s.Created))
 		c.ReceivePackets += s.Packets[bpf.TapDirectionRECEIVE]
 		c.TransmitPackets += s.Packets[bpf.TapDirectionTRANSMIT]
 		c.ReceiveBytes += s.Bytes[bpf.TapDirectionRECEIVE]
 		c.TransmitBytes += s.Bytes[bpf.TapDirectionTRANSMIT]
-		c.ReceiveResets += s.Resets[bpf.TapDirectionRECEIVE]
-		c.TransmitResets += s.Resets[bpf.TapDirectionTRANSMIT]
+		for o, n := range s.Resets {
+			c.Resets[o] += n
+		}
 		c.ARPRequests += s.ArpRequests
 		c.ARPReplies += s.ArpReplies
 		c.SYNs += s.Syns
 		c.SYNRetransmits += s.SynRetransmits
 		c.SYNACKs += s.SynAcks
 		c.SYNsRefused += s.SynRefused
+		c.SYNsUnanswered += s.SynUnanswered
 		c.LatencySum += time.Duration(s.LatencyNs)
 		for b, n := range s.Latency {
 			c.Latency[b] += n

@@ -13,14 +13,20 @@ import (
 	"tapwatch/bpf"
 )
 
+// filterPriority is the first there is. A bpf filter that is added later at the
+// same priority runs before those that are there, so ours is reached whatever
+// bpf filters it finds; those that come after us come before us.
 const filterPriority = 1
 
+// directions are receive and transmit, and how each mode hooks them.
 var directions = []struct {
-	parent uint32
-	name   string
+	parent uint32 // tc
+	tcx    ebpf.AttachType
+	name   string // of the program for tc and tcx, and of the filter
+	global string // of the program for tracepoints
 }{
-	{netlink.HANDLE_MIN_INGRESS, bpf.TapProgTapwatchRx},
-	{netlink.HANDLE_MIN_EGRESS, bpf.TapProgTapwatchTx},
+	{netlink.HANDLE_MIN_INGRESS, ebpf.AttachTCXIngress, bpf.TapProgTapwatchRx, bpf.TapProgTapwatchAllRx},
+	{netlink.HANDLE_MIN_EGRESS, ebpf.AttachTCXEgress, bpf.TapProgTapwatchTx, bpf.TapProgTapwatchAllTx},
 }
 
 // handleOf gives the filters of one agent their handle: the same after a restart,
@@ -49,10 +55,34 @@ func (h hooks) replaceFilter(d Device, direction int, prog *ebpf.Program) error 
 		Name:         directions[direction].name,
 		DirectAction: true,
 	})
+	if errors.Is(err, unix.EINVAL) { // what the kernel says of a priority with another kind of filter
+		return fmt.Errorf("add filter %s: %w", directions[direction].name, ErrPriorityTaken)
+	}
 	if err != nil {
 		return fmt.Errorf("add filter %s: %w", directions[direction].name, err)
 	}
 	return nil
+}
+
+// filtersOf returns our filter of each direction, nil where there is none.
+func (h hooks) filtersOf(d Device) ([]*netlink.BpfFilter, error) {
+	l, err := netlink.LinkByIndex(int(d.Ifindex))
+	if err != nil {
+		return nil, fmt.Errorf("find device: %w", err)
+	}
+	ours := make([]*netlink.BpfFilter, len(directions))
+	for i, dir := range directions {
+		filters, err := netlink.FilterList(l, dir.parent)
+		if err != nil {
+			return nil, fmt.Errorf("list filters: %w", err)
+		}
+		for _, f := range filters {
+			if h.ours(f, dir.name) {
+				ours[i] = f.(*netlink.BpfFilter) // ours looked
+			}
+		}
+	}
+	return ours, nil
 }
 
 // removeFilters removes our own filters, by handle and name, and no others.

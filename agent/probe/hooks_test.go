@@ -13,7 +13,7 @@ import (
 )
 
 // what stands at the device: qdiscs but the default one, and filters by name.
-func standing(t *testing.T, ns string, d Device) (qdiscs, filters []string) {
+func atDevice(t *testing.T, ns string, d Device) (qdiscs, filters []string) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		l, err := netlink.LinkByIndex(int(d.Ifindex))
@@ -85,13 +85,13 @@ func TestDetachLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	q, f := standing(t, ns, d)
+	q, f := atDevice(t, ns, d)
 	equal(t, "attached qdiscs", q, "clsact")
 	equal(t, "attached filters", f, "tapwatch_rx", "tapwatch_tx")
 	if err := p.Detach(ns, d); err != nil {
 		t.Fatal(err)
 	}
-	q, f = standing(t, ns, d)
+	q, f = atDevice(t, ns, d)
 	equal(t, "qdiscs after detach", q)
 	equal(t, "filters after detach", f)
 	if _, err := os.Stat(p.hooks.dir); !os.IsNotExist(err) {
@@ -113,7 +113,7 @@ func TestForeignClsactStays(t *testing.T) {
 	if err := p.Detach(ns, d); err != nil {
 		t.Fatal(err)
 	}
-	q, f := standing(t, ns, d)
+	q, f := atDevice(t, ns, d)
 	equal(t, "the foreign, still empty qdisc", q, "clsact")
 	equal(t, "filters", f)
 }
@@ -129,7 +129,7 @@ func TestForeignFilterKeepsOurClsact(t *testing.T) {
 	if err := p.Detach(ns, d); err != nil {
 		t.Fatal(err)
 	}
-	q, f := standing(t, ns, d)
+	q, f := atDevice(t, ns, d)
 	equal(t, "qdiscs", q, "clsact")
 	equal(t, "filters", f, "foreign")
 }
@@ -149,7 +149,7 @@ func TestCleanupAfterKill(t *testing.T) {
 	if n, err := Cleanup(killed.hooks.dir); n != 1 || err != nil {
 		t.Fatalf("cleaned %d devices, %v; want 1", n, err)
 	}
-	q, f := standing(t, ns, d)
+	q, f := atDevice(t, ns, d)
 	equal(t, "qdiscs", q, "clsact")
 	equal(t, "filters of the living", f, "tapwatch_rx", "tapwatch_tx")
 	if n, err := Cleanup(killed.hooks.dir); n != 0 || err != nil {
@@ -158,6 +158,6 @@ func TestCleanupAfterKill(t *testing.T) {
 	if err := living.Detach(ns, d); err != nil {
 		t.Fatal(err)
 	}
-	_, f = standing(t, ns, d)
+	_, f = atDevice(t, ns, d)
 	equal(t, "filters in the end", f)
 }

@@ -6,9 +6,10 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 
 	"tapwatch/bpf"
@@ -34,6 +35,7 @@ type Config struct {
 	// HooksDir is where a note is kept of each clsact qdisc that we made, for
 	// Cleanup after a kill; empty means DefaultHooksDir.
 	HooksDir string
+	Mode     Mode // how to see frames; empty means ModeAuto
 }
 
 // DefaultHooksDir is used where Config names none.
@@ -41,12 +43,21 @@ const DefaultHooksDir = "/run/tapwatch/hooks"
 
 // Probe is the loaded programs. Its methods are safe for concurrent use.
 type Probe struct {
-	tap     bpf.TapObjects
+	tap     *tapObjects
 	holders *holderIterator // nil: not supported here, see Capabilities
 	// Like holders, nil where it is not supported.
 	listeners *listenerIterator
 	hooks     hooks
 	features  []Capability
+	mode      Mode   // of every device, but where it cannot stand
+	fallbacks []Mode // what to try there
+	cpus      int
+	stats     stats
+
+	mu       sync.Mutex
+	devices  map[Device]*attached
+	programs map[ebpf.ProgramID]bool // of filters that were there: whether they count in our maps
+	global   []link.Link             // of ModeTracepoint
 }
 
 // Capability is one thing that this kernel and these privileges allow or not.
@@ -62,12 +73,26 @@ func Load(cfg Config) (*Probe, error) {
 	if cfg.EnvdPort == 0 {
 		cfg.EnvdPort = 49983
 	}
+	if cfg.Mode == "" {
+		cfg.Mode = ModeAuto
+	}
+	if err := cfg.Mode.validate(); err != nil {
+		return nil, err
+	}
 	// Kernels before 5.11 account maps to RLIMIT_MEMLOCK; newer ones need nothing.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memlock limit: %w", err)
 	}
-	p := &Probe{hooks: newHooks(cfg.HooksDir)}
-	if err := p.loadTap(cfg); err != nil {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count CPUs: %w", err)
+	}
+	p := &Probe{hooks: newHooks(cfg.HooksDir), cpus: cpus, devices: map[Device]*attached{}, programs: map[ebpf.ProgramID]bool{}}
+	lack := p.probeModes()
+	if err := p.chooseMode(cfg.Mode, lack); err != nil {
+		return nil, err
+	}
+	if p.tap, err = loadTap(cfg, p.hooks.handle, lack[ModeTC] == nil, lackingPrograms(lack)); err != nil {
 		return nil, err
 	}
 	holders, err := loadHolders()
@@ -77,37 +102,6 @@ func Load(cfg Config) (*Probe, error) {
 	p.note("listener_iterator", err)
 	p.listeners = listeners
 	return p, nil
-}
-
-func (p *Probe) loadTap(cfg Config) error {
-	spec, err := bpf.LoadTap()
-	if err != nil {
-		return fmt.Errorf("read tap programs: %w", err)
-	}
-	var vars bpf.TapVariableSpecs
-	if err := spec.Assign(&vars); err != nil {
-		return fmt.Errorf("read tap programs: %w", err)
-	}
-	if err := vars.EnvdPort.Set(cfg.EnvdPort); err != nil {
-		return fmt.Errorf("configure tap programs: %w", err)
-	}
-	if err := spec.LoadAndAssign(&p.tap, nil); err != nil {
-		return fmt.Errorf("load tap programs: %w", explain(err))
-	}
-	return nil
-}
-
-// explain says which privilege or kernel feature a refused load lacks.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, ebpf.ErrNotSupported):
-		return fmt.Errorf("%w: needs Linux 5.15 or newer with BTF", err)
-	case errors.Is(err, btf.ErrNotFound):
-		return fmt.Errorf("%w: the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", err)
-	case isPermission(err):
-		return fmt.Errorf("%w: needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN", err)
-	}
-	return err
 }
 
 func (p *Probe) note(name string, err error) {
@@ -121,8 +115,14 @@ func (p *Probe) note(name string, err error) {
 // Capabilities says what was found at load.
 func (p *Probe) Capabilities() []Capability { return p.features }
 
-// Close unloads the programs. What is still attached stays attached and counts
-// on, as after a kill; Detach or DetachAll first for a clean stop.
+// Close unloads the programs. Filters that still stand stay and count on, as
+// after a kill; Detach first for a clean stop.
 func (p *Probe) Close() error {
-	return errors.Join(p.tap.Close(), p.holders.Close(), p.listeners.Close())
+	p.mu.Lock()
+	links := p.global
+	for _, d := range p.devices {
+		links = append(links, d.links...)
+	}
+	p.mu.Unlock()
+	return errors.Join(closeLinks(links), p.tap.Close(), p.holders.Close(), p.listeners.Close())
 }

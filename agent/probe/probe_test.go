@@ -167,7 +167,7 @@ func TestCounters(t *testing.T) {
 	connect(t, ns, 80)
 	answerSYN(t, guest, 0x14)
 	c = eventually(t, p, d, "refusal counted", func(c Counters) bool { return c.SYNsRefused == 1 })
-	if c.ReceiveResets != 1 || c.LastEnvdRefused != 0 {
+	if c.Resets[ResetByGuest] != 1 || c.LastEnvdRefused != 0 {
 		t.Errorf("after a refusal at port 80: %+v", c)
 	}
 	connect(t, ns, 49983)

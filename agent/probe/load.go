@@ -1,0 +1,103 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"tapwatch/bpf"
+)
+
+// tapObjects is what bpf/tap.c makes, without what this kernel cannot load.
+type tapObjects struct {
+	*ebpf.Collection
+	Taps   *ebpf.Map
+	mapIDs []ebpf.MapID      // of the maps that programs must use to count for us
+	tags   map[string]string // of the programs, by name
+	taken  bool              // the maps are those of an agent before us
+}
+
+// Close unloads the programs and maps; what is attached keeps its own.
+func (o *tapObjects) Close() error {
+	if o.Collection != nil {
+		o.Collection.Close()
+	}
+	return nil
+}
+
+// loadTap loads what measures taps. takeOver says that the maps of a killed
+// agent are to be looked for.
+func loadTap(cfg Config, handle uint32, takeOver bool, leaveOut []string) (*tapObjects, error) {
+	spec, err := tapSpec(cfg, handle, leaveOut)
+	if err != nil {
+		return nil, err
+	}
+	var opts ebpf.CollectionOptions
+	if takeOver {
+		if opts.MapReplacements, err = findMaps(spec); err != nil {
+			return nil, err
+		}
+		defer closeMaps(opts.MapReplacements) // the collection has its own handles
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return nil, fmt.Errorf("load tap programs: %w", explain(err))
+	}
+	o := &tapObjects{Collection: coll, Taps: coll.Maps[bpf.TapMapTaps], tags: map[string]string{}, taken: opts.MapReplacements != nil}
+	if err := o.describe(); err != nil {
+		return nil, errors.Join(fmt.Errorf("load tap programs: %w", err), o.Close())
+	}
+	return o, nil
+}
+
+func tapSpec(cfg Config, handle uint32, leaveOut []string) (*ebpf.CollectionSpec, error) {
+	spec, err := bpf.LoadTap()
+	if err != nil {
+		return nil, fmt.Errorf("read tap programs: %w", err)
+	}
+	if err := spec.Variables[bpf.TapVarEnvdPort].Set(cfg.EnvdPort); err != nil {
+		return nil, fmt.Errorf("configure tap programs: %w", err)
+	}
+	for _, name := range leaveOut {
+		delete(spec.Programs, name)
+	}
+	return spec, nameMaps(spec, handle, cfg)
+}
+
+// describe reads from the kernel what takeover goes by.
+func (o *tapObjects) describe() error {
+	for name, prog := range o.Programs {
+		info, err := prog.Info()
+		if err != nil {
+			return fmt.Errorf("describe program: %w", err)
+		}
+		o.tags[name] = info.Tag
+	}
+	for name := range survivors {
+		info, err := o.Maps[name].Info()
+		if err != nil {
+			return fmt.Errorf("describe map: %w", err)
+		}
+		id, ok := info.ID()
+		if !ok {
+			return errors.New("describe map: it has no id")
+		}
+		o.mapIDs = append(o.mapIDs, id)
+	}
+	return nil
+}
+
+// explain says which privilege or kernel feature a refused load lacks.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return fmt.Errorf("%w: needs Linux 5.15 or newer with BTF", err)
+	case errors.Is(err, btf.ErrNotFound):
+		return fmt.Errorf("%w: the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", err)
+	case isPermission(err):
+		return fmt.Errorf("%w: needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN", err)
+	}
+	return err
+}

@@ -1,0 +1,56 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// attachTCX hooks the device of the present namespace, before all TCX programs
+// that are there, so that none of them decides before we have counted. The
+// links end with the process, whatever its end.
+func (p *Probe) attachTCX(d Device) (links []link.Link, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeLinks(links))
+			links = nil
+		}
+	}()
+	for _, dir := range directions {
+		l, err := link.AttachTCX(link.TCXOptions{
+			Interface: int(d.Ifindex),
+			Program:   p.tap.Programs[dir.name],
+			Attach:    dir.tcx,
+			Anchor:    link.Head(),
+		})
+		if err != nil {
+			return links, fmt.Errorf("attach tcx: %w", err)
+		}
+		links = append(links, l)
+		if err := verifyLink(l, d); err != nil {
+			return links, err
+		}
+	}
+	return links, nil
+}
+
+// verifyLink asks the kernel which device a link sits on.
+func verifyLink(l link.Link, d Device) error {
+	info, err := l.Info()
+	if err != nil {
+		return fmt.Errorf("describe link: %w", err)
+	}
+	if tcx := info.TCX(); tcx == nil || tcx.Ifindex != uint32(d.Ifindex) {
+		return fmt.Errorf("%w: the link is on %+v", ErrWrongDevice, tcx)
+	}
+	return nil
+}
+
+func closeLinks(links []link.Link) error {
+	var errs []error
+	for _, l := range links {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
