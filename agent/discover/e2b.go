@@ -2,8 +2,8 @@ package discover
 
 import (
 	"net/netip"
-	"regexp"
 	"strconv"
+	"strings"
 )
 
 // E2B's addresses and names, which its slots are known by. The address plan is
@@ -14,16 +14,29 @@ const (
 	e2bMaxIndex = 1<<15 - 1
 )
 
-var e2bName = regexp.MustCompile(`^ns-([1-9][0-9]{0,8})$`)
+// e2bIndex reads the slot's number from ns-{number}. It is asked of every name at
+// every merge.
+func e2bIndex(name string) (digits string, ok bool) {
+	digits, ok = strings.CutPrefix(name, "ns-")
+	if !ok || len(digits) < 1 || len(digits) > 9 || digits[0] == '0' {
+		return "", false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return "", false
+		}
+	}
+	return digits, true
+}
 
 // e2bSlot reads a slot's facts from its namespace's name.
 func e2bSlot(name string) (b Binding, ok bool) {
-	m := e2bName.FindStringSubmatch(name)
-	if m == nil {
+	digits, ok := e2bIndex(name)
+	if !ok {
 		return b, false
 	}
-	b.Index, _ = strconv.Atoi(m[1]) // at most nine digits
-	b.HostVeth = "veth-" + m[1]
+	b.Index, _ = strconv.Atoi(digits) // at most nine
+	b.HostVeth = "veth-" + digits
 	b.Tap, b.GuestIP = e2bTap, e2bGuestIP
 	if b.Index <= e2bMaxIndex {
 		n := 2*b.Index + 1

@@ -15,7 +15,7 @@ import (
 func (w *Watcher) merge(ctx context.Context) {
 	now := time.Now()
 	spaces := w.spaces(w.entries) // only this goroutine writes entries
-	claims := sources{w.records, slices.Collect(maps.Values(w.procs.found)), remember(Alive)}.index()
+	claims := sources{w.records.Slots(), slices.Collect(maps.Values(w.procs.found)), remember(Alive)}.index()
 	next := make(map[netns.Cookie]*Entry, len(spaces))
 	for c, n := range spaces {
 		e := &Entry{*n, claims.bind(*n)}
@@ -25,6 +25,9 @@ func (w *Watcher) merge(ctx context.Context) {
 		next[c] = e
 	}
 	changes := diff(w.entries, next, now)
+	if len(changes) == 0 && w.known() {
+		next = nil // what there is says the same and has no garbage to leave
+	}
 	w.publish(next)
 	w.stats.scans.Add(1)
 	for _, c := range changes {
@@ -53,6 +56,13 @@ func diff(old, next map[netns.Cookie]*Entry, now time.Time) []Change {
 	return append(gone, come...)
 }
 
+func (w *Watcher) known() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ready
+}
+
+// publish shows the new entries, nil for those that are, to all readers.
 func (w *Watcher) publish(next map[netns.Cookie]*Entry) {
 	byNSID := make(map[netns.NSID]*Entry, len(next))
 	for _, e := range next {
@@ -65,7 +75,10 @@ func (w *Watcher) publish(next map[netns.Cookie]*Entry) {
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.entries, w.byNSID, w.vmms, w.ready = next, byNSID, vmms, true
+	w.vmms, w.ready = vmms, true
+	if next != nil {
+		w.entries, w.byNSID = next, byNSID
+	}
 }
 
 // Snapshot returns every namespace but the agent's own, ordered by cookie.

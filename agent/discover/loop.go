@@ -13,12 +13,13 @@ import (
 // tasks is the work of the loop. Names and records are read after events as
 // well; processes tell nothing by themselves.
 type tasks struct {
-	names   task // every name of netns.Dir
-	dirty   task // those that events named, and those not ready
-	records task
-	procs   task // new and young processes
-	full    task // every process
-	merge   task // of all into entries
+	names     task // every name of netns.Dir
+	dirty     task // those that events named, and those not ready
+	records   task // every record
+	rewritten task // those that events named
+	procs     task // new and young processes
+	full      task // every process
+	merge     task // of all into entries
 }
 
 // never is the time between two runs of what only events ask for.
@@ -26,12 +27,13 @@ const never = 1000 * time.Hour
 
 func (w *Watcher) loop(ctx context.Context) {
 	w.work = tasks{
-		names:   task{every: w.cfg.Every},
-		dirty:   task{every: never, at: time.Now().Add(never)},
-		records: task{every: w.cfg.Every},
-		procs:   task{every: w.cfg.Every, at: time.Now().Add(w.cfg.Every)},
-		full:    task{every: w.cfg.FullEvery},
-		merge:   task{every: w.cfg.Every},
+		names:     task{every: w.cfg.Every},
+		dirty:     task{every: never, at: time.Now().Add(never)},
+		records:   task{every: w.cfg.Every},
+		rewritten: task{every: never, at: time.Now().Add(never)},
+		procs:     task{every: w.cfg.Every, at: time.Now().Add(w.cfg.Every)},
+		full:      task{every: w.cfg.FullEvery},
+		merge:     task{every: w.cfg.Every},
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -41,7 +43,7 @@ func (w *Watcher) loop(ctx context.Context) {
 			return
 		case <-timer.C:
 		case <-w.rescan:
-			w.everything(time.Now())
+			w.work.procs.soon(time.Now())
 		case id := <-w.nsids.gone:
 			w.ended[id] = true
 			w.work.names.soon(time.Now())
@@ -73,29 +75,32 @@ func (w *Watcher) fileEvent(e fsnotify.Event, now time.Time) {
 		w.dirty[filepath.Base(e.Name)] = true
 		w.work.dirty.soon(now)
 	case filepath.Dir(e.Name) == w.cfg.Registry.SlotsDir() && filepath.Base(e.Name)[0] != '.':
-		w.work.records.soon(now)
+		w.rewritten[filepath.Base(e.Name)] = true
+		w.work.rewritten.soon(now)
 	}
 }
 
-// run does what is due. Whatever was read is merged right after it.
+// run does what is due. Whatever has changed is merged right after it.
 func (w *Watcher) run(ctx context.Context, now time.Time) {
 	t := &w.work
-	read := t.names.run(now, func() {
+	t.names.run(now, func() {
 		w.failed(w.dirs.ensure())
 		w.failed(w.names.scan(now))
 	})
-	read = t.dirty.run(now, w.readDirty) || read
-	read = t.records.run(now, w.readRecords) || read
-	read = t.full.run(now, func() { w.scanProcs(true) }) || read
-	read = t.procs.run(now, func() { w.scanProcs(false) }) || read
+	t.dirty.run(now, w.readDirty)
+	t.records.run(now, w.readRecords)
+	t.rewritten.run(now, w.readRewritten)
+	t.full.run(now, func() { w.scanProcs(true) })
+	t.procs.run(now, func() { w.scanProcs(false) })
 	if at := w.names.retryAt(time.Now()); !at.IsZero() && at.Before(t.dirty.at) {
 		t.dirty.at = at
 	}
 	w.stats.namesTook.Store(int64(t.names.took))
-	if read {
+	if w.changed || w.names.changed || w.procs.changed || len(w.ended) > 0 {
 		t.merge.soon(time.Now())
 	}
 	if t.merge.run(time.Now(), func() { w.merge(ctx) }) {
+		w.changed, w.names.changed, w.procs.changed = false, false, false
 		w.stats.mergeTook.Store(int64(t.merge.took))
 	}
 }
@@ -109,11 +114,20 @@ func (w *Watcher) readDirty() {
 	w.failed(w.names.retry(now))
 }
 
-// readRecords reads all of them: a damaged one does not hide the others.
+// readRecords looks at all of them: a damaged one does not hide the others.
 func (w *Watcher) readRecords() {
-	records, err := w.cfg.Registry.List()
+	changed, err := w.records.Scan()
 	w.failed(err)
-	w.records = records
+	w.changed = w.changed || changed
+}
+
+func (w *Watcher) readRewritten() {
+	for name := range w.rewritten {
+		changed, err := w.records.Look(name)
+		w.failed(err)
+		w.changed = w.changed || changed
+	}
+	clear(w.rewritten)
 }
 
 func (w *Watcher) scanProcs(full bool) {
@@ -126,7 +140,7 @@ func (w *Watcher) scanProcs(full bool) {
 // next returns when the loop has work again.
 func (t *tasks) next() time.Time {
 	at := t.names.at
-	for _, o := range []*task{&t.dirty, &t.records, &t.procs, &t.full, &t.merge} {
+	for _, o := range []*task{&t.dirty, &t.records, &t.rewritten, &t.procs, &t.full, &t.merge} {
 		if o.at.Before(at) {
 			at = o.at
 		}

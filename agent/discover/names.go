@@ -22,6 +22,7 @@ type names struct {
 	// unready holds the names that were seen before their namespace was bound:
 	// whoever makes one creates the file first.
 	unready map[string]time.Time
+	changed bool // since the last merge
 }
 
 // place is a namespace as one file shows it.
@@ -61,8 +62,15 @@ func (n *names) scan(now time.Time) error {
 }
 
 func (n *names) forget(name string) {
-	delete(n.bound, name)
+	n.unbind(name)
 	delete(n.unready, name)
+}
+
+func (n *names) unbind(name string) {
+	if _, ok := n.bound[name]; ok {
+		delete(n.bound, name)
+		n.changed = true
+	}
 }
 
 // read looks at one name. The file is open for that long only.
@@ -73,14 +81,17 @@ func (n *names) read(name string, now time.Time) error {
 		n.forget(name)
 		return nil
 	case errors.Is(err, netns.ErrNotExist):
-		delete(n.bound, name)
+		n.unbind(name)
 		if _, waiting := n.unready[name]; !waiting {
 			n.unready[name] = now
 		}
 		return nil
 	case p.cookie != 0: // known, if perhaps without its nsid
 		delete(n.unready, name)
-		n.bound[name] = p
+		if n.bound[name] != p {
+			n.bound[name] = p
+			n.changed = true
+		}
 	}
 	return err
 }

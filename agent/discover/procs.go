@@ -21,10 +21,11 @@ const young = 10 * time.Second
 // pid and the inode of its directory, which lives and dies with it: the names
 // of old processes need no look into them.
 type procs struct {
-	seen  map[int]sighting
-	found map[int]VMM
-	buf   []byte
-	read  int // command lines read in the last scan
+	seen    map[int]sighting
+	found   map[int]VMM
+	buf     []byte
+	read    int  // command lines read in the last scan
+	changed bool // found, since the last merge
 }
 
 type sighting struct {
@@ -49,7 +50,7 @@ func (p *procs) scan(now time.Time, full bool) error {
 		if !known || s.inode != inode {
 			s = sighting{inode, now}
 			p.seen[pid] = s
-			delete(p.found, pid)
+			p.lose(pid)
 		}
 		if _, is := p.found[pid]; is || full || now.Sub(s.first) < young {
 			p.look(pid)
@@ -58,7 +59,7 @@ func (p *procs) scan(now time.Time, full bool) error {
 	for pid := range p.seen {
 		if _, ok := there[pid]; !ok {
 			delete(p.seen, pid)
-			delete(p.found, pid)
+			p.lose(pid)
 		}
 	}
 	return nil
@@ -69,14 +70,22 @@ func (p *procs) look(pid int) {
 	p.read++
 	id, ok := parseVMM(p.cmdline(pid))
 	if !ok {
-		delete(p.found, pid)
+		p.lose(pid)
 		return
 	}
 	if v, known := p.found[pid]; known && v.SandboxID == id && v.Netns != 0 {
 		return
 	}
-	if v, ok := inspect(pid, id); ok {
+	if v, ok := inspect(pid, id); ok && p.found[pid] != v {
 		p.found[pid] = v
+		p.changed = true
+	}
+}
+
+func (p *procs) lose(pid int) {
+	if _, ok := p.found[pid]; ok {
+		delete(p.found, pid)
+		p.changed = true
 	}
 }
 

@@ -5,6 +5,14 @@ import "time"
 // quiet is how long a burst of events is gathered before anything is read.
 const quiet = 2 * time.Millisecond
 
+// rarely is how many times its own duration work waits that nothing asked for, so
+// that with thousands of slots it takes a five-hundredth of the time; rarest is
+// the longest wait.
+const (
+	rarely = 500
+	rarest = 2 * time.Minute
+)
+
 // task is work that is done every so often, and soon after an event, but never
 // for more than a tenth of the time.
 type task struct {
@@ -30,9 +38,13 @@ func (t *task) run(now time.Time, work func()) bool {
 	if now.Before(t.at) {
 		return false
 	}
-	t.at = now.Add(t.every) // work may call soon
-	work()
+	regular := now.Add(t.every)
+	t.at = regular
+	work() // it may call soon
 	t.ended = time.Now()
 	t.took = t.ended.Sub(now)
+	if at := now.Add(min(rarely*t.took, rarest)); t.at.Equal(regular) && at.After(regular) {
+		t.at = at
+	}
 	return true
 }

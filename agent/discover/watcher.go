@@ -64,15 +64,17 @@ type Watcher struct {
 	self    netns.Cookie // the agent's own namespace
 
 	// Of Run's goroutine alone:
-	dirs    *dirs
-	nsids   *nsids
-	names   *names
-	procs   *procs
-	records []registry.Slot
-	held    map[netns.Cookie]place // shown by processes only
-	ended   map[netns.NSID]bool    // heard since the last merge
-	dirty   map[string]bool        // names to read
-	work    tasks
+	dirs      *dirs
+	nsids     *nsids
+	names     *names
+	procs     *procs
+	records   *registry.Reader
+	held      map[netns.Cookie]place // shown by processes only
+	ended     map[netns.NSID]bool    // heard since the last merge
+	dirty     map[string]bool        // names to read
+	rewritten map[string]bool        // files of records to read
+	changed   bool                   // something that a merge has not seen yet
+	work      tasks
 
 	mu      sync.Mutex // of what follows
 	entries map[netns.Cookie]*Entry
@@ -87,15 +89,17 @@ func New(cfg Config) (*Watcher, error) {
 		return nil, err
 	}
 	return &Watcher{
-		cfg:     cfg,
-		changes: make(chan Change, cfg.Backlog),
-		rescan:  make(chan struct{}, 1),
-		procs:   newProcs(),
-		held:    map[netns.Cookie]place{},
-		ended:   map[netns.NSID]bool{},
-		dirty:   map[string]bool{},
-		entries: map[netns.Cookie]*Entry{},
-		byNSID:  map[netns.NSID]*Entry{},
+		cfg:       cfg,
+		changes:   make(chan Change, cfg.Backlog),
+		rescan:    make(chan struct{}, 1),
+		procs:     newProcs(),
+		held:      map[netns.Cookie]place{},
+		ended:     map[netns.NSID]bool{},
+		dirty:     map[string]bool{},
+		rewritten: map[string]bool{},
+		records:   registry.NewReader(cfg.Registry),
+		entries:   map[netns.Cookie]*Entry{},
+		byNSID:    map[netns.NSID]*Entry{},
 	}, nil
 }
 
@@ -103,8 +107,9 @@ func New(cfg Config) (*Watcher, error) {
 // waits for it. It is closed when Run returns.
 func (w *Watcher) Changes() <-chan Change { return w.changes }
 
-// Rescan asks for a look at everything soon, processes above all: call it when
-// a tap's carrier changes. It does not wait; what comes at once is done once.
+// Rescan asks for a look at the processes soon, which tell nothing by
+// themselves: call it when a tap's carrier changes. It does not wait; what comes
+// at once is done once.
 func (w *Watcher) Rescan() {
 	select {
 	case w.rescan <- struct{}{}:
