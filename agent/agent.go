@@ -22,7 +22,6 @@ import (
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
-	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
 
@@ -75,6 +74,7 @@ type Agent struct {
 	probe    *probe.Probe
 	events   path.Events
 	model    *model
+	holders  *holders
 }
 
 // HooksDir is where the agent of a run directory keeps its notes of hooks.
@@ -121,10 +121,8 @@ func (a *Agent) wire() (err error) {
 	if err != nil {
 		return err
 	}
-	a.model = &model{
-		log: log.With("part", "model"), events: &a.events, probe: a.probe, links: a.links,
-		slots: map[netns.Cookie]*slot{}, attachErrors: map[string]uint64{},
-	}
+	a.model = newModel(a, log.With("part", "model"))
+	a.holders = newHolders(a.model, log)
 	handler, err := httpapi.New(httpapi.Config{
 		Slots: a.model.Slots, Metrics: a.snapshot, Events: &a.events, Ready: a.Ready, Log: log.With("part", "http"),
 	})
@@ -152,7 +150,7 @@ func (a *Agent) Ready() error {
 	if !a.links.Stats().Synced {
 		return errors.New("the link state is being read (again)")
 	}
-	return nil
+	return a.model.ready()
 }
 
 // Run watches until the context ends, then takes off every hook and returns nil.
@@ -164,6 +162,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.discover.Run(ctx) })
 	g.Go(func() error { return a.links.Run(ctx) })
 	g.Go(func() error { return a.watch(ctx) })
+	g.Go(func() error { a.observe(ctx); return nil })
+	g.Go(func() error { a.holders.run(ctx); return nil })
+	g.Go(func() error { a.model.hooker.run(ctx); return nil })
 	g.Go(a.serve)
 	g.Go(func() error {
 		<-ctx.Done()

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"log/slog"
 	"maps"
 	"slices"
@@ -16,69 +15,31 @@ import (
 	"tapwatch/internal/netns"
 )
 
-// model is the state of all slots. One goroutine changes it (Agent.watch); any
-// may read it.
+// model is the state of all slots. What is told (Agent.watch) and what is read
+// (Agent.observe, hooker, holders) changes it under mu, which nobody keeps while
+// asking the kernel: a carrier that goes waits for none of them.
 type model struct {
 	log    *slog.Logger
 	events *path.Events
 	probe  *probe.Probe
 	links  *link.Watcher
+	hooker *hooker
 
-	mu           sync.Mutex
-	slots        map[netns.Cookie]*slot
-	proxy        path.Listener
-	retired      latency // of hooks that are gone
-	attachErrors map[string]uint64
-	readySince   time.Time // that everything is known; zero: it is not
-	pruned       bool      // counters of devices that went before the agent came
+	mu      sync.Mutex
+	slots   map[netns.Cookie]*slot
+	order   []*slot // by name; nil after a slot came, went or was renamed
+	proxy   path.Listener
+	retired latency // of hooks that are gone
+
+	readySince time.Time // that everything is known; zero: it is not
+	pruned     bool      // counters of devices that went before the agent came
 }
 
-// latency is a histogram of SYN to SYN-ACK.
-type latency struct {
-	counts [probe.LatencyBuckets]uint64
-	sum    time.Duration
-}
-
-func (l *latency) add(c *probe.Counters) {
-	for i, n := range c.Latency {
-		l.counts[i] += n
-	}
-	l.sum += c.LatencySum
-}
-
-// Slots returns every slot as it is now, by name.
-func (m *model) Slots() []path.Slot {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	out := make([]path.Slot, 0, len(m.slots))
-	for _, s := range m.slots {
-		out = append(out, path.Slot{Facts: s.facts(now, m.proxy), Diagnosis: s.diagnosis})
-	}
-	slices.SortFunc(out, func(a, b path.Slot) int {
-		return cmp.Or(cmp.Compare(len(a.Netns), len(b.Netns)), cmp.Compare(a.Netns, b.Netns))
-	})
-	return out
-}
-
-// latencies is the histogram of all taps that there are and were.
-func (m *model) latencies() (latency, int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	sum, attached := m.retired, 0
-	for _, s := range m.slots {
-		if s.hooks != nil {
-			sum.add(&s.hooks.counters)
-			attached++
-		}
-	}
-	return sum, attached
-}
-
-func (m *model) attachFailures() map[string]uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return maps.Clone(m.attachErrors)
+func newModel(a *Agent, log *slog.Logger) *model {
+	m := &model{log: log, events: &a.events, probe: a.probe, links: a.links,
+		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}}
+	m.hooker.wanted, m.hooker.attached, m.hooker.retired = m.wantsHooks, m.attached, m.retire
+	return m
 }
 
 // namespaceChanged takes what discover found.
@@ -96,7 +57,11 @@ func (m *model) namespaceChanged(c discover.Change) {
 	if s == nil {
 		s = &slot{entry: c.New}
 		m.slots[c.Cookie()] = s
+		m.order = nil
 		m.tell(s, c.Time, path.SlotAdded, "slot of "+string(c.New.Binding.Source))
+	}
+	if s.entry.Name != c.New.Name {
+		m.order = nil
 	}
 	old := s.entry.Binding
 	s.entry = c.New
@@ -109,6 +74,7 @@ func (m *model) namespaceChanged(c discover.Change) {
 // last one must not speak for the next, so they begin anew.
 func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Time) {
 	b := s.entry.Binding
+	s.vmmAlive = path.Unknown
 	if !fresh && old.SandboxID == b.SandboxID {
 		return
 	}
@@ -116,64 +82,61 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		m.publish(path.Event{Time: now, Kind: path.Unbound, Netns: s.entry.Name, Device: old.Tap,
 			SandboxID: old.SandboxID, Name: old.Name, Text: "sandbox gone, the slot is idle or another's"})
 		m.detach(s)
-		s.diagnosis = path.Diagnosis{}
+		s.diagnosis, s.relay = path.Diagnosis{}, path.Listener{}
 	}
 	if !b.Idle {
 		m.tell(s, now, path.Bound, "sandbox bound to the slot")
 	}
 }
 
-// drop forgets a slot whose namespace has gone or is nobody's any more.
+// drop forgets a slot whose namespace has gone or is nobody's any more. Its
+// series go at once: what is gone has no state, and the sandbox's last one is
+// told by events.
 func (m *model) drop(s *slot, now time.Time) {
 	m.tell(s, now, path.SlotRemoved, "the slot is gone")
 	m.detach(s)
 	delete(m.slots, s.entry.Cookie)
+	m.order = nil
 }
 
 // findTap looks the slot's tap up among the links of its namespace.
 func (m *model) findTap(s *slot) {
-	links := m.links.In(s.entry.Cookie)
-	s.links = s.links || len(links) > 0 // every namespace has lo: none means not read yet
-	for i := range links {
-		if links[i].Name == s.entry.Binding.Tap {
-			m.setTap(s, &links[i], time.Time{})
-			return
-		}
-	}
+	l, known := m.links.Find(s.entry.Cookie, s.entry.Binding.Tap)
+	s.links = s.links || known
 	if s.links {
-		m.setTap(s, nil, time.Time{})
+		m.setTap(s, l, time.Time{})
 	}
 }
 
 // setTap takes the tap's new state; since is when it was seen to change, zero
 // where it is as it was found.
 func (m *model) setTap(s *slot, l *link.Link, since time.Time) {
-	s.links = true
+	s.links, s.view = true, nil
 	if s.tap == nil || l == nil || s.tap.Carrier != l.Carrier {
 		s.carrierSince = since
 		s.holders = nil // until they are read again
+		s.vmmAlive = path.Unknown
 	}
 	if s.tap != nil && (l == nil || l.Ifindex != s.tap.Ifindex) {
 		m.detach(s)
 	}
 	s.tap = l
-	if l != nil && s.hooks == nil {
-		m.attach(s)
-	}
+	m.attach(s)
 }
 
-// linkChanged takes what link saw. It reports whether holders must be read anew,
-// which runs the checks.
-func (m *model) linkChanged(c link.Change) bool {
+// linkChanged takes what link saw. It returns the slot where its holders must be
+// read anew, after which the checks run: only then is it clear whether the VMM
+// went with the carrier.
+func (m *model) linkChanged(c link.Change) *slot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.slots[c.Key().Netns]
 	if s == nil {
-		return false
+		return nil
 	}
 	s.links = true
 	if !isTap(s, c) {
-		return false
+		return nil
 	}
 	since := c.Time
 	if c.Old == nil {
@@ -185,9 +148,7 @@ func (m *model) linkChanged(c link.Change) bool {
 	old := s.tap
 	m.setTap(s, c.New, since)
 	m.tellCarrier(s, old, c)
-	// What it means is told once the holders have been read: only then is it
-	// clear whether the VMM went with the carrier.
-	return true
+	return s
 }
 
 // isTap says whether a change is about the slot's tap, under its old name or its new.
@@ -225,7 +186,9 @@ func (m *model) tellCarrier(s *slot, old *link.Link, c link.Change) {
 // diagnose runs the checks over the slot's facts and tells what changed.
 func (m *model) diagnose(s *slot, now time.Time) {
 	before := s.diagnosis
-	s.diagnosis = diagnose.Run(s.facts(now, m.proxy))
+	facts := s.facts(now, m.proxy)
+	s.diagnosis = diagnose.Run(facts)
+	s.view = &path.Slot{Facts: facts, Diagnosis: s.diagnosis}
 	for _, f := range s.diagnosis.Findings {
 		if !has(before, f.Code) {
 			m.tell(s, now, path.Problem, f.Code+" at "+string(f.Hop)+": "+f.Cause)
@@ -251,4 +214,36 @@ func (m *model) tell(s *slot, now time.Time, kind path.EventKind, text string) {
 func (m *model) publish(e path.Event) {
 	m.events.Publish(e)
 	m.log.Debug("event", "kind", e.Kind, "netns", e.Netns, "sandbox", e.SandboxID, "text", e.Text)
+}
+
+// chunk is how many slots are worked on before others get at the model: about a
+// millisecond.
+const chunk = 64
+
+// each runs fn under the lock for every slot that there is now and still is when
+// its turn comes, and lets others at the model in between.
+func (m *model) each(fn func(*slot)) {
+	m.mu.Lock()
+	all := slices.Collect(maps.Values(m.slots))
+	m.mu.Unlock()
+	m.eachOf(all, fn)
+}
+
+// eachOf is each for some slots.
+func (m *model) eachOf(all []*slot, fn func(*slot)) {
+	for part := range slices.Chunk(all, chunk) {
+		m.mu.Lock()
+		for _, s := range part {
+			if m.slots[s.entry.Cookie] == s {
+				fn(s)
+			}
+		}
+		m.mu.Unlock()
+	}
+}
+
+func (m *model) get(c netns.Cookie) *slot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.slots[c]
 }

@@ -1,187 +1,162 @@
 package agent
 
 import (
-	"errors"
-	"net/netip"
+	"context"
 	"time"
 
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
-	"tapwatch/agent/sockets"
-	"tapwatch/internal/netns"
 )
 
 // What is read from the kernel now and then, because nothing tells it: counters
-// of the hooks, holders of the taps, listening sockets.
+// of the hooks and listening sockets. Both are read without the model's lock.
 
-// attach puts hooks on the slot's tap.
-func (m *model) attach(s *slot) {
-	d := probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}
-	err := m.probe.Attach(s.entry.Path, d, s.tap.Name)
-	if err == nil {
-		s.hooks, s.attachFailed = &hooked{device: d}, false
-		return
-	}
-	m.attachErrors[reason(err)]++
-	if errors.Is(err, netns.ErrNotExist) || errors.Is(err, probe.ErrWrongDevice) {
-		m.log.Debug("attach hooks", "netns", s.entry.Name, "err", err) // it went meanwhile
-		return
-	}
-	if !s.attachFailed { // it is tried again and again: say it once
-		s.attachFailed = true
-		m.log.Warn("attach hooks: this tap's traffic is not seen", "netns", s.entry.Name, "err", err)
-	}
-}
+const (
+	// holdersEvery is how often holders are read while a bound tap has no carrier:
+	// that a VMM elsewhere took another tap tells nobody.
+	holdersEvery = 5
+	// listenersEvery is how often listeners are read while all is well. Where a
+	// bound slot's is not known to be there they are read every time.
+	listenersEvery = 3
+	// idleTurn is over how many readings those of the idle slots' counters are
+	// spread: nobody waits for them.
+	idleTurn = 60
+)
 
-func reason(err error) string {
-	switch {
-	case errors.Is(err, netns.ErrNotExist):
-		return "namespace gone"
-	case errors.Is(err, probe.ErrWrongDevice):
-		return "device gone"
-	case errors.Is(err, probe.ErrIngressQdisc):
-		return "ingress qdisc"
-	}
-	return "other"
-}
-
-// detach takes the hooks off and keeps their latencies in the fleet's histogram.
-func (m *model) detach(s *slot) {
-	if s.hooks == nil {
-		return
-	}
-	if c, err := m.probe.Counters(s.hooks.device); err == nil {
-		s.hooks.update(c)
-	}
-	m.retired.add(&s.hooks.counters)
-	if err := m.probe.Detach(s.entry.Path, s.hooks.device); err != nil {
-		m.log.Warn("detach hooks", "netns", s.entry.Name, "err", err)
-	}
-	s.hooks = nil
-}
-
-// detachAll is the clean stop.
-func (m *model) detachAll() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, s := range m.slots {
-		m.detach(s)
-	}
-}
-
-// observe reads the counters and listeners of every bound slot and runs the
-// checks again: some problems only time tells.
-func (m *model) observe(now time.Time, proxy netip.AddrPort) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.proxy = listener(m, "", proxy)
-	for _, s := range m.slots {
-		m.readCounters(s)
-		if b := s.entry.Binding; !b.Idle {
-			s.relay = m.relayOf(s)
+// observe reads every so often, and runs the checks again: some problems only
+// time tells.
+func (a *Agent) observe(ctx context.Context) {
+	tick := time.NewTicker(a.cfg.Every)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
-		m.diagnose(s, now)
+		a.model.readCounters(n)
+		a.model.prune(time.Now(), a.Ready() == nil)
+		quiet := a.model.checkAll()
+		if !quiet || n%listenersEvery == 0 {
+			a.model.readListeners(a.cfg.Proxy)
+		}
+		if n%holdersEvery == 0 {
+			if odd := a.model.suspicious(); len(odd) > 0 {
+				a.discover.Rescan()
+				a.holders.ask(odd...)
+			}
+		}
 	}
 }
 
-// readCounters reads what the slot's hooks counted. Where there are none it tries
-// again to attach: an ingress qdisc may have gone.
-func (m *model) readCounters(s *slot) {
-	if s.hooks == nil {
-		if s.tap != nil {
-			m.attach(s)
-		}
+// reading is a tap whose counters are to be read.
+type reading struct {
+	slot   *slot
+	device probe.Device
+	fresh  probe.Counters
+	err    error
+}
+
+// readCounters reads the counters of bound slots, and of some idle ones. Where
+// most taps are to be read, one pass over the map is cheaper than many calls.
+func (m *model) readCounters(n int) {
+	due, hooked := m.due(n)
+	if len(due) == 0 {
 		return
 	}
-	c, err := m.probe.Counters(s.hooks.device)
+	if 4*len(due) < hooked || len(due) < chunk {
+		for i := range due {
+			due[i].fresh, due[i].err = m.probe.Counters(due[i].device)
+		}
+	} else {
+		m.readAll(due)
+	}
+	for len(due) > 0 {
+		part := due[:min(chunk, len(due))]
+		due = due[len(part):]
+		m.mu.Lock()
+		for i := range part {
+			m.count(&part[i])
+		}
+		m.mu.Unlock()
+	}
+}
+
+func (m *model) readAll(due []reading) {
+	at := make(map[probe.Device]int, len(due))
+	for i := range due {
+		at[due[i].device], due[i].err = i, probe.ErrNotAttached
+	}
+	err := m.probe.AllCounters(func(d probe.Device, c probe.Counters) {
+		if i, ok := at[d]; ok {
+			due[i].fresh, due[i].err = c, nil
+		}
+	})
+	for i := range due {
+		if due[i].err != nil { // passed over while the map changed
+			due[i].fresh, due[i].err = m.probe.Counters(due[i].device)
+		}
+	}
 	if err != nil {
-		m.log.Warn("read counters: this tap's traffic is not seen", "netns", s.entry.Name, "err", err)
+		m.log.Debug("read all counters", "err", err)
+	}
+}
+
+// due returns the taps to read in this turn, and how many there are.
+func (m *model) due(n int) (due []reading, hooked int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c, s := range m.slots {
+		if s.hooks == nil {
+			m.attach(s) // an ingress qdisc may have gone
+			continue
+		}
+		hooked++
+		if !s.entry.Binding.Idle || int(c%idleTurn) == n%idleTurn {
+			due = append(due, reading{slot: s, device: s.hooks.device})
+		}
+	}
+	return due, hooked
+}
+
+// count takes a reading, if it is still of the slot's hooks.
+func (m *model) count(r *reading) {
+	s := r.slot
+	if s.hooks == nil || s.hooks.device != r.device {
+		return
+	}
+	if r.err != nil {
+		m.log.Warn("read counters: this tap's traffic is not seen", "netns", s.entry.Name, "err", r.err)
 		m.detach(s) // old counts must not pass for new ones
 		return
 	}
-	s.hooks.update(c)
+	if s.hooks.update(r.fresh) {
+		s.view = nil
+	}
 }
 
-func (m *model) relayOf(s *slot) path.Listener {
-	ip, err := netip.ParseAddr(s.entry.Binding.VpeerIP)
-	if err != nil || s.entry.Path == "" {
-		return path.Listener{} // unknown where it should be
-	}
-	return listener(m, s.entry.Path, netip.AddrPortFrom(ip, envdPort))
-}
-
-// listener says whether want is listened on in a namespace.
-func listener(m *model, nsPath string, want netip.AddrPort) path.Listener {
-	l := path.Listener{Addr: want.String()}
-	addrs, err := sockets.Listening(nsPath, want.Port())
-	if err != nil {
-		m.log.Debug("read listening sockets", "netns", nsPath, "err", err)
-		return l
-	}
-	l.Listening = path.Known(sockets.Accepts(addrs, want.Addr()))
-	if l.Listening == path.No && len(addrs) > 0 {
-		l.Actual = netip.AddrPortFrom(addrs[0], want.Port()).String()
-	}
-	return l
-}
-
-// pruneAfter is how long all must have been known before what is counted for
-// other devices is taken for theirs that went while no agent ran.
-const pruneAfter = 30 * time.Second
-
-// prune forgets, once, what an agent before this one counted for devices that
-// have gone.
-func (m *model) prune(now time.Time, ready bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case m.pruned:
-		return
-	case !ready:
-		m.readySince = time.Time{}
-		return
-	case m.readySince.IsZero():
-		m.readySince = now
-		return
-	case now.Sub(m.readySince) < pruneAfter:
-		return
-	}
-	hooked := map[probe.Device]bool{}
-	for _, s := range m.slots {
-		if s.hooks != nil {
-			hooked[s.hooks.device] = true
+// checkAll runs the checks where something is new or time may tell. It reports
+// whether every bound slot's listener is known to be there.
+func (m *model) checkAll() bool {
+	quiet := true
+	m.each(func(s *slot) {
+		if s.restless() {
+			s.look()
+			m.diagnose(s, time.Now())
 		}
-	}
-	m.pruned = true
-	if _, err := m.probe.Prune(func(d probe.Device) bool { return hooked[d] }); err != nil {
-		m.log.Warn("prune counters", "err", err)
-	}
+		quiet = quiet && (s.entry.Binding.Idle || s.relay.Listening == path.Yes)
+	})
+	return quiet
 }
 
-// readHolders asks the kernel who holds which tap, for all slots at once.
-func (m *model) readHolders(now time.Time) {
-	holders, err := m.probe.Holders()
-	if err != nil {
-		m.log.Debug("read holders", "err", err)
-	}
-	of := map[probe.Device][]path.Holder{}
-	for _, h := range holders {
-		of[h.Tap] = append(of[h.Tap], path.Holder{
-			PID: h.PID, Command: h.Command, SameNS: h.ProcessNetns == h.Tap.Netns,
-		})
-	}
+// suspicious returns the bound slots without carrier.
+func (m *model) suspicious() (odd []*slot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.slots {
-		if s.tap == nil || err != nil {
-			s.holders = nil
-			m.diagnose(s, now)
-			continue
+		if !s.entry.Binding.Idle && s.tap != nil && carrierOf(s.tap) == path.No {
+			odd = append(odd, s)
 		}
-		s.holders = of[probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}]
-		if s.holders == nil {
-			s.holders = []path.Holder{} // nobody, which is not the same as unknown
-		}
-		m.diagnose(s, now)
 	}
+	return odd
 }

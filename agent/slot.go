@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"sync/atomic"
 	"time"
 
 	"tapwatch/agent/discover"
@@ -17,11 +18,18 @@ type slot struct {
 	tap          *link.Link
 	carrierSince time.Time     // of the present carrier; zero: as it was found
 	holders      []path.Holder // nil: unknown
-	relay        path.Listener
+	// vmmAlive is what a look at the VMM said after the carrier went; unknown:
+	// what discovery last said holds.
+	vmmAlive path.Tristate
+	relay    path.Listener
+
 	hooks        *hooked
-	attachFailed bool // the last attempt did, and it was said
+	attaching    bool        // the hooker has been told to
+	attempt      uint64      // of attaching; one that is given up has an older one
+	attachFailed atomic.Bool // the last attempt did, and it was said
 
 	diagnosis path.Diagnosis
+	view      *path.Slot // what others read, never changed; nil: to be made anew
 }
 
 // hooked is a tap that carries our hooks.
@@ -33,11 +41,34 @@ type hooked struct {
 	arpWaiting, envdWaiting probe.Moment
 }
 
-// update takes newly read counters.
-func (h *hooked) update(c probe.Counters) {
+// update takes newly read counters and reports whether they say anything new.
+func (h *hooked) update(c probe.Counters) bool {
+	if h.counters == c {
+		return false
+	}
 	h.counters = c
 	h.arpWaiting = waiting(h.arpWaiting, c.LastARPRequest, c.LastARPReply)
 	h.envdWaiting = waiting(h.envdWaiting, c.LastEnvdSYN, max(c.LastEnvdSYNACK, c.LastEnvdRefused))
+	return true
+}
+
+// restless says whether time alone may change the slot's diagnosis, or something
+// has changed since: something is broken, a sandbox boots, or a request waits for
+// its answer.
+func (s *slot) restless() bool {
+	if s.entry.Binding.Idle {
+		return s.view == nil
+	}
+	return s.view == nil || s.diagnosis.State == path.Broken || s.diagnosis.State == path.Booting ||
+		s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
+}
+
+// look sees whether the VMM is still there: a carrier that went may have gone
+// with it, and discovery saw it last some time ago.
+func (s *slot) look() {
+	if s.tap != nil && carrierOf(s.tap) == path.No && s.entry.Binding.VMMAlive == discover.Yes {
+		s.vmmAlive = path.Tristate(discover.Alive(s.entry.Binding.VMM))
+	}
 }
 
 // waiting keeps the time of the first request after the last answer.
@@ -66,9 +97,8 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 	}
 	if b := s.entry.Binding; !b.Idle {
 		f.Sandbox = sandbox(b, now)
-		if f.Device.Carrier == path.No && f.Sandbox.VMMAlive == path.Yes {
-			// The carrier may have gone with the VMM, which was last seen earlier.
-			f.Sandbox.VMMAlive = path.Tristate(discover.Alive(b.VMM))
+		if s.vmmAlive != path.Unknown {
+			f.Sandbox.VMMAlive = s.vmmAlive
 		}
 	}
 	return f

@@ -51,7 +51,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	a := &api{cfg, pg}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", metrics.Handler(metrics.Registry(cfg.Metrics), cfg.Log))
+	mux.Handle("GET /metrics", metrics.Handler(cfg.Metrics, cfg.Log))
 	mux.HandleFunc("GET /api/v1/paths", a.paths)
 	mux.HandleFunc("GET /api/v1/events", a.events)
 	mux.HandleFunc("GET /healthz", a.healthz)

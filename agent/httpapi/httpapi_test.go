@@ -22,12 +22,19 @@ type fixture struct {
 	ready  error
 }
 
+func shared(slots []path.Slot) (out []*path.Slot) {
+	for i := range slots {
+		out = append(out, &slots[i])
+	}
+	return out
+}
+
 func serve(t *testing.T, slots ...path.Slot) *fixture {
 	t.Helper()
 	f := &fixture{}
 	h, err := New(Config{
 		Slots:   func() []path.Slot { return slots },
-		Metrics: func() metrics.Snapshot { return metrics.Snapshot{Slots: slots} },
+		Metrics: func() metrics.Snapshot { return metrics.Snapshot{Slots: shared(slots)} },
 		Events:  &f.events,
 		Ready:   func() error { return f.ready },
 		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),

@@ -125,6 +125,22 @@ func (t *table) get(k Key) *Link {
 	return nil
 }
 
+// find returns the link of that name, and whether the namespace's links are known.
+func (t *table) find(c netns.Cookie, name string) (*Link, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ns := t.byCookie[c]
+	if ns == nil {
+		return nil, false
+	}
+	for _, l := range ns.links {
+		if l.Name == name {
+			return l, true
+		}
+	}
+	return nil, len(ns.links) > 0 // every namespace has lo
+}
+
 // all returns every link, ordered by namespace and number. The slice is shared
 // by its readers until the next change.
 func (t *table) all() []Link {

@@ -28,7 +28,7 @@ type Config struct {
 	// of events waits as well; 0 means 4096.
 	Backlog int
 	// Audit is the time between two full dumps that check what the events told;
-	// 0 means one minute, below 0 never.
+	// 0 means one minute, below 0 never. It is longer where they are long.
 	Audit time.Duration
 	// Log is told of overruns and of failing dumps; nil means slog.Default().
 	Log *slog.Logger
@@ -98,6 +98,13 @@ func (w *Watcher) Snapshot() []Link { return w.table.all() }
 // In returns the links of one namespace, ordered by number; none where the
 // namespace is not known.
 func (w *Watcher) In(c netns.Cookie) []Link { return w.table.in(c) }
+
+// Find returns the link of that name in a namespace, nil where there is none;
+// known is false where that namespace's links have not been read. The link is
+// shared: read it only.
+func (w *Watcher) Find(c netns.Cookie, name string) (l *Link, known bool) {
+	return w.table.find(c, name)
+}
 
 // Get returns the state of one link.
 func (w *Watcher) Get(k Key) (Link, bool) {

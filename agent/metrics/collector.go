@@ -12,7 +12,7 @@ import (
 
 // Snapshot is what one scrape reads. It is not changed once handed out.
 type Snapshot struct {
-	Slots        []path.Slot
+	Slots        []*path.Slot
 	TapLatency   Histogram // of all taps that there are and were
 	Netlink      link.Stats
 	Attached     int               // devices with hooks
@@ -33,6 +33,8 @@ type Histogram struct {
 // waits for no lock of the kernel's and no device that vanishes can fail it.
 type Collector struct {
 	Snapshot func() Snapshot
+	// withoutSlots leaves out what each slot has: Gatherer adds it.
+	withoutSlots bool
 }
 
 // Describe sends nothing: the collector is unchecked, as label values come and
@@ -42,7 +44,13 @@ func (Collector) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	s := c.Snapshot()
-	out := emitter{ch}
+	out := emitter{ch: ch, send: func(d *family, typ prometheus.ValueType, v float64, since time.Time, labels []string) {
+		if since.IsZero() {
+			ch <- prometheus.MustNewConstMetric(d.desc, typ, v, labels...)
+			return
+		}
+		ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d.desc, typ, v, since, labels...)
+	}}
 	idle, bound := 0, 0
 	for i := range s.Slots {
 		if s.Slots[i].Sandbox == nil {
@@ -50,7 +58,9 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		} else {
 			bound++
 		}
-		out.slot(&s.Slots[i])
+		if !c.withoutSlots {
+			out.slot(s.Slots[i])
+		}
 	}
 	out.gauge(slots, float64(idle), "idle")
 	out.gauge(slots, float64(bound), "bound")
@@ -58,34 +68,34 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	out.agent(&s)
 }
 
-type emitter struct{ ch chan<- prometheus.Metric }
-
-func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	e.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+// emitter sends metrics on, one by one.
+type emitter struct {
+	send func(d *family, typ prometheus.ValueType, v float64, since time.Time, labels []string)
+	ch   chan<- prometheus.Metric // for histograms; nil for a slot's metrics, which have none
 }
 
-func (e emitter) counter(d *prometheus.Desc, v uint64, labels ...string) {
-	e.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+func (e emitter) gauge(d *family, v float64, labels ...string) {
+	e.send(d, prometheus.GaugeValue, v, time.Time{}, labels)
+}
+
+func (e emitter) counter(d *family, v uint64, labels ...string) {
+	e.send(d, prometheus.CounterValue, float64(v), time.Time{}, labels)
 }
 
 // counterSince says when it began to count, so that a counter that began anew is
 // not taken for one that fell.
-func (e emitter) counterSince(d *prometheus.Desc, since time.Time, v uint64, labels ...string) {
-	if since.IsZero() {
-		e.counter(d, v, labels...)
-		return
-	}
-	e.ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d, prometheus.CounterValue, float64(v), since, labels...)
+func (e emitter) counterSince(d *family, since time.Time, v uint64, labels ...string) {
+	e.send(d, prometheus.CounterValue, float64(v), since, labels)
 }
 
 // state sends nothing for a fact that is unknown.
-func (e emitter) state(d *prometheus.Desc, t path.Tristate, labels ...string) {
+func (e emitter) state(d *family, t path.Tristate, labels ...string) {
 	if t != path.Unknown {
 		e.gauge(d, boolFloat(t == path.Yes), labels...)
 	}
 }
 
-func (e emitter) histogram(d *prometheus.Desc, h Histogram, labels ...string) {
+func (e emitter) histogram(d *family, h Histogram, labels ...string) {
 	buckets := make(map[float64]uint64, len(h.Bounds))
 	var total uint64
 	for i, n := range h.Counts {
@@ -94,7 +104,7 @@ func (e emitter) histogram(d *prometheus.Desc, h Histogram, labels ...string) {
 			buckets[seconds(h.Bounds[i])] = total
 		}
 	}
-	e.ch <- prometheus.MustNewConstHistogram(d, total, h.Sum.Seconds(), buckets, labels...)
+	e.ch <- prometheus.MustNewConstHistogram(d.desc, total, h.Sum.Seconds(), buckets, labels...)
 }
 
 // seconds rounds to whole nanoseconds, so that the bound of 4 us reads 4e-06.
@@ -122,10 +132,10 @@ func (e emitter) device(s *path.Slot, labels ...string) {
 		e.gauge(tapHolders, float64(len(s.Device.Holders)), labels...)
 	}
 	t := s.Traffic
-	if t == nil {
+	if t == nil || s.Sandbox == nil { // an idle slot's say nothing, and there may be thousands
 		return
 	}
-	since := func(d *prometheus.Desc, v uint64, last ...string) {
+	since := func(d *family, v uint64, last ...string) {
 		e.counterSince(d, t.Since, v, append(labels[:len(labels):len(labels)], last...)...)
 	}
 	since(networkReceivePackets, t.ReceivePackets)

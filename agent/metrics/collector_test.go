@@ -35,7 +35,7 @@ func snapshot() Snapshot {
 	}
 	unknown := path.Slot{Facts: path.Facts{Netns: "ns-3", Device: path.Device{Name: "tap0"}, Sandbox: &path.Sandbox{ID: "i3"}}}
 	return Snapshot{
-		Slots:        []path.Slot{broken, idle, unknown},
+		Slots:        []*path.Slot{&broken, &idle, &unknown},
 		TapLatency:   Histogram{Bounds: []time.Duration{time.Microsecond, 2 * time.Microsecond}, Counts: []uint64{1, 2, 4}, Sum: 3 * time.Millisecond},
 		AttachErrors: map[string]uint64{"other": 2},
 		Capabilities: map[string]bool{"holder_iterator": false},
@@ -116,7 +116,7 @@ func TestLint(t *testing.T) {
 }
 
 func TestHandlerServesEverything(t *testing.T) {
-	h := Handler(Registry(snapshot), slog.New(slog.DiscardHandler))
+	h := Handler(snapshot, slog.New(slog.DiscardHandler))
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	b, err := io.ReadAll(w.Body)

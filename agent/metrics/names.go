@@ -2,14 +2,12 @@
 // help text is in this file.
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
-
 // Labels that name a slot: netns is the namespace's name, device the interface
 // in it, sandbox_id the sandbox bound to it and empty for an idle slot.
 var slotLabels = []string{"netns", "device", "sandbox_id"}
 
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("tapwatch_"+name, help, labels, nil)
+func desc(name, help string, labels ...string) *family {
+	return newFamily("tapwatch_"+name, help, labels)
 }
 
 var (

@@ -15,11 +15,12 @@ import (
 // unless it is told otherwise.
 const scrapeTimeout = 10 * time.Second
 
-// Registry holds everything that the agent exports about its host and itself.
+// Registry holds what the agent exports about its host and itself; Gatherer adds
+// what it knows of each slot.
 func Registry(snapshot func() Snapshot) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
-		Collector{Snapshot: snapshot},
+		Collector{Snapshot: snapshot, withoutSlots: true},
 		version.NewCollector("tapwatch"),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -27,10 +28,11 @@ func Registry(snapshot func() Snapshot) *prometheus.Registry {
 	return r
 }
 
-// Handler serves a registry. What one collector cannot give does not withhold
+// Handler serves everything. What one collector cannot give does not withhold
 // the rest.
-func Handler(r *prometheus.Registry, log *slog.Logger) http.Handler {
-	return promhttp.InstrumentMetricHandler(r, promhttp.HandlerFor(r, promhttp.HandlerOpts{
+func Handler(snapshot func() Snapshot, log *slog.Logger) http.Handler {
+	r := Registry(snapshot)
+	return promhttp.InstrumentMetricHandler(r, promhttp.HandlerFor(NewGatherer(r, snapshot), promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ErrorHandling:       promhttp.ContinueOnError,
 		EnableOpenMetrics:   true,

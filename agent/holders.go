@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
+	"tapwatch/internal/netns"
+)
+
+// holdersDelay gathers the changes of many taps into one reading of all holders.
+const holdersDelay = 10 * time.Millisecond
+
+// holders reads who holds the taps that changed, all of them at once, in a
+// goroutine of its own, and has the checks run over those slots after it.
+type holders struct {
+	model *model
+	log   *slog.Logger
+
+	mu    sync.Mutex
+	asked map[*slot]bool
+	wake  chan struct{} // holds one
+}
+
+func newHolders(m *model, log *slog.Logger) *holders {
+	return &holders{model: m, log: log.With("part", "holders"), asked: map[*slot]bool{}, wake: make(chan struct{}, 1)}
+}
+
+// ask wants to know who holds the taps of these slots.
+func (h *holders) ask(slots ...*slot) {
+	h.mu.Lock()
+	for _, s := range slots {
+		if s != nil {
+			h.asked[s] = true
+		}
+	}
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (h *holders) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wake:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(holdersDelay):
+		}
+		h.mu.Lock()
+		asked := slices.Collect(maps.Keys(h.asked))
+		h.asked = map[*slot]bool{}
+		h.mu.Unlock()
+		h.read(asked)
+	}
+}
+
+// read asks the kernel, and tells those that were asked about. A slot whose tap
+// changes meanwhile asks again.
+func (h *holders) read(asked []*slot) {
+	if len(asked) == 0 {
+		return
+	}
+	all, err := h.model.probe.Holders()
+	if err != nil {
+		h.log.Debug("read holders", "err", err)
+	}
+	of := map[netns.Cookie]map[probe.Ifindex][]path.Holder{}
+	for _, f := range all {
+		taps := of[f.Tap.Netns]
+		if taps == nil {
+			taps = map[probe.Ifindex][]path.Holder{}
+			of[f.Tap.Netns] = taps
+		}
+		taps[f.Tap.Ifindex] = append(taps[f.Tap.Ifindex], path.Holder{
+			PID: f.PID, Command: f.Command, SameNS: f.ProcessNetns == f.Tap.Netns,
+		})
+	}
+	h.model.eachOf(asked, func(s *slot) {
+		s.holders = nil
+		if s.tap != nil && err == nil {
+			s.holders = of[s.entry.Cookie][probe.Ifindex(s.tap.Ifindex)]
+			if s.holders == nil {
+				s.holders = []path.Holder{} // nobody, which is not the same as unknown
+			}
+		}
+		s.look()
+		h.model.diagnose(s, time.Now())
+	})
+}

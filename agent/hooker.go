@@ -1,0 +1,204 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"sync"
+
+	"tapwatch/agent/probe"
+	"tapwatch/internal/netns"
+)
+
+// hooker puts hooks on taps and takes them off, in the order in which it is
+// told to, in a goroutine of its own: each takes part of a millisecond, and with
+// a thousand taps at once nothing else may wait for that.
+type hooker struct {
+	log   *slog.Logger
+	probe *probe.Probe
+	// wanted says whether an attachment still is; attached is told how it ended,
+	// and whether the hooks may stay; retired gets the last counters of a device
+	// whose hooks go.
+	wanted   func(hooking) bool
+	attached func(o hooking, done bool) (stay bool)
+	retired  func(probe.Counters)
+
+	mu     sync.Mutex // of what follows
+	queue  []hooking
+	wake   chan struct{} // holds one
+	errors map[string]uint64
+}
+
+// hooking is one thing to do.
+type hooking struct {
+	slot    *slot // of an attachment; nil: to be taken off
+	attempt uint64
+	path    string
+	device  probe.Device
+	name    string
+	last    probe.Counters // what was read before, of one to be taken off
+}
+
+func newHooker(p *probe.Probe, log *slog.Logger) *hooker {
+	return &hooker{log: log, probe: p, wake: make(chan struct{}, 1), errors: map[string]uint64{}}
+}
+
+func (h *hooker) do(o hooking) {
+	h.mu.Lock()
+	h.queue = append(h.queue, o)
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (h *hooker) take() (o hooking, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.queue) == 0 {
+		h.queue = nil // what a storm needed is given back
+		return o, false
+	}
+	o, h.queue = h.queue[0], h.queue[1:]
+	return o, true
+}
+
+// run works until the context ends; what is then still queued is left to
+// model.detachAll.
+func (h *hooker) run(ctx context.Context) {
+	for {
+		for o, ok := h.take(); ok && ctx.Err() == nil; o, ok = h.take() {
+			h.one(o)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wake:
+		}
+	}
+}
+
+// rest does what was still queued when run ended: only what takes hooks off.
+func (h *hooker) rest() {
+	for o, ok := h.take(); ok; o, ok = h.take() {
+		if o.slot == nil {
+			h.one(o)
+		}
+	}
+}
+
+func (h *hooker) one(o hooking) {
+	if o.slot == nil {
+		h.detach(o)
+		return
+	}
+	if !h.wanted(o) {
+		return
+	}
+	if err := h.probe.Attach(o.path, o.device, o.name); err != nil {
+		h.failed(o, err)
+		h.attached(o, false)
+	} else if !h.attached(o, true) { // let go of meanwhile
+		h.detach(o)
+	}
+}
+
+func (h *hooker) failed(o hooking, err error) {
+	h.mu.Lock()
+	h.errors[reason(err)]++
+	h.mu.Unlock()
+	if errors.Is(err, netns.ErrNotExist) || errors.Is(err, probe.ErrWrongDevice) {
+		h.log.Debug("attach hooks", "netns", o.path, "err", err) // it went meanwhile
+	} else if o.slot.attachFailed.CompareAndSwap(false, true) { // it is tried again and again: say it once
+		h.log.Warn("attach hooks: this tap's traffic is not seen", "netns", o.path, "err", err)
+	}
+}
+
+// detach takes the hooks off, and hands on what they counted to the last.
+func (h *hooker) detach(o hooking) {
+	if c, err := h.probe.Counters(o.device); err == nil {
+		o.last = c
+	}
+	h.retired(o.last)
+	if err := h.probe.Detach(o.path, o.device); err != nil {
+		h.log.Warn("detach hooks", "netns", o.path, "err", err)
+	}
+}
+
+func reason(err error) string {
+	switch {
+	case errors.Is(err, netns.ErrNotExist):
+		return "namespace gone"
+	case errors.Is(err, probe.ErrWrongDevice):
+		return "device gone"
+	case errors.Is(err, probe.ErrIngressQdisc):
+		return "ingress qdisc"
+	}
+	return "other"
+}
+
+// failures counts failed attachments by reason.
+func (h *hooker) failures() map[string]uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.errors)
+}
+
+// attach has hooks put on the slot's tap where it has none.
+func (m *model) attach(s *slot) {
+	if s.tap == nil || s.hooks != nil || s.attaching {
+		return
+	}
+	s.attaching = true
+	m.hooker.do(hooking{slot: s, attempt: s.attempt, path: s.entry.Path, name: s.tap.Name,
+		device: probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}})
+}
+
+func (m *model) wantsHooks(o hooking) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return o.slot.attaching && o.slot.attempt == o.attempt
+}
+
+// attached takes note of how an attachment ended, and says whether it is still
+// wanted.
+func (m *model) attached(o hooking, done bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := o.slot
+	if !s.attaching || s.attempt != o.attempt {
+		return false
+	}
+	s.attaching = false
+	if done {
+		s.hooks, s.view = &hooked{device: o.device}, nil
+		s.attachFailed.Store(false)
+	}
+	return true
+}
+
+// detach has the hooks taken off, and a pending attachment given up.
+func (m *model) detach(s *slot) {
+	s.attaching = false
+	s.attempt++
+	if s.hooks == nil {
+		return
+	}
+	m.hooker.do(hooking{path: s.entry.Path, device: s.hooks.device, last: s.hooks.counters})
+	s.hooks, s.view = nil, nil
+}
+
+// retire keeps the latencies of hooks that go in the fleet's histogram.
+func (m *model) retire(c probe.Counters) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.retired.add(&c)
+}
+
+// detachAll is the clean stop, after the hooker's end.
+func (m *model) detachAll() {
+	m.each(m.detach)
+	m.hooker.rest()
+}
