@@ -38,7 +38,9 @@ type Config struct {
 	// Every is the time between two readings of counters and listeners; 0 means
 	// 1 s. Carrier is not read but told.
 	Every time.Duration
-	Log   *slog.Logger // nil means slog.Default
+	// AttachMode is how the frames of taps are seen; empty means probe.ModeAuto.
+	AttachMode probe.Mode
+	Log        *slog.Logger // nil means slog.Default
 }
 
 func (c *Config) fill() error {
@@ -101,7 +103,7 @@ func New(cfg Config) (_ *Agent, err error) {
 	if a.listener, err = listen(cfg.Listen); err != nil {
 		return nil, err
 	}
-	if a.probe, err = probe.Load(probe.Config{EnvdPort: envdPort, HooksDir: HooksDir(cfg.RunDir)}); err != nil {
+	if a.probe, err = probe.Load(probe.Config{EnvdPort: envdPort, HooksDir: HooksDir(cfg.RunDir), Mode: cfg.AttachMode}); err != nil {
 		return nil, err
 	}
 	if err := a.wire(); err != nil {

@@ -135,6 +135,8 @@ func reason(err error) string {
 		return "device gone"
 	case errors.Is(err, probe.ErrIngressQdisc):
 		return "ingress qdisc"
+	case errors.Is(err, probe.ErrPriorityTaken):
+		return "priority taken"
 	}
 	return "other"
 }

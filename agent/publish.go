@@ -62,28 +62,26 @@ func (m *model) Slots() []path.Slot {
 	return out
 }
 
-// latencies is the histogram of all taps that there are and were, and how many
-// carry hooks.
-func (m *model) latencies() (latency, int) {
+// latencies is the histogram of all taps that there are and were.
+func (m *model) latencies() latency {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sum, attached := m.retired, 0
+	sum := m.retired
 	for _, s := range m.slots {
 		if s.hooks != nil {
 			sum.add(&s.hooks.counters)
-			attached++
 		}
 	}
-	return sum, attached
+	return sum
 }
 
 // snapshot is what a scrape reads.
 func (a *Agent) snapshot() metrics.Snapshot {
-	sum, attached := a.model.latencies()
+	sum := a.model.latencies()
 	s := metrics.Snapshot{
 		Slots:        a.model.views(),
 		Netlink:      a.links.Stats(),
-		Attached:     attached,
+		Attach:       map[string]metrics.Attach{},
 		AttachErrors: a.model.hooker.failures(),
 		Capabilities: map[string]bool{},
 		EventsLost:   a.events.Lost(),
@@ -91,6 +89,10 @@ func (a *Agent) snapshot() metrics.Snapshot {
 	}
 	for i := range probe.LatencyBuckets - 1 {
 		s.TapLatency.Bounds = append(s.TapLatency.Bounds, probe.LatencyBound(i))
+	}
+	for mode, m := range a.probe.Stats() {
+		s.Attach[string(mode)] = metrics.Attach{Devices: m.Attached,
+			Took: metrics.Histogram{Bounds: probe.AttachBounds, Counts: m.Took, Sum: m.Sum}}
 	}
 	for _, c := range a.probe.Capabilities() {
 		s.Capabilities[c.Name] = c.Have

@@ -15,10 +15,16 @@ type Snapshot struct {
 	Slots        []*path.Slot
 	TapLatency   Histogram // of all taps that there are and were
 	Netlink      link.Stats
-	Attached     int               // devices with hooks
+	Attach       map[string]Attach // by mode; those that were used
 	AttachErrors map[string]uint64 // by reason
 	Capabilities map[string]bool
 	EventsLost   uint64
+}
+
+// Attach is what putting hooks on devices in one mode has come to.
+type Attach struct {
+	Devices int // that carry them now
+	Took    Histogram
 }
 
 // Histogram is a classic histogram: Bounds are upper bounds, Counts one more
@@ -179,7 +185,10 @@ func (e emitter) agent(s *Snapshot) {
 	e.counter(netlinkOverruns, s.Netlink.Overruns)
 	e.counter(netlinkResyncs, s.Netlink.Resyncs)
 	e.gauge(netlinkSynced, boolFloat(s.Netlink.Synced))
-	e.gauge(probeAttached, float64(s.Attached))
+	for mode, a := range s.Attach {
+		e.gauge(probeAttached, float64(a.Devices), mode)
+		e.histogram(probeAttachDuration, a.Took, mode)
+	}
 	for reason, n := range s.AttachErrors {
 		e.counter(probeAttachErrors, n, reason)
 	}

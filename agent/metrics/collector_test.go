@@ -21,7 +21,7 @@ func snapshot() Snapshot {
 			Netns:   "ns-1",
 			Sandbox: &path.Sandbox{ID: "i1", Name: "one", TemplateID: "base", BuildID: "b", Source: "tapwatch", Shape: "relay", Since: time.Unix(1000, 0)},
 			Device:  path.Device{Name: "tap0", Exists: path.Yes, AdminUp: path.Yes, Carrier: path.No, Ups: 3, Downs: 4, Holders: []path.Holder{}},
-			Traffic: &path.Traffic{ReceivePackets: 7, ReceiveResets: 2, SYNs: 5},
+			Traffic: &path.Traffic{ReceivePackets: 7, ReceiveResets: 2, RelayResets: 4, SYNs: 5, Since: time.Unix(2000, 0)},
 		},
 		Diagnosis: path.Diagnosis{
 			State:    path.Broken,
@@ -35,8 +35,10 @@ func snapshot() Snapshot {
 	}
 	unknown := path.Slot{Facts: path.Facts{Netns: "ns-3", Device: path.Device{Name: "tap0"}, Sandbox: &path.Sandbox{ID: "i3"}}}
 	return Snapshot{
-		Slots:        []*path.Slot{&broken, &idle, &unknown},
-		TapLatency:   Histogram{Bounds: []time.Duration{time.Microsecond, 2 * time.Microsecond}, Counts: []uint64{1, 2, 4}, Sum: 3 * time.Millisecond},
+		Slots:      []*path.Slot{&broken, &idle, &unknown},
+		TapLatency: Histogram{Bounds: []time.Duration{time.Microsecond, 2 * time.Microsecond}, Counts: []uint64{1, 2, 4}, Sum: 3 * time.Millisecond},
+		Attach: map[string]Attach{"tc": {Devices: 2, Took: Histogram{
+			Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{3, 1}, Sum: 5 * time.Millisecond}}},
 		AttachErrors: map[string]uint64{"other": 2},
 		Capabilities: map[string]bool{"holder_iterator": false},
 	}
@@ -88,6 +90,27 @@ tapwatch_hop_latency_seconds_bucket{hop="tap",le="+Inf"} 7
 tapwatch_hop_latency_seconds_sum{hop="tap"} 0.003
 tapwatch_hop_latency_seconds_count{hop="tap"} 7
 `},
+		{"tapwatch_network_resets_total", `
+# HELP tapwatch_network_resets_total TCP segments with RST by direction and by who sent them: guest; relay, a socket in the namespace; kernel, the namespace's for want of a socket; forwarded, from beyond.
+# TYPE tapwatch_network_resets_total counter
+tapwatch_network_resets_total{device="tap0",direction="receive",netns="ns-1",origin="guest",sandbox_id="i1"} 2
+tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="forwarded",sandbox_id="i1"} 0
+tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="kernel",sandbox_id="i1"} 0
+tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="relay",sandbox_id="i1"} 4
+`},
+		{"tapwatch_probe_attached", `
+# HELP tapwatch_probe_attached Devices that carry the agent's hooks, by how.
+# TYPE tapwatch_probe_attached gauge
+tapwatch_probe_attached{mode="tc"} 2
+`},
+		{"tapwatch_probe_attach_duration_seconds", `
+# HELP tapwatch_probe_attach_duration_seconds Time that it took to hook a device, both directions.
+# TYPE tapwatch_probe_attach_duration_seconds histogram
+tapwatch_probe_attach_duration_seconds_bucket{le="0.001",mode="tc"} 3
+tapwatch_probe_attach_duration_seconds_bucket{le="+Inf",mode="tc"} 4
+tapwatch_probe_attach_duration_seconds_sum{mode="tc"} 0.005
+tapwatch_probe_attach_duration_seconds_count{mode="tc"} 4
+`},
 		{"tapwatch_capability", `
 # HELP tapwatch_capability Whether the kernel and the agent's privileges allow a feature: 1 yes, 0 no.
 # TYPE tapwatch_capability gauge
@@ -100,6 +123,26 @@ tapwatch_capability{name="holder_iterator"} 0
 			}
 		})
 	}
+}
+
+// A counter says since when it counts.
+func TestCreated(t *testing.T) {
+	r := prometheus.NewRegistry()
+	r.MustRegister(Collector{Snapshot: snapshot})
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "tapwatch_network_receive_packets_total" {
+			continue
+		}
+		if got := f.Metric[0].Counter.GetCreatedTimestamp().AsTime(); !got.Equal(time.Unix(2000, 0)) {
+			t.Errorf("created %v", got)
+		}
+		return
+	}
+	t.Error("no such counter")
 }
 
 // promlint finds nothing, and every series is consistent with its family.

@@ -58,7 +58,9 @@ var (
 	netlinkResyncs  = desc("netlink_resyncs_total", "Full resyncs of the link state.")
 	netlinkSynced   = desc("netlink_synced", "Whether the link state is complete: 0 after an overrun until the resync.")
 
-	probeAttached     = desc("probe_attached", "Devices that carry the agent's hooks.")
+	probeAttached       = desc("probe_attached", "Devices that carry the agent's hooks, by how.", "mode")
+	probeAttachDuration = desc("probe_attach_duration_seconds",
+		"Time that it took to hook a device, both directions.", "mode")
 	probeAttachErrors = desc("probe_attach_errors_total", "Failed attachments of hooks by reason.", "reason")
 	capability        = desc("capability", "Whether the kernel and the agent's privileges allow a feature: 1 yes, 0 no.", "name")
 	eventsLost        = desc("events_lost_total", "Events that slow readers of the event stream missed.")

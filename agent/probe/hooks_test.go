@@ -35,7 +35,11 @@ func atDevice(t *testing.T, ns string, d Device) (qdiscs, filters []string) {
 				return err
 			}
 			for _, f := range fs {
-				filters = append(filters, f.(*netlink.BpfFilter).Name)
+				if b, ok := f.(*netlink.BpfFilter); ok {
+					filters = append(filters, b.Name)
+				} else {
+					filters = append(filters, f.Type())
+				}
 			}
 		}
 		return nil

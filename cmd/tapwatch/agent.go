@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tapwatch/agent"
+	"tapwatch/agent/probe"
 	"tapwatch/internal/profile"
 	"tapwatch/internal/registry"
 )
@@ -44,11 +45,12 @@ func agentCommand() *cobra.Command {
 
 // agentFlags are the flags of the agent, alone or in up.
 type agentFlags struct {
-	listen, runDir, proxy, pyroscope string
+	listen, runDir, proxy, pyroscope, attachMode string
 }
 
 func (f *agentFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:10917", "where the agent serves /metrics, API and page; port 0 takes a free one")
+	cmd.Flags().StringVar(&f.attachMode, "attach-mode", string(probe.ModeAuto), "how to see the frames of taps: auto, tc, tcx or tracepoint")
 	cmd.Flags().StringVar(&f.pyroscope, "pyroscope", "", "URL of a Pyroscope server to send profiles of this process to; empty: none")
 }
 
@@ -57,5 +59,5 @@ func (f *agentFlags) config() (agent.Config, error) {
 	if err != nil {
 		return agent.Config{}, fmt.Errorf("--proxy %q: must be an address and port like 127.0.0.1:49983", f.proxy)
 	}
-	return agent.Config{Listen: f.listen, RunDir: f.runDir, Proxy: proxy}, nil
+	return agent.Config{Listen: f.listen, RunDir: f.runDir, Proxy: proxy, AttachMode: probe.Mode(f.attachMode)}, nil
 }
