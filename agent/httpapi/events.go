@@ -19,10 +19,10 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) {
 	flusher := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	sub := a.Events.Subscribe()
+	recent, sub := a.Events.Follow()
 	defer sub.Close()
 	if r.FormValue("recent") != "0" {
-		for _, e := range a.Events.Recent() {
+		for _, e := range recent {
 			writeEvent(w, e)
 		}
 	}

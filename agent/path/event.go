@@ -88,6 +88,10 @@ func (e *Events) Publish(ev Event) {
 func (e *Events) Recent() []Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.kept()
+}
+
+func (e *Events) kept() []Event {
 	return append(append([]Event(nil), e.recent[e.next:]...), e.recent[:e.next]...)
 }
 
@@ -102,6 +106,18 @@ func (e *Events) Lost() uint64 {
 func (e *Events) Subscribe() *Subscription {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.subscribe()
+}
+
+// Follow returns the kept events, oldest first, and a reader of all that come
+// after them: no event is in both, and none in neither.
+func (e *Events) Follow() ([]Event, *Subscription) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.kept(), e.subscribe()
+}
+
+func (e *Events) subscribe() *Subscription {
 	s := &Subscription{C: make(chan Event, 256), events: e}
 	if e.subs == nil {
 		e.subs = map[*Subscription]struct{}{}

@@ -159,6 +159,36 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
+// TestFollowMissesNothingAndRepeatsNothing has readers come while events are
+// published, many times: what was kept and what came after is each event once.
+func TestFollowMissesNothingAndRepeatsNothing(t *testing.T) {
+	const n = 200 // a reader loses none of so few
+	for range 100 {
+		var e Events
+		var publishing sync.WaitGroup
+		publishing.Go(func() { publish(&e, 0, n) })
+		kept, s := e.Follow()
+		for len(kept) == 0 { // nothing is published yet
+			s.Close()
+			kept, s = e.Follow()
+		}
+		publishing.Wait()
+		s.Close()
+		got := texts(kept)
+		for ev := range s.C {
+			got = append(got, ev.Text)
+		}
+		for i, text := range got {
+			if text != fmt.Sprint(i) {
+				t.Fatalf("kept %d, and event %d is %s", len(kept), i, text)
+			}
+		}
+		if len(got) != n {
+			t.Fatalf("kept %d, %d altogether, want %d", len(kept), len(got), n)
+		}
+	}
+}
+
 func TestEventJSON(t *testing.T) {
 	b, err := json.Marshal(Event{Kind: CarrierLost, Netns: "ns-7", Text: "x"})
 	if want := `{"time":"0001-01-01T00:00:00Z","kind":"carrier-lost","netns":"ns-7","text":"x"}`; err != nil || string(b) != want {
