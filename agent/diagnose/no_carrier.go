@@ -59,6 +59,9 @@ func heldBy(holders []path.Holder) string {
 	}
 	h := holders[0]
 	s := fmt.Sprintf(", held by %s (pid %d)", h.Command, h.PID)
+	if !h.SameNS {
+		s += " from another namespace"
+	}
 	if n := len(holders) - 1; n > 0 {
 		s += fmt.Sprintf(" and %d more", n)
 	}

@@ -99,9 +99,13 @@ func (c claims) ofRecord(r registry.Slot) Binding {
 }
 
 // ofVMM binds by a foreign process; its slot's facts are those of E2B's plan
-// where the namespace has such a name, else unknown.
+// where the namespace has such a name. Else only what is the same in every slot
+// of E2B's is known, whose command line it is.
 func ofVMM(n Namespace, v VMM) Binding {
-	b, _ := e2bSlot(n.Name)
+	b, ok := e2bSlot(n.Name)
+	if !ok {
+		b.Tap, b.GuestIP = e2bTap, e2bGuestIP
+	}
 	b.Source = Firecracker
 	b.SandboxID = v.SandboxID
 	b.CreatedAt = v.Started

@@ -96,7 +96,7 @@ func TestBind(t *testing.T) {
 		"a process in a namespace of no known plan": {
 			in:   named(1, "odd"),
 			from: sources{vmms: []VMM{fc}},
-			want: &Binding{Source: Firecracker, SandboxID: "foreign", CreatedAt: created.UTC(), VMM: fc.Process, VMMAlive: Yes, VMMs: 1},
+			want: &Binding{Source: Firecracker, Tap: "tap0", GuestIP: "169.254.0.21", SandboxID: "foreign", CreatedAt: created.UTC(), VMM: fc.Process, VMMAlive: Yes, VMMs: 1},
 		},
 		"a record of the name's last namespace": {
 			in:   named(2, "ns-110"),

@@ -57,12 +57,15 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d.desc, typ, v, since, labels...)
 	}}
-	idle, bound := 0, 0
+	idle, bound, stale := 0, 0, 0
 	for i := range s.Slots {
 		if s.Slots[i].Sandbox == nil {
 			idle++
 		} else {
 			bound++
+		}
+		if operstateIsStale(s.Slots[i].Device) {
+			stale++
 		}
 		if !c.withoutSlots {
 			out.slot(s.Slots[i])
@@ -70,6 +73,7 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	out.gauge(slots, float64(idle), "idle")
 	out.gauge(slots, float64(bound), "bound")
+	out.gauge(operstateStale, float64(stale))
 	out.histogram(hopLatency, s.TapLatency, string(path.Tap))
 	out.agent(&s)
 }
@@ -136,6 +140,9 @@ func (e emitter) device(s *path.Slot, labels ...string) {
 	}
 	if s.Device.Holders != nil {
 		e.gauge(tapHolders, float64(len(s.Device.Holders)), labels...)
+		if s.Sandbox != nil {
+			e.gauge(tapHoldersElsewhere, float64(elsewhere(s.Device.Holders)), labels...)
+		}
 	}
 	t := s.Traffic
 	if t == nil || s.Sandbox == nil { // an idle slot's say nothing, and there may be thousands
@@ -196,6 +203,22 @@ func (e emitter) agent(s *Snapshot) {
 		e.gauge(capability, boolFloat(have), name)
 	}
 	e.counter(eventsLost, s.EventsLost)
+}
+
+func elsewhere(holders []path.Holder) (n int) {
+	for _, h := range holders {
+		if !h.SameNS {
+			n++
+		}
+	}
+	return n
+}
+
+// operstateIsStale says whether the operstate contradicts the carrier. One that
+// is administratively down is down whatever its carrier.
+func operstateIsStale(d path.Device) bool {
+	return d.AdminUp == path.Yes &&
+		(d.Carrier == path.No && d.Operstate == "up" || d.Carrier == path.Yes && d.Operstate == "down")
 }
 
 func boolFloat(b bool) float64 {

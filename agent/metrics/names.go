@@ -31,6 +31,10 @@ var (
 		"ARP messages: request is the host asking for the guest, reply the guest answering.", append(slotLabels, "operation")...)
 	networkSYN = desc("network_syn_total",
 		"Connections opened towards the guest, by what came of their first SYN: sent, retransmitted, accepted or refused by the guest, unanswered before it was sent again.", append(slotLabels, "outcome")...)
+	tapHoldersElsewhere = desc("tap_holders_elsewhere",
+		"Processes that have the tap open and sit in another namespace than it. Absent while unknown, and for idle slots.", slotLabels...)
+	operstateStale = desc("network_operstate_stale",
+		"Devices whose operstate now says otherwise than their carrier: the kernel's operstate lags by seconds when many change at once. Tapwatch goes by the carrier.")
 	tapHolders = desc("tap_holders",
 		"Processes that have the tap open. Absent while unknown.", slotLabels...)
 
