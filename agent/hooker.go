@@ -137,6 +137,8 @@ func reason(err error) string {
 		return "ingress qdisc"
 	case errors.Is(err, probe.ErrPriorityTaken):
 		return "priority taken"
+	case errors.Is(err, probe.ErrTCXFirst):
+		return "tcx first"
 	}
 	return "other"
 }

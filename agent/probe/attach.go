@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -25,6 +26,8 @@ var (
 	// ErrPriorityTaken is returned where a filter of another kind has priority 1
 	// and would decide before ours are reached.
 	ErrPriorityTaken = errors.New("another filter decides first, at priority 1")
+	// ErrTCXFirst is returned where another's TCX programs decide before any filter.
+	ErrTCXFirst = errors.New("TCX programs decide before filters")
 )
 
 // attached is a device that carries our hooks.
@@ -41,7 +44,7 @@ func (p *Probe) Attach(nsPath string, d Device, name string) error {
 	mode := p.mode
 	err := p.attach(mode, nsPath, d, name)
 	for _, next := range p.fallbacks {
-		if !errors.Is(err, ErrIngressQdisc) && !errors.Is(err, ErrPriorityTaken) {
+		if !standsInTheWay(err) {
 			break
 		}
 		mode = next
@@ -52,6 +55,12 @@ func (p *Probe) Attach(nsPath string, d Device, name string) error {
 	}
 	p.stats.attached(mode, time.Since(start))
 	return nil
+}
+
+// standsInTheWay says whether an attachment failed for what another put on the
+// device, so that another mode may do.
+func standsInTheWay(err error) bool {
+	return errors.Is(err, ErrIngressQdisc) || errors.Is(err, ErrPriorityTaken) || errors.Is(err, ErrTCXFirst)
 }
 
 func (p *Probe) attach(mode Mode, nsPath string, d Device, name string) (err error) {
@@ -88,6 +97,9 @@ func (p *Probe) attach(mode Mode, nsPath string, d Device, name string) (err err
 // that are there where they are ours. They are swapped in place where they run
 // another version of the programs.
 func (p *Probe) attachTC(nsPath string, d Device) (err error) {
+	if slices.Contains(p.fallbacks, ModeTCX) && hasTCX(d) {
+		return ErrTCXFirst
+	}
 	stands, err := p.standingOn(d)
 	if err != nil {
 		return err

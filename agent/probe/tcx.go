@@ -35,6 +35,18 @@ func (p *Probe) attachTCX(d Device) (links []link.Link, err error) {
 	return links, nil
 }
 
+// hasTCX says whether the device of the present namespace has TCX programs. A
+// kernel that cannot say has none.
+func hasTCX(d Device) bool {
+	for _, dir := range directions {
+		q, err := link.QueryPrograms(link.QueryOptions{Target: int(d.Ifindex), Attach: dir.tcx})
+		if err == nil && len(q.Programs) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // verifyLink asks the kernel which device a link sits on.
 func verifyLink(l link.Link, d Device) error {
 	info, err := l.Info()
