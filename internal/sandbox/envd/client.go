@@ -130,11 +130,15 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, want 
 	return resp, nil
 }
 
+// client follows no redirect: a guest would choose where this host sends requests
+// to, and with them the access token and the variables of Init.
 func (c *Client) client() *http.Client {
+	var h http.Client
 	if c.HTTP != nil {
-		return c.HTTP
+		h = *c.HTTP
 	}
-	return http.DefaultClient
+	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &h
 }
 
 // statusError reads why an answer is none; both the daemon and the proxy say it

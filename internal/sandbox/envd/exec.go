@@ -19,6 +19,9 @@ import (
 const (
 	// keepaliveSeconds is how often a silent command's stream shows that it lives.
 	keepaliveSeconds = "50"
+	// maxMessage bounds one message of a stream, in bytes: the guest names its
+	// length. E2B's daemon sends output in pieces of 32 KiB.
+	maxMessage = 4 << 20
 	// killWithin bounds the attempt to end a command whose caller gave up.
 	killWithin = 3 * time.Second
 )
@@ -166,9 +169,9 @@ func (x execution) kill(ctx context.Context) {
 // process returns the service's client. It speaks protobuf, where E2B's speak
 // JSON: an emulated guest is half as fast again or more without the base64.
 func (c *Client) process() pb.ProcessClient {
-	h := *c.client()
+	h := c.client()
 	h.Transport = badGateway{h.Transport}
-	return pb.NewProcessClient(&h, strings.TrimSuffix(c.BaseURL, "/"))
+	return pb.NewProcessClient(h, strings.TrimSuffix(c.BaseURL, "/"), connect.WithReadMaxBytes(maxMessage))
 }
 
 // badGateway turns a proxy's 502 into an error that says what the proxy said:
