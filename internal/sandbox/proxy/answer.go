@@ -36,7 +36,8 @@ func statusOf(err error) int {
 // explain says in one line which layer failed and why, as far as it shows here.
 func explain(err error, target Target) string {
 	var dial *net.OpError
-	dialing := errors.As(err, &dial) && dial.Op == "dial"
+	// A relay that resets at once may be seen as a dial that failed: it was there.
+	dialing := errors.As(err, &dial) && dial.Op == "dial" && !errors.Is(err, syscall.ECONNRESET)
 	var timeout net.Error
 	timedOut := errors.As(err, &timeout) && timeout.Timeout()
 	switch {

@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -202,6 +204,15 @@ func TestFailures(t *testing.T) {
 	})
 }
 
+// A reset may arrive before connect has returned, and is the relay's all the same.
+func TestResetWhileDialing(t *testing.T) {
+	err := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNRESET)}
+	got := explain(err, Target{Why: func() error { return errors.New("no route to host") }})
+	if got != "relay refused: no route to host" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // A connection that is reset in the middle of an answer must not look like its end.
 func TestResetInTheMiddle(t *testing.T) {
 	var s sandboxes
@@ -285,7 +296,7 @@ func TestUpgrade(t *testing.T) {
 	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprint(c, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+	fmt.Fprint(c, "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	r := bufio.NewReader(c)
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {

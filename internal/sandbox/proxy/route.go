@@ -2,7 +2,10 @@ package proxy
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -42,7 +45,30 @@ func parseRoute(r *http.Request, domain string) (id string, port int, err error)
 		}
 		return id, port, nil
 	}
+	if !local(r.Host, domain) {
+		return "", 0, fmt.Errorf("host %.80q names no sandbox: name one by %s, or use an address or localhost", r.Host, headerID)
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		if u, err := url.Parse(origin); err != nil || u.Host == "" || !local(u.Host, domain) {
+			return "", 0, fmt.Errorf("a page of %.80q must name a sandbox by %s", origin, headerID)
+		}
+	}
 	return "", port, nil
+}
+
+// local reports whether nobody else's DNS can point a Host here, or whether a
+// page is of such a host. A request for the only sandbox names nothing that is
+// secret: any web page could have the browser send it.
+func local(host, domain string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" || host == "" { // HTTP/1.0 names no host
+		return true
+	}
+	domain = strings.ToLower(domain)
+	return domain != "" && (host == domain || strings.HasSuffix(host, "."+domain))
 }
 
 // splitHost takes {port}-{id}.{domain}[:port] apart; ok says that it has this

@@ -10,6 +10,7 @@ func TestParseRoute(t *testing.T) {
 	const id = "i0123456789abcdefghi"
 	for _, c := range []struct {
 		name, host, headerID, headerPort string
+		origin                           string
 		domain                           string
 		wantID                           string
 		wantPort                         int
@@ -25,10 +26,17 @@ func TestParseRoute(t *testing.T) {
 		{name: "host with final dot", host: "8080-" + id + ".e2b.test.", domain: "e2b.test", wantID: id, wantPort: 8080},
 		{name: "headers before host", host: "1-other.e2b.test", headerID: id, headerPort: "2", wantID: id, wantPort: 2},
 		{name: "host of our domain", host: "1-" + id + ".e2b.test", domain: "e2b.test", wantID: id, wantPort: 1},
-		{name: "host of another domain", host: "1-" + id + ".evil.test", domain: "e2b.test", wantPort: 49983},
+		{name: "host of another domain", host: "1-" + id + ".evil.test", domain: "e2b.test", wantErr: "names no sandbox"},
+		{name: "host of another domain with the id", host: "evil.test", domain: "e2b.test", headerID: id, wantID: id, wantPort: 49983},
 		{name: "host below our domain", host: "1-" + id + ".x.e2b.test", domain: "e2b.test", wantPort: 49983},
-		{name: "host without domain", host: "1-" + id, wantPort: 49983},
-		{name: "host that is a name with a dash", host: "my-host.test", wantPort: 49983},
+		{name: "host without domain", host: "1-" + id, wantErr: "names no sandbox"},
+		{name: "host that is a name with a dash", host: "my-host.test", wantErr: `host "my-host.test" names no sandbox`},
+		{name: "rebound name", host: "evil.test:49983", wantErr: "names no sandbox"},
+		{name: "our domain", host: "E2B.test.:49983", domain: "e2b.test", wantPort: 49983},
+		{name: "page of this host", host: "127.0.0.1:49983", origin: "http://localhost:5173", wantPort: 49983},
+		{name: "page of another host", host: "127.0.0.1:49983", origin: "https://evil.test", wantErr: `a page of "https://evil.test" must name a sandbox`},
+		{name: "page without origin", host: "127.0.0.1:49983", origin: "null", wantPort: 49983, wantErr: "must name a sandbox"},
+		{name: "page of another host with the id", host: "localhost", headerID: id, origin: "https://evil.test", wantID: id, wantPort: 49983},
 		{name: "host that is IPv6", host: "[::1]:49983", wantPort: 49983},
 		{name: "no host", wantPort: 49983},
 		{name: "port 0 in host", host: "0-" + id + ".e2b.test", wantErr: `"0" is no port`},
@@ -45,6 +53,9 @@ func TestParseRoute(t *testing.T) {
 			}
 			if c.headerPort != "" {
 				r.Header.Set("E2b-Sandbox-Port", c.headerPort)
+			}
+			if c.origin != "" {
+				r.Header.Set("Origin", c.origin)
 			}
 			id, port, err := parseRoute(r, c.domain)
 			if c.wantErr != "" {
