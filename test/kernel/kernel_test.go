@@ -39,7 +39,7 @@ func TestLinux61(t *testing.T) {
 			case res.status != 0:
 				t.Errorf("exit status %d:\n%s", res.status, res.failures())
 			default:
-				t.Logf("%d tests passed on %s", strings.Count(res.output, "\n--- PASS: "), r.release)
+				t.Logf("%d tests passed in %s s on %s", strings.Count(res.output, "\n--- PASS: "), res.seconds, r.release)
 			}
 		})
 	}

@@ -21,9 +21,10 @@ type report struct {
 }
 
 type result struct {
-	output string
-	ended  bool
-	status int
+	output  string
+	ended   bool
+	status  int
+	seconds string // that it took
 }
 
 // of returns the result of a package's test; the zero result where it did not start.
@@ -39,7 +40,7 @@ func (r report) of(base string) result {
 //	MARK kernel RELEASE
 //	MARK start NAME
 //	... what the test says ...
-//	MARK end NAME STATUS
+//	MARK end NAME STATUS SECONDS
 //	... the kernel's log, where the test failed ...
 //	MARK taint NUMBER
 func parse(console, mark string) report {
@@ -47,7 +48,7 @@ func parse(console, mark string) report {
 	r := report{results: map[string]*result{}, tail: lastLines(console, 40)}
 	current := &result{}
 	for line := range strings.Lines(console) {
-		words := append(strings.Fields(line), "", "", "", "")
+		words := append(strings.Fields(line), "", "", "", "", "")
 		if words[0] != mark {
 			current.output += line
 			continue
@@ -61,7 +62,7 @@ func parse(console, mark string) report {
 			r.results[words[2]] = current
 		case "end":
 			current.status, err = strconv.Atoi(words[3])
-			current.ended = err == nil
+			current.seconds, current.ended = words[4], err == nil
 		case "taint":
 			r.taint, err = strconv.ParseUint(words[2], 10, 64)
 			r.ended = err == nil
@@ -85,7 +86,7 @@ func lastLines(s string, n int) string {
 }
 
 func TestParse(t *testing.T) {
-	const boot, one = "[0.1] booting\r\nM kernel 6.1.0-1\r\nM start a.test\r\nPASS\r\nM end a.test 0\r\n", "M start b.test\r\n=== RUN   TestB0\r\n--- PASS: TestB0\r\n--- FAIL: TestB\r\n"
+	const boot, one = "[0.1] booting\r\nM kernel 6.1.0-1\r\nM start a.test\r\nPASS\r\nM end a.test 0 7\r\n", "M start b.test\r\n=== RUN   TestB0\r\n--- PASS: TestB0\r\n--- FAIL: TestB\r\n"
 	tests := []struct {
 		name, console  string
 		release        string
@@ -108,6 +109,9 @@ func TestParse(t *testing.T) {
 			a, b := r.of("a"), r.of("b")
 			if r.release != tt.release || r.ended != tt.ended || r.taint != tt.taint || a.ended != tt.aEnded || b.ended != tt.bEnded || b.status != tt.bStatus {
 				t.Errorf("%+v, a %+v, b %+v", r, a, b)
+			}
+			if a.ended && a.seconds != "7" {
+				t.Errorf("a took %q s", a.seconds)
 			}
 			if strings.Contains(b.failures(), "TestB0") {
 				t.Errorf("failures of b %q", b.failures())
