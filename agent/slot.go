@@ -163,7 +163,7 @@ func carrierOf(l *link.Link) path.Tristate {
 
 func (h *hooked) traffic() *path.Traffic {
 	c := &h.counters
-	return &path.Traffic{
+	t := &path.Traffic{
 		ReceivePackets:  c.ReceivePackets,
 		TransmitPackets: c.TransmitPackets,
 		ReceiveBytes:    c.ReceiveBytes,
@@ -189,4 +189,14 @@ func (h *hooked) traffic() *path.Traffic {
 		ARPWaiting:      h.arpWaiting.Time(),
 		EnvdWaiting:     h.envdWaiting.Time(),
 	}
+	if c.Losses {
+		retransmits := c.Retransmits // a view may outlive the next reading
+		t.Retransmits, t.TransmitDrops = &retransmits, map[string]uint64{}
+		for _, d := range c.Drops {
+			if d.Count > 0 {
+				t.TransmitDrops[d.Reason] = d.Count
+			}
+		}
+	}
+	return t
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The map that every program writes. Objects that are loaded beside tap.c get
- * tap.c's.
+ * The maps of what is counted for each tap. They are tap.c's, and so outlive an
+ * agent; objects that are loaded beside it get the same.
  */
 #ifndef TAPWATCH_MAPS_H
 #define TAPWATCH_MAPS_H
@@ -13,5 +13,14 @@ struct {
 	__type(key, struct key);
 	__type(value, struct stats);
 } taps SEC(".maps");
+
+/* Only taps that had a drop are in it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct key);
+	__type(value, struct drops);
+} drops SEC(".maps");
 
 #endif

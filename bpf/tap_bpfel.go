@@ -21,6 +21,17 @@ const (
 	TapDirectionDIRECTION_LEN TapDirection = 2
 )
 
+type TapDrops struct {
+	_  structs.HostLayout
+	Of [12]struct {
+		_      structs.HostLayout
+		Count  uint64
+		Reason uint32
+		Pad    uint32
+	}
+	Other uint64
+}
+
 type TapHook uint32
 
 const (
@@ -94,6 +105,7 @@ type TapSynValue struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TapMapDrops          = "drops"
 	TapMapSyns           = "syns"
 	TapMapTaps           = "taps"
 	TapProgTapwatchAllRx = "tapwatch_all_rx"
@@ -158,8 +170,9 @@ type TapProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TapMapSpecs struct {
-	Syns *ebpf.MapSpec `ebpf:"syns"`
-	Taps *ebpf.MapSpec `ebpf:"taps"`
+	Drops *ebpf.MapSpec `ebpf:"drops"`
+	Syns  *ebpf.MapSpec `ebpf:"syns"`
+	Taps  *ebpf.MapSpec `ebpf:"taps"`
 }
 
 // TapVariableSpecs contains global variables before they are loaded into the kernel.
@@ -192,12 +205,14 @@ func (o *TapObjects) Close() error {
 //
 // It can be passed to LoadTapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TapMaps struct {
-	Syns *ebpf.Map `ebpf:"syns"`
-	Taps *ebpf.Map `ebpf:"taps"`
+	Drops *ebpf.Map `ebpf:"drops"`
+	Syns  *ebpf.Map `ebpf:"syns"`
+	Taps  *ebpf.Map `ebpf:"taps"`
 }
 
 func (m *TapMaps) Close() error {
 	return _TapClose(
+		m.Drops,
 		m.Syns,
 		m.Taps,
 	)

@@ -84,6 +84,23 @@ struct stats {
 	__u64 envd_last_refused;
 };
 
+/*
+ * Frames to a tap that were dropped, by the kernel's reason, on one CPU. A tap
+ * meets few reasons: what finds no place is counted as other.
+ */
+#define DROP_REASONS 12
+
+struct drop {
+	__u64 count; /* 0: the place is free */
+	__u32 reason;
+	__u32 pad;
+};
+
+struct drops {
+	struct drop of[DROP_REASONS];
+	__u64 other;
+};
+
 /* A SYN on its way to a guest. Addresses and ports as on the wire. */
 struct syn_key {
 	__u64 netns;

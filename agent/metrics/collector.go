@@ -166,6 +166,12 @@ func (e emitter) device(s *path.Slot, labels ...string) {
 	since(networkSYN, t.SYNACKs, "accepted")
 	since(networkSYN, t.SYNsRefused, "refused")
 	since(networkSYN, t.SYNsUnanswered, "unanswered")
+	if t.Retransmits != nil {
+		since(networkRetransmits, *t.Retransmits)
+	}
+	for reason, n := range t.TransmitDrops {
+		since(networkTransmitDrop, n, reason)
+	}
 }
 
 func (e emitter) sandbox(s *path.Slot) {

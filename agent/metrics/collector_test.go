@@ -21,7 +21,7 @@ func snapshot() Snapshot {
 			Netns:   "ns-1",
 			Sandbox: &path.Sandbox{ID: "i1", Name: "one", TemplateID: "base", BuildID: "b", Source: "tapwatch", Shape: "relay", Since: time.Unix(1000, 0)},
 			Device:  path.Device{Name: "tap0", Exists: path.Yes, AdminUp: path.Yes, Carrier: path.No, Ups: 3, Downs: 4, Holders: []path.Holder{}},
-			Traffic: &path.Traffic{ReceivePackets: 7, ReceiveResets: 2, RelayResets: 4, SYNs: 5, Since: time.Unix(2000, 0)},
+			Traffic: &path.Traffic{ReceivePackets: 7, ReceiveResets: 2, RelayResets: 4, SYNs: 5, TransmitDrops: map[string]uint64{"FULL_RING": 9}, Since: time.Unix(2000, 0)},
 		},
 		Diagnosis: path.Diagnosis{
 			State:    path.Broken,
@@ -98,6 +98,12 @@ tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",or
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="kernel",sandbox_id="i1"} 0
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="relay",sandbox_id="i1"} 4
 `},
+		{"tapwatch_network_transmit_drop_total", `
+# HELP tapwatch_network_transmit_drop_total Frames to the guest that the kernel dropped, by its reason (enum skb_drop_reason).
+# TYPE tapwatch_network_transmit_drop_total counter
+tapwatch_network_transmit_drop_total{device="tap0",netns="ns-1",reason="FULL_RING",sandbox_id="i1"} 9
+`},
+		{"tapwatch_network_retransmits_total", ""}, // unknown
 		{"tapwatch_probe_attached", `
 # HELP tapwatch_probe_attached Devices that carry the agent's hooks, by how.
 # TYPE tapwatch_probe_attached gauge

@@ -147,6 +147,10 @@ type Traffic struct {
 	SYNACKs         uint64 `json:"syn_acks"`
 	SYNsRefused     uint64 `json:"syns_refused"`
 	SYNsUnanswered  uint64 `json:"syns_unanswered"` // before they were sent again
+	// Segments that sockets of the namespace sent to the guest again; nil: unknown.
+	Retransmits *uint64 `json:"retransmits"`
+	// Frames to the guest that the kernel dropped, by its reason; nil: unknown.
+	TransmitDrops map[string]uint64 `json:"transmit_drops"`
 
 	LastReceive     time.Time `json:"last_receive,omitzero"`
 	LastARPRequest  time.Time `json:"last_arp_request,omitzero"`

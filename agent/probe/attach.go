@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"tapwatch/bpf"
 	"tapwatch/internal/netns"
@@ -175,7 +176,15 @@ func (p *Probe) register(d Device, mode Mode) error {
 	for i := range fresh {
 		fresh[i] = bpf.TapStats{Created: uint64(Now()), Hook: uint32(mode.hook())}
 	}
-	if err := p.tap.Taps.Update(d.key(), fresh, ebpf.UpdateAny); err != nil {
+	_ = p.tap.Maps[bpf.TapMapDrops].Delete(d.key()) // most have none
+	err := p.tap.Taps.Update(d.key(), fresh, ebpf.UpdateAny)
+	// The kernel makes memory for entries in the background, and many new ones at
+	// once are too fast for it.
+	for try := 0; errors.Is(err, unix.ENOMEM) && try < 100; try++ {
+		time.Sleep(time.Millisecond)
+		err = p.tap.Taps.Update(d.key(), fresh, ebpf.UpdateAny)
+	}
+	if err != nil {
 		return fmt.Errorf("register device: %w", err)
 	}
 	return nil
@@ -206,6 +215,7 @@ func (p *Probe) forget(d Device) {
 	p.mu.Unlock()
 	// Not there is what we want; there is no other failure for a valid key.
 	_ = p.tap.Taps.Delete(d.key())
+	_ = p.tap.Maps[bpf.TapMapDrops].Delete(d.key())
 }
 
 func verify(d Device, name string) error {

@@ -17,9 +17,17 @@ const batchSize = 256
 // costs about a microsecond a device, where Counters takes a system call each. A
 // device that comes or goes meanwhile may be left out.
 func (p *Probe) AllCounters(fn func(Device, Counters)) error {
-	err := p.batches(fn)
+	drops, err := p.allDrops()
+	if err != nil {
+		return fmt.Errorf("read all drops: %w", err)
+	}
+	with := func(d Device, c Counters) {
+		c.Drops, c.Losses = drops[d], p.losses != nil
+		fn(d, c)
+	}
+	err = p.batches(with)
 	if errors.Is(err, ebpf.ErrNotSupported) {
-		err = p.oneByOne(fn)
+		err = p.oneByOne(with)
 	}
 	if err != nil {
 		return fmt.Errorf("read all counters: %w", err)

@@ -32,6 +32,10 @@ type Counters struct {
 	SYNACKs, SYNsRefused            uint64               // from the guest
 	SYNsUnanswered                  uint64               // no answer before the first retransmission
 
+	Losses      bool   // whether what follows is counted: else it is unknown
+	Retransmits uint64 // TCP segments that the namespace's sockets sent again to the guest, SYNs apart
+	Drops       Drops  // on the way to the guest
+
 	// Latency is SYN to SYN-ACK, by bucket, not cumulated; LatencySum its sum.
 	Latency    [LatencyBuckets]uint64
 	LatencySum time.Duration
@@ -91,7 +95,10 @@ func (p *Probe) Counters(d Device) (Counters, error) {
 	if err != nil {
 		return Counters{}, fmt.Errorf("read counters: %w", err)
 	}
-	return sum(perCPU), nil
+	c := sum(perCPU)
+	c.Losses = p.losses != nil
+	c.Drops, err = p.dropsOf(d)
+	return c, err
 }
 
 // sum adds the CPUs' counters and takes the latest of their times.
@@ -114,6 +121,7 @@ func sum(perCPU []bpf.TapStats) Counters {
 		c.SYNACKs += s.SynAcks
 		c.SYNsRefused += s.SynRefused
 		c.SYNsUnanswered += s.SynUnanswered
+		c.Retransmits += s.Retransmits
 		c.LatencySum += time.Duration(s.LatencyNs)
 		for b, n := range s.Latency {
 			c.Latency[b] += n

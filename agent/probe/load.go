@@ -68,6 +68,14 @@ func tapSpec(cfg Config, handle uint32, leaveOut []string) (*ebpf.CollectionSpec
 
 // describe reads from the kernel what takeover goes by.
 func (o *tapObjects) describe() error {
+	for _, dir := range directions {
+		// Nothing but this keeps what only other programs write to.
+		if prog := o.Programs[dir.name]; prog != nil {
+			if err := prog.BindMap(o.Maps[bpf.TapMapDrops]); err != nil {
+				return fmt.Errorf("bind map: %w", err)
+			}
+		}
+	}
 	for name, prog := range o.Programs {
 		info, err := prog.Info()
 		if err != nil {

@@ -47,6 +47,7 @@ type Probe struct {
 	holders *holderIterator // nil: not supported here, see Capabilities
 	// Like holders, nil where it is not supported.
 	listeners *listenerIterator
+	losses    *losses // nil as well
 	hooks     hooks
 	features  []Capability
 	mode      Mode   // of every device, but where it cannot stand
@@ -98,6 +99,7 @@ func Load(cfg Config) (*Probe, error) {
 	holders, err := loadHolders()
 	p.note("holder_iterator", err)
 	p.holders = holders
+	p.losses = p.loadLosses()
 	listeners, err := loadListeners()
 	p.note("listener_iterator", err)
 	p.listeners = listeners
@@ -124,5 +126,5 @@ func (p *Probe) Close() error {
 		links = append(links, d.links...)
 	}
 	p.mu.Unlock()
-	return errors.Join(closeLinks(links), p.tap.Close(), p.holders.Close(), p.listeners.Close())
+	return errors.Join(closeLinks(links), p.tap.Close(), p.holders.Close(), p.listeners.Close(), p.losses.Close())
 }
