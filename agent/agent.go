@@ -22,6 +22,7 @@ import (
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
 
@@ -40,7 +41,10 @@ type Config struct {
 	Every time.Duration
 	// AttachMode is how the frames of taps are seen; empty means probe.ModeAuto.
 	AttachMode probe.Mode
-	Log        *slog.Logger // nil means slog.Default
+	// DropPrivileges gives up, once started, every capability that the mode does
+	// not use: for a process that is the agent and nothing else.
+	DropPrivileges bool
+	Log            *slog.Logger // nil means slog.Default
 }
 
 func (c *Config) fill() error {
@@ -67,16 +71,17 @@ func (c *Config) fill() error {
 
 // Agent is a running watch of one host.
 type Agent struct {
-	cfg      Config
-	lock     *os.File
-	listener net.Listener
-	server   *http.Server
-	discover *discover.Watcher
-	links    *link.Watcher
-	probe    *probe.Probe
-	events   path.Events
-	model    *model
-	holders  *holders
+	cfg        Config
+	lock       *os.File
+	listener   net.Listener
+	server     *http.Server
+	discover   *discover.Watcher
+	links      *link.Watcher
+	probe      *probe.Probe
+	events     path.Events
+	model      *model
+	holders    *holders
+	privileges map[string]bool // by name, whether the agent has it
 }
 
 // HooksDir is where the agent of a run directory keeps its notes of hooks.
@@ -88,7 +93,7 @@ func New(cfg Config) (_ *Agent, err error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	if err := needRoot(); err != nil {
+	if err := needPrivileges(cfg.AttachMode); err != nil {
 		return nil, err
 	}
 	a := &Agent{cfg: cfg}
@@ -109,7 +114,25 @@ func New(cfg Config) (_ *Agent, err error) {
 	if err := a.wire(); err != nil {
 		return nil, err
 	}
-	return a, nil
+	return a, a.settlePrivileges()
+}
+
+// settlePrivileges gives up what is needed no more, and notes what there is.
+func (a *Agent) settlePrivileges() (err error) {
+	// How namespaces tell their cookie is found out while one can still be made.
+	if _, err := netns.CookieOf("/proc/thread-self/ns/net"); err != nil {
+		return err
+	}
+	if a.cfg.DropPrivileges {
+		err := dropPrivileges(a.cfg.AttachMode)
+		if errors.Is(err, errCgo) {
+			a.cfg.Log.Warn("all capabilities are kept", "err", err)
+		} else if err != nil {
+			return err
+		}
+	}
+	a.privileges, err = heldPrivileges(a.cfg.AttachMode)
+	return err
 }
 
 // wire makes the parts and ties them together.

@@ -20,6 +20,7 @@ import (
 
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
@@ -325,9 +326,9 @@ func TestBadConfig(t *testing.T) {
 }
 
 // Without privileges the error says which are missing.
-func TestNeedRootSaysWhat(t *testing.T) {
+func TestMissingPrivilegesAreNamed(t *testing.T) {
 	nettest.NeedRoot(t)
-	err := withoutCapabilities(needRoot)
+	err := withoutCapabilities(func() error { return needPrivileges(probe.ModeTC) })
 	if err == nil || !strings.Contains(err.Error(), "CAP_BPF") || !strings.Contains(err.Error(), "CAP_NET_BROADCAST") {
 		t.Errorf("got %v, want the names of what is missing", err)
 	}

@@ -97,6 +97,7 @@ func (a *Agent) snapshot() metrics.Snapshot {
 	for _, c := range a.probe.Capabilities() {
 		s.Capabilities[c.Name] = c.Have
 	}
+	maps.Copy(s.Capabilities, a.privileges)
 	return s
 }
 

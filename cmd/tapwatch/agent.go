@@ -29,6 +29,7 @@ func agentCommand() *cobra.Command {
 				return err
 			}
 			defer stop()
+			cfg.DropPrivileges = true
 			a, err := agent.New(cfg)
 			if err != nil {
 				return err
