@@ -17,7 +17,7 @@ NESTED = $(filter-out tools,$(patsubst %/go.mod,%,$(shell $(GIT) ls-files -co --
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench clean
+.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench soak clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -71,7 +71,11 @@ rules: ## check the alert rules and run their tests
 	amtool check-config dashboards/alertmanager.yml >/dev/null
 
 bench: ## run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+	go test -run '^$$' -bench . -benchmem -timeout 1h ./...
+
+soak: ## make and remove 5,000 slots while an agent runs, and see that nothing is left
+	go vet -tags soak ./test/scale
+	go test -tags soak -run '^TestSoak$$' -timeout 1h -v ./test/scale
 
 clean: ## remove what was built and fetched; Go's own caches stay
 	rm -rf bin .cache

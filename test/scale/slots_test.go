@@ -1,0 +1,67 @@
+package scale
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// idleFor is how long the agent's CPU is measured while nothing happens.
+const idleFor = 20 * time.Second
+
+// BenchmarkSlots measures the agent on a host with so many slots: how long until
+// it has the whole picture, what it takes, and what a scrape costs.
+func BenchmarkSlots(b *testing.B) {
+	bin := build(b)
+	for _, n := range []struct{ slots, bound int }{{1_000, 0}, {1_000, 1_000}, {10_000, 1_000}} {
+		b.Run(fmt.Sprintf("%d-%dbound", n.slots, n.bound), func(b *testing.B) {
+			f := makeFleet(b, n.slots, n.bound)
+			for b.Loop() {
+				measure(b, bin, f)
+			}
+		})
+	}
+}
+
+func measure(b *testing.B, bin string, f *fleet) {
+	w := watch(b, bin, f.dir)
+	synced := w.until("ready", w.ready)
+	startCPU := w.cpu()
+	hooked := w.until("hooks on every tap", func() bool { return w.sum("tapwatch_probe_attached") == float64(f.n) })
+	b.ReportMetric(synced.Seconds(), "synced-s")
+	b.ReportMetric(startCPU.Seconds(), "synced-cpu-s")
+	b.ReportMetric(hooked.Seconds(), "hooked-s")
+	time.Sleep(5 * time.Second) // what follows a start has ended
+	before := w.cpu()
+	time.Sleep(idleFor)
+	b.ReportMetric(100*(w.cpu()-before).Seconds()/idleFor.Seconds(), "idle-cpu-%")
+	b.ReportMetric(w.status("VmRSS")/1024, "rss-idle-MB")
+	scrape(b, w, "", false)
+	scrape(b, w, "gzip-", true)
+	b.ReportMetric(w.status("VmRSS")/1024, "rss-MB")
+	b.ReportMetric(w.status("VmHWM")/1024, "rss-peak-MB")
+	b.ReportMetric(w.status("Threads"), "threads")
+	b.ReportMetric(float64(w.fds()), "fds")
+	b.ReportMetric(w.sum("go_goroutines"), "goroutines")
+	w.p.Stop(b)
+}
+
+// scrape reports the median of 11 scrapes, and the size of one.
+func scrape(b *testing.B, w *watcher, prefix string, gzip bool) {
+	var took []time.Duration
+	var body []byte
+	for range 11 {
+		var d time.Duration
+		body, _, d = w.get("/metrics", gzip)
+		took = append(took, d)
+		time.Sleep(1100 * time.Millisecond) // another reading of the counters lies between
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, prefix+"scrape-ms")
+	b.ReportMetric(float64(len(body))/1e6, prefix+"scrape-MB")
+	if !gzip {
+		b.ReportMetric(float64(bytes.Count(body, []byte("\n"))), "lines")
+	}
+}
