@@ -34,8 +34,8 @@ type Manager struct {
 	byID    map[string]*instance // those being removed are not among them
 	proxies []*proxy.Proxy
 	closed  bool
-	live    sync.WaitGroup     // instances not yet wholly removed, and the probe
-	stop    context.CancelFunc // of the probe
+	live    sync.WaitGroup     // instances not yet wholly removed, and what runs beside them
+	stop    context.CancelFunc // of what runs beside the instances
 }
 
 // New starts a manager without sandboxes. It fails in one line where this
@@ -60,9 +60,10 @@ func New(cfg Config) (*Manager, error) {
 		byID:  make(map[string]*instance),
 	}
 	m.warnOfLeftovers()
-	var probing context.Context
-	probing, m.stop = context.WithCancel(context.Background())
-	m.live.Go(func() { m.probe(probing) })
+	var working context.Context
+	working, m.stop = context.WithCancel(context.Background())
+	m.live.Go(func() { m.probe(working) })
+	m.live.Go(func() { m.trimConsoles(working) })
 	return m, nil
 }
 

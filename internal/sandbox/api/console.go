@@ -47,6 +47,11 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, f *os.File, id s
 	defer tick.Stop()
 	for {
 		_, getErr := s.cfg.Manager.Get(id) // before the read: its last words are read too
+		if wasCut(f) {
+			if _, err := f.Seek(0, io.SeekStart); err != nil {
+				return
+			}
+		}
 		if _, err := io.Copy(w, f); err != nil {
 			return
 		}
@@ -60,4 +65,12 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, f *os.File, id s
 			return
 		}
 	}
+}
+
+// wasCut reports whether the log is shorter than what was read of it: it was too
+// long, and begins again with a note that says so.
+func wasCut(f *os.File) bool {
+	at, err := f.Seek(0, io.SeekCurrent)
+	info, statErr := f.Stat()
+	return err == nil && statErr == nil && info.Size() < at
 }
