@@ -25,6 +25,9 @@ type Report struct {
 // among the joined errors.
 func Cleanup(runDir string) (Report, error) {
 	var report Report
+	if runDir == "" { // would be the working directory, for one who left a variable unset
+		return report, errors.New("clean up: no run directory named")
+	}
 	if err := network.Check(); err != nil {
 		return report, fmt.Errorf("clean up: %w", err)
 	}
@@ -131,13 +134,14 @@ func (r *Report) removeLog(want, file string) error {
 	return nil
 }
 
-// removeLogs removes the logs of sandboxes that no record names.
+// removeLogs removes the logs of sandboxes that no record names. A file that is
+// not named as a sandbox is somebody else's.
 func (r *Report) removeLogs(logs []string, slots []registry.Slot) error {
 	var errs []error
 	for _, file := range logs {
 		id := strings.TrimSuffix(filepath.Base(file), ".log")
 		known := slices.ContainsFunc(slots, func(s registry.Slot) bool { return s.Sandbox != nil && s.Sandbox.ID == id })
-		if !known {
+		if !known && isID(id) {
 			errs = append(errs, r.removeLog(file, file))
 		}
 	}

@@ -97,7 +97,7 @@ func TestCleanupAfterAKilledLauncher(t *testing.T) {
 	if err := registry.Dir(runDir).Put(half); err != nil {
 		t.Fatal(err)
 	}
-	orphanLog := filepath.Join(consoleDir(runDir), "iorphan.log")
+	orphanLog := filepath.Join(consoleDir(runDir), newID()+".log")
 	if err := os.WriteFile(orphanLog, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -208,6 +208,31 @@ func TestCleanupWithNothingThere(t *testing.T) {
 	report, err := Cleanup(filepath.Join(t.TempDir(), "none"))
 	if err != nil || len(report.Removed)+len(report.Kept) != 0 {
 		t.Errorf("report %+v, %v", report, err)
+	}
+}
+
+// Where a wrong directory was named, or none, nobody's files go.
+func TestCleanupOfAnotherDirectory(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "console", "important.log")
+	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(log, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if _, err := Cleanup(""); err == nil || !strings.Contains(err.Error(), "no run directory") {
+		t.Errorf("no directory: %v", err)
+	}
+	if report, err := Cleanup(dir); err != nil || len(report.Removed) != 0 {
+		t.Errorf("report %+v, %v", report, err)
+	}
+	if _, err := os.Stat(log); err != nil {
+		t.Error(err)
+	}
+	if id := newID(); !isID(id) || isID("important") || isID("../"+id[3:]) {
+		t.Errorf("%s is no id, or others are", id)
 	}
 }
 

@@ -14,6 +14,11 @@ func newID() string {
 	return "i" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))[:19]
 }
 
+// isID says whether newID could have made it.
+func isID(s string) bool {
+	return len(s) == 20 && s[0] == 'i' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
 func newToken() string {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails
