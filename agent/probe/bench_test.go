@@ -1,0 +1,216 @@
+package probe
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/netns"
+	"tapwatch/internal/nettest"
+)
+
+// field makes n namespaces with a tap each, as idle slots are.
+func field(b *testing.B, n int) (names []string, devices []Device) {
+	b.Helper()
+	for range n {
+		ns := nettest.Netns(b)
+		nettest.Tap(b, ns, "tap0")
+		d := Device{}
+		nettest.In(b, ns, func() (err error) {
+			if d.Netns, err = netns.Current(); err != nil {
+				return err
+			}
+			l, err := netlink.LinkByName("tap0")
+			if err == nil {
+				d.Ifindex = Ifindex(l.Attrs().Index)
+			}
+			return err
+		})
+		names, devices = append(names, ns), append(devices, d)
+	}
+	return names, devices
+}
+
+// bystander writes a link's state in a namespace of its own, over and over, as
+// a launcher does that has nothing to do with us: each write takes RTNL. stop
+// returns the times that the writes took, in order of length.
+func bystander(b *testing.B) (stop func() []time.Duration) {
+	b.Helper()
+	ns := nettest.Netns(b)
+	nettest.Tap(b, ns, "tap0")
+	end, ended := make(chan struct{}), make(chan []time.Duration)
+	go func() {
+		var took []time.Duration
+		_ = netns.Do(ns, func() error {
+			l, err := netlink.LinkByName("tap0")
+			if err != nil {
+				return err
+			}
+			for mtu := 1400; ; mtu++ {
+				select {
+				case <-end:
+					return nil
+				default:
+				}
+				start := time.Now()
+				if err := netlink.LinkSetMTU(l, 1400+mtu%100); err != nil {
+					return err
+				}
+				took = append(took, time.Since(start))
+				time.Sleep(200 * time.Microsecond)
+			}
+		})
+		slices.Sort(took)
+		ended <- took
+	}()
+	return func() []time.Duration {
+		close(end)
+		return <-ended
+	}
+}
+
+func report(b *testing.B, took []time.Duration, what string) {
+	if len(took) == 0 {
+		b.Fatal("nothing was measured")
+	}
+	at := func(p int) float64 { return float64(took[len(took)*p/100].Microseconds()) }
+	b.ReportMetric(at(50), what+"-p50-us")
+	b.ReportMetric(at(99), what+"-p99-us")
+}
+
+// BenchmarkAttach hooks and unhooks many devices in each mode, while another
+// writes to the kernel's links, and then deletes the hooked namespaces. An
+// operation is all devices.
+func BenchmarkAttach(b *testing.B) {
+	for _, n := range []int{100, 1000} {
+		for _, mode := range modesHere() {
+			if mode == ModeTCX && n > 100 {
+				continue // half a minute, and linear
+			}
+			b.Run(fmt.Sprintf("%s/%d", mode, n), func(b *testing.B) { benchmarkAttach(b, mode, n) })
+		}
+	}
+}
+
+func benchmarkAttach(b *testing.B, mode Mode, n int) {
+	p, err := Load(Config{HooksDir: b.TempDir() + "/hooks", Mode: mode})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	names, devices := field(b, n)
+	attach := func() {
+		for i, d := range devices {
+			if err := p.Attach(names[i], d, "tap0"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	var attaching, detaching time.Duration
+	stop := bystander(b)
+	for b.Loop() {
+		start := time.Now()
+		attach()
+		attaching += time.Since(start)
+		start = time.Now()
+		for i, d := range devices {
+			if err := p.Detach(names[i], d); err != nil {
+				b.Fatal(err)
+			}
+		}
+		detaching += time.Since(start)
+	}
+	report(b, stop(), "rtnl")
+	per := float64(b.N * n * 1000)
+	b.ReportMetric(float64(attaching)/per, "attach-us/device")
+	b.ReportMetric(float64(detaching)/per, "detach-us/device")
+	attach()
+	deletion(b, names, devices)
+}
+
+// deletion deletes the namespaces and reports how long it takes until the last
+// of their devices is gone.
+func deletion(b *testing.B, names []string, devices []Device) {
+	stop := bystander(b)
+	last, err := netns.CookieOf(names[len(names)-1])
+	if err != nil || last != devices[len(devices)-1].Netns {
+		b.Fatal(last, err)
+	}
+	start := time.Now()
+	for _, ns := range names {
+		if err := netns.Delete(ns); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "delete-ms")
+	report(b, stop(), "delete-rtnl")
+}
+
+// BenchmarkProgram is what a frame costs in the programs for one device, by
+// kind, and an empty program to compare with: 1e6 runs in the kernel each.
+func BenchmarkProgram(b *testing.B) {
+	nettest.NeedRoot(b)
+	p, err := Load(Config{HooksDir: b.TempDir() + "/hooks", Mode: ModeTC})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	empty, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer empty.Close()
+	mac := []byte{2, 0, 0, 0, 0, 1}
+	data := segment{src: guestIP, dst: hostIP, sport: 49983, dport: 40000, flags: flagACK, data: "hello"}
+	syn := segment{src: hostIP, dst: guestIP, sport: 40000, dport: 49983, flags: flagSYN}
+	frames := map[string][]byte{
+		"data": ethernet(mac, mac, unix.ETH_P_IP, data.packet()),
+		"syn":  ethernet(mac, mac, unix.ETH_P_IP, syn.packet()),
+		"arp":  ethernet(mac, mac, unix.ETH_P_ARP, arp(2, mac, guestIP, mac, hostIP)),
+		"ipv6": ethernet(mac, mac, unix.ETH_P_IPV6, ipv6()),
+	}
+	// Runs are on the loopback of the present namespace.
+	self, err := netns.Current()
+	if err != nil {
+		b.Fatal(err)
+	}
+	lo := Device{Netns: self, Ifindex: 1}
+	for _, registered := range []bool{true, false} {
+		if registered {
+			err = p.register(lo, ModeTC)
+		} else {
+			p.forget(lo)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		for kind, frame := range frames {
+			prog := p.tap.Programs[directions[0].name]
+			if kind == "syn" {
+				prog = p.tap.Programs[directions[1].name]
+			}
+			b.Run(fmt.Sprintf("%s/registered=%v", kind, registered), func(b *testing.B) { runProgram(b, prog, frame) })
+		}
+	}
+	b.Run("empty", func(b *testing.B) { runProgram(b, empty, frames["data"]) })
+}
+
+func runProgram(b *testing.B, prog *ebpf.Program, frame []byte) {
+	var sum time.Duration
+	for b.Loop() {
+		_, took, err := prog.Benchmark(frame, 1_000_000, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += took
+	}
+	b.ReportMetric(float64(sum.Nanoseconds())/float64(b.N), "ns/frame")
+	b.ReportMetric(0, "ns/op")
+}
