@@ -65,6 +65,9 @@ func (e *Error) Error() string { return e.Message }
 func (c *Client) Create(ctx context.Context, o CreateOptions) (id string, err error) {
 	var got created
 	if err := c.call(ctx, http.MethodPost, "/v2/sandboxes", o, &got); err != nil {
+		if strings.HasPrefix(err.Error(), "create sandbox") { // the launcher's own words
+			return "", err
+		}
 		return "", fmt.Errorf("create sandbox: %w", err)
 	}
 	return got.SandboxID, nil

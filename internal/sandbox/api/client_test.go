@@ -26,7 +26,7 @@ func TestClient(t *testing.T) {
 	} {
 		var refused *api.Error
 		if !errors.As(err, &refused) || refused.Code != http.StatusNotFound ||
-			!strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "nonesuch") {
+			strings.Count(err.Error(), name) != 1 || !strings.Contains(err.Error(), "nonesuch") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

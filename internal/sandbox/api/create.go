@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
@@ -51,6 +52,9 @@ func (b createBody) request(secureByDefault bool) (sandbox.CreateRequest, error)
 	}
 	if len(b.Tapwatch.Name) > maxName {
 		return none, badRequestf("tapwatch.name: more than %d characters", maxName)
+	}
+	if strings.ContainsFunc(b.Tapwatch.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return none, badRequestf("tapwatch.name: %q cannot be printed in one line", b.Tapwatch.Name)
 	}
 	if what := b.unsupported(); what != "" {
 		return none, badRequestf("%s is not supported here", what)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"net/http"
 	"testing"
 	"time"
 
@@ -53,6 +54,17 @@ func TestCreateRequest(t *testing.T) {
 		got, err := createBody{TemplateID: "base"}.request(secure)
 		if err != nil || got.Secure != secure || got.Timeout != 300*time.Second {
 			t.Errorf("got %+v, %v", got, err)
+		}
+	}
+}
+
+// A name is printed on people's terminals.
+func TestNamesThatCannotBePrinted(t *testing.T) {
+	for _, name := range []string{"a\nb", "\x1b[2J", "\u202e"} {
+		b := createBody{TemplateID: "base"}
+		b.Tapwatch.Name = name
+		if _, err := b.request(false); statusOf(err) != http.StatusBadRequest {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }
