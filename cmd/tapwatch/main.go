@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/prometheus/common/version"
@@ -26,7 +27,7 @@ func main() {
 	case errors.As(err, &code):
 		os.Exit(int(code))
 	default:
-		fmt.Fprintln(os.Stderr, "tapwatch: "+err.Error())
+		fmt.Fprintln(os.Stderr, "tapwatch: "+strings.ReplaceAll(err.Error(), "\n", "; ")) // joined errors are lines
 		os.Exit(1)
 	}
 }
@@ -63,6 +64,10 @@ func rootCommand() *cobra.Command {
 	)
 	return root
 }
+
+// help is what a command does that is only the head of others. Having something
+// to do, it refuses words that it does not know.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 func setLogger(level, format string) error {
 	var l slog.Level

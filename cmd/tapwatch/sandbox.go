@@ -23,11 +23,14 @@ func sandboxCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sandbox",
 		Short: "Create and use sandboxes of a running launcher",
+		Args:  cobra.NoArgs,
+		RunE:  help,
 	}
 	var client api.Client
 	c.PersistentFlags().StringVar(&client.BaseURL, "api-url", "http://127.0.0.1:3000", "control API of the launcher")
 	c.PersistentFlags().StringVar(&client.Key, "api-key", cmp.Or(os.Getenv("E2B_API_KEY"), "tapwatch"),
-		"its API key; without keys of its own a launcher takes any ($E2B_API_KEY)")
+		"its API key; without keys of its own a launcher takes any (default $E2B_API_KEY)")
+	c.PersistentFlags().Lookup("api-key").DefValue = "" // --help must not print the key
 	c.AddCommand(
 		sandboxCreateCommand(&client),
 		sandboxListCommand(&client),
@@ -180,14 +183,9 @@ func sandboxKillCommand(client *api.Client) *cobra.Command {
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			var failed []error
 			for _, id := range ids {
-				if err := client.Kill(cmd.Context(), id); err != nil {
-					failed = append(failed, err)
-				}
+				failed = append(failed, client.Kill(cmd.Context(), id))
 			}
-			if err := errors.Join(failed...); err != nil {
-				return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
-			}
-			return nil
+			return errors.Join(failed...)
 		},
 	}
 }

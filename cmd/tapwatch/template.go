@@ -17,6 +17,8 @@ func templateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "template",
 		Short: "Build and list the templates that sandboxes boot from",
+		Args:  cobra.NoArgs,
+		RunE:  help,
 	}
 	c.AddCommand(templateBuildCommand(), templateListCommand())
 	return c
@@ -37,6 +39,9 @@ and serve as drills.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(variants) == 1 && variants[0] == "all" {
 				variants = variantNames()
+			}
+			if len(variants) == 0 {
+				return fmt.Errorf("--variant: must be %s or all", strings.Join(variantNames(), ", "))
 			}
 			o.Step = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
 			for _, v := range variants {

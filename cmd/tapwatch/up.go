@@ -67,6 +67,9 @@ func (u *up) run(ctx context.Context) error {
 	g.Go(func() error {
 		defer stop()
 		err := u.work(serving, s, a)
+		if u.once && ctx.Err() != nil {
+			return errors.New("interrupted before the demo was drawn") // or a script would take it for done
+		}
 		if serving.Err() != nil { // Ctrl-C, or a part that failed and says so itself
 			return nil
 		}

@@ -51,6 +51,9 @@ func (c *Config) validate() error {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
+	if err := c.Accel.Validate(); err != nil {
+		return err
+	}
 	for name, n := range map[string]int{"pool size": c.PoolSize, "vCPUs": c.VCPUs, "memory": c.MemoryMiB, "boot timeout": int(c.BootTimeout)} {
 		if n < 0 {
 			return fmt.Errorf("%s: %d is below 0", name, n)

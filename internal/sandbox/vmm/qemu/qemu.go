@@ -68,19 +68,28 @@ func find() (string, error) {
 	return path, nil
 }
 
+// Validate refuses what is none of the accelerators; empty is Auto.
+func (a Accel) Validate() error {
+	switch a {
+	case "", Auto, KVM, TCG:
+		return nil
+	}
+	return fmt.Errorf("unknown accelerator %q: auto, kvm or tcg", a)
+}
+
 // accel settles Auto.
 func (o Options) accel(ctx context.Context, spec vmm.Spec) (Accel, error) {
-	switch o.Accel {
-	case KVM, TCG:
-		return o.Accel, nil
-	case "", Auto:
-		v, err := Probe(ctx, spec.Kernel, spec.Initrd, o.RunDir)
-		if err != nil {
-			return "", err
-		}
-		return v.Accel(), nil
+	if err := o.Accel.Validate(); err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("unknown accelerator %q: auto, kvm or tcg", o.Accel)
+	if o.Accel == KVM || o.Accel == TCG {
+		return o.Accel, nil
+	}
+	v, err := Probe(ctx, spec.Kernel, spec.Initrd, o.RunDir)
+	if err != nil {
+		return "", err
+	}
+	return v.Accel(), nil
 }
 
 // readable reports what QEMU would only report on its way out.
