@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
@@ -88,7 +89,8 @@ func TestManyFlapsThroughASmallBuffer(t *testing.T) {
 	}
 }
 
-// makeTaps makes persistent taps that nobody holds.
+// makeTaps makes persistent taps that nobody holds. They are up: else Linux 6.1
+// tells nothing of their flaps.
 func makeTaps(t *testing.T, ns string, n int) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
@@ -100,6 +102,13 @@ func makeTaps(t *testing.T, ns string, n int) {
 			err = unix.IoctlSetInt(int(f.Fd()), unix.TUNSETPERSIST, 1)
 			f.Close()
 			if err != nil {
+				return err
+			}
+			l, err := netlink.LinkByName(fmt.Sprintf("tap%d", i))
+			if err != nil {
+				return err
+			}
+			if err := netlink.LinkSetUp(l); err != nil {
 				return err
 			}
 		}
