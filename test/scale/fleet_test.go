@@ -30,9 +30,19 @@ type fleet struct {
 // makeFleet makes n slots, several at a time, and binds the first of them.
 func makeFleet(t testing.TB, n, bound int) *fleet {
 	t.Helper()
-	f := makeFleetIn(t, registry.Dir(t.TempDir()), n, bound)
+	f := makeFleetIn(t, runDir(t), n, bound)
 	t.Cleanup(func() { f.remove(t) })
 	return f
+}
+
+// runDir is a run directory in memory.
+func runDir(t testing.TB) registry.Dir {
+	t.Helper()
+	dir, err := os.MkdirTemp(registry.DefaultDir, "scale")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return registry.Dir(dir)
 }
 
 func makeFleetIn(t testing.TB, dir registry.Dir, n, bound int) *fleet {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
 )
 
 // inside is set in the copy of the test that has namespaces of its own.
@@ -53,11 +54,14 @@ func settle() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	if err := os.MkdirAll(netns.Dir, 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", netns.Dir, "tmpfs", 0, ""); err != nil {
-		return fmt.Errorf("mount %s: %w", netns.Dir, err)
+	// Records and notes lie in memory on every host; a test's directory may not.
+	for _, dir := range []string{netns.Dir, registry.DefaultDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", dir, err)
+		}
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
