@@ -122,7 +122,7 @@ func (w *Watcher) Self() netns.Cookie {
 // is what link.Config asks for. False where no namespace known here has it.
 func (w *Watcher) Resolve(id netns.NSID) (netns.Cookie, bool) {
 	w.mu.Lock()
-	e, conn := w.byNSID[id], w.conn
+	e := w.byNSID[id]
 	w.mu.Unlock()
 	if e == nil {
 		return 0, false
@@ -135,10 +135,9 @@ func (w *Watcher) Resolve(id netns.NSID) (netns.Cookie, bool) {
 		return 0, false
 	}
 	defer f.Close()
-	// While the file is open the namespace lives and both answers are its own.
-	if now, err := netns.NSIDOf(conn, f); err != nil || now != id {
-		return 0, false
-	}
+	// A cookie is never another's, and a living namespace keeps its nsid: where the
+	// file still shows the namespace that had this nsid, it has it. Asking for the
+	// nsid would cost the kernel a walk over all of them.
 	c, err := netns.CookieOfFile(f)
-	return c, err == nil
+	return c, err == nil && c == e.Cookie
 }

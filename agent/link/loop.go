@@ -27,10 +27,13 @@ func (w *Watcher) loop(ctx context.Context) error {
 		w.askAgain(ctx, time.Now())
 		if now := time.Now(); !w.listing.running && !nextAudit.IsZero() && now.After(nextAudit) {
 			w.resync(true)
-			nextAudit = w.auditAfter(now) // with the last one's duration
 		}
+		auditing := w.listing.running && w.listing.audit
 		if more := w.dumpSome(ctx); more {
 			continue
+		}
+		if auditing && !w.listing.running {
+			nextAudit = w.auditAfter(time.Now()) // by this one's duration
 		}
 		if w.arm(ctx, nextAudit) {
 			if err := w.sock.wait(); errors.Is(err, os.ErrClosed) {
