@@ -45,7 +45,7 @@ func BenchmarkCarrierStorm(b *testing.B) {
 		report(b, "storm", storm)
 		report(b, "amid", amid)
 	}
-	if lost := a.sub.Lost(); lost > 0 {
+	if lost := a.sub.Lost() - a.missed; lost > 0 {
 		b.Errorf("%d events were missed: the figures are not of all", lost)
 	}
 }
@@ -78,7 +78,8 @@ func (f *fleet) hold(t testing.TB, taps ...int) {
 // through HTTP.
 type inProcess struct {
 	*agent.Agent
-	sub *path.Subscription
+	sub    *path.Subscription
+	missed uint64 // events of the start, which nobody reads in time
 
 	mu   sync.Mutex
 	lost map[string]time.Time // when the loss of a namespace's carrier was told
@@ -106,6 +107,7 @@ func startAgent(t testing.TB, f *fleet) *inProcess {
 	})
 	a.waitFor(t, func() bool { return a.Ready() == nil && a.carriers() == f.n })
 	time.Sleep(3 * time.Second) // hooks are put on, what follows a start has ended
+	a.missed = a.sub.Lost()
 	return a
 }
 
