@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,20 +26,20 @@ func TestLifecycle(t *testing.T) {
 		is   func(path.Slot) bool
 	}{
 		"the tap is renamed": {
-			do:   func(h *host) { h.onTap(func(l netlink.Link) error { return netlink.LinkSetName(l, "tap9") }) },
+			do:   func(h *host) { h.onTap(func(l netlink.Link) error { return rename(l, "tap9") }) },
 			want: "no tap of that name",
 			is:   func(s path.Slot) bool { return s.Device.Exists == path.No && code(s) == "tap-missing" },
 		},
 		"the tap is renamed and gets its name back": {
 			do: func(h *host) {
-				h.onTap(func(l netlink.Link) error { return netlink.LinkSetName(l, "tap9") })
+				h.onTap(func(l netlink.Link) error { return rename(l, "tap9") })
 				h.until("gone", func(s path.Slot) bool { return s.Device.Exists == path.No })
 				nettest.In(h.t, h.slot.Netns, func() error {
 					l, err := netlink.LinkByName("tap9")
 					if err != nil {
 						return err
 					}
-					return netlink.LinkSetName(l, "tap0")
+					return rename(l, "tap0")
 				})
 			},
 			want: "the tap again",
@@ -113,6 +114,7 @@ func TestLifecycle(t *testing.T) {
 				if err := netns.Delete(h.slot.Netns); err != nil {
 					h.t.Fatal(err)
 				}
+				h.until("the first name lost", func(s path.Slot) bool { return s.Netns != h.slot.Netns })
 				h.onlyOne()
 			},
 			want: "the slot under its other name",
@@ -218,4 +220,9 @@ func (h *host) hasNoOther(s path.Slot) {
 			h.t.Errorf("a tap that is gone has a carrier: %s", line)
 		}
 	}
+}
+
+// rename goes by way of down: before Linux 6.2 nothing that is up can be renamed.
+func rename(l netlink.Link, name string) error {
+	return errors.Join(netlink.LinkSetDown(l), netlink.LinkSetName(l, name), netlink.LinkSetUp(l))
 }
