@@ -49,7 +49,8 @@ var importRules = []rule{
 	{"internal/sandbox/vmm/qemu", []string{"internal/netns", "internal/registry", "internal/sandbox/vmm"}, "a driver starts what it is told to"},
 	{"internal/sandbox/template", nil, "makes and reads files"},
 	{"internal/sandbox/template/templatetest", []string{"internal/nettest", "internal/sandbox/template"}, "for tests only"},
-	{"internal/sandbox/relay", []string{"internal/netns"}, "moves bytes between addresses"},
+	{"internal/sandbox/stream", []string{"internal/netns"}, "moves bytes between sockets, whatever they are for"},
+	{"internal/sandbox/relay", []string{"internal/sandbox/stream"}, "says which address leads where"},
 	{"internal/sandbox/proxy", []string{"internal/registry"}, "is told where a sandbox is"},
 	{"internal/sandbox/envd", []string{"internal/sandbox/envd/proto/filesystem", "internal/sandbox/envd/proto/process"}, "a client of any envd, not of ours"},
 	{"internal/sandbox/envd/guest", []string{"internal/sandbox/envd/proto/filesystem", "internal/sandbox/envd/proto/process"}, "runs in the guest, where nothing else of ours is"},
@@ -181,7 +182,7 @@ func files(t *testing.T) []string {
 		if d != nil && d.IsDir() && slices.Contains([]string{".git", ".cache", "bin", "node_modules"}, d.Name()) {
 			return fs.SkipDir
 		}
-		if err == nil && d.Type().IsRegular() {
+		if err == nil && d.Type().IsRegular() && name != ".git" { // a file in a worktree
 			out = append(out, name)
 		}
 		return err

@@ -31,7 +31,11 @@ func relayCommand() *cobra.Command {
 			if err := network.NeedCapabilities(unix.CAP_SYS_ADMIN); err != nil {
 				return err
 			}
-			r := relay.New(nil)
+			r, err := relay.New(nil)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
 			route, err := r.Listen(ns, from, dest)
 			if err != nil {
 				return err

@@ -54,8 +54,12 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start launcher: %w", err)
 	}
+	r, err := relay.New(cfg.Log)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start launcher: %w", err), pool.Close())
+	}
 	m := &Manager{
-		cfg: cfg, pool: pool, relay: relay.New(cfg.Log),
+		cfg: cfg, pool: pool, relay: r,
 		store: template.Store{Dir: cfg.DataDir},
 		byID:  make(map[string]*instance),
 	}

@@ -34,7 +34,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{ns: nettest.Netns(t), relay: New(nil)}
+	w := &world{ns: nettest.Netns(t)}
 	nettest.In(t, w.ns, func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
@@ -43,6 +43,9 @@ func newWorld(t testing.TB) *world {
 		return netlink.LinkSetUp(lo)
 	})
 	var err error
+	if w.relay, err = New(nil); err != nil {
+		t.Fatal(err)
+	}
 	if w.backend, err = listenIn(w.ns, anyPort); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +150,7 @@ func TestHalfClose(t *testing.T) {
 			}
 			wantEnd(t, a)
 			eventually(t, "the connection ends", func() bool { return w.route.Stats().Open == 0 })
-			if s := w.route.Stats(); s.Resets != 0 || s.ToGuest+s.ToClient != 8+3*6 {
+			if s := w.route.Stats(); s.Resets() != 0 || s.Bytes[0]+s.Bytes[1] != 8+3*6 {
 				t.Errorf("counted %+v", s)
 			}
 		})
@@ -187,7 +190,7 @@ func TestResetIsPassedOn(t *testing.T) {
 				} else {
 					wantReset(t, other)
 				}
-				eventually(t, "the reset is counted", func() bool { s := w.route.Stats(); return s.Open == 0 && s.Resets == 1 })
+				eventually(t, "the reset is counted", func() bool { s := w.route.Stats(); return s.Open == 0 && s.Resets() == 1 })
 			})
 		}
 	}
@@ -234,7 +237,7 @@ func wantUnreached(t *testing.T, w *world, why error) {
 	if err := w.route.LastDialError(); !errors.Is(err, why) {
 		t.Errorf("last dial error: %v, want %v", err, why)
 	}
-	if s := w.route.Stats(); s.Accepted != 1 || s.DialErrors != 1 || s.Open != 0 {
+	if s := w.route.Stats(); s.Accepted != 1 || s.Failed() != 1 || s.Open != 0 {
 		t.Errorf("counted %+v", s)
 	}
 }
@@ -276,7 +279,7 @@ func TestBulkBothWaysAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, "all bytes are counted", func() bool { s := w.route.Stats(); return s.ToGuest == size && s.ToClient == size })
+	eventually(t, "all bytes are counted", func() bool { s := w.route.Stats(); return s.Bytes[0] == size && s.Bytes[1] == size })
 }
 
 // A thousand connections come and go, fifty at a time, and nothing is left.
@@ -295,7 +298,7 @@ func TestManyConnectionsLeaveNothing(t *testing.T) {
 		}
 		wg.Wait()
 		eventually(t, "all connections end", func() bool { return w.route.Stats().Open == 0 })
-		if s := w.route.Stats(); s.Accepted != 1000 || s.DialErrors != 0 || s.Resets != 0 {
+		if s := w.route.Stats(); s.Accepted != 1000 || s.Failed() != 0 || s.Resets() != 0 {
 			t.Errorf("counted %+v", s)
 		}
 	})
