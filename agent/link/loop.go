@@ -44,15 +44,11 @@ func (w *Watcher) loop(ctx context.Context) error {
 	return nil
 }
 
-// rarely is how many times its own duration an audit waits for the next: with
-// ten thousand namespaces it takes a five-hundredth of the time.
-const rarely = 500
-
 func (w *Watcher) auditAfter(t time.Time) time.Time {
 	if w.cfg.Audit < 0 {
 		return time.Time{}
 	}
-	return t.Add(max(w.cfg.Audit, rarely*time.Duration(w.stats.took.Load())))
+	return t.Add(max(w.cfg.Audit, w.cfg.rarely*time.Duration(w.stats.took.Load())))
 }
 
 // arm sets the time to wake up at, and reports whether there is nothing to do

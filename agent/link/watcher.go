@@ -30,6 +30,9 @@ type Config struct {
 	// Audit is the time between two full dumps that check what the events told;
 	// 0 means one minute, below 0 never. It is longer where they are long.
 	Audit time.Duration
+	// rarely is how many times its own duration an audit waits for the next; 0
+	// means 500: with ten thousand namespaces it takes a five-hundredth of the time.
+	rarely time.Duration
 	// Log is told of overruns and of failing dumps; nil means slog.Default().
 	Log *slog.Logger
 }
@@ -49,6 +52,9 @@ func (c *Config) fill() error {
 	}
 	if c.Audit == 0 {
 		c.Audit = time.Minute
+	}
+	if c.rarely == 0 {
+		c.rarely = 500
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
