@@ -36,11 +36,12 @@ var importRules = []rule{
 	{"agent/link", []string{"internal/netns", "internal/nlsafe"}, "the kernel's side of links, whosever they are"},
 	{"agent/discover", []string{"internal/netns", "internal/nlsafe", "internal/registry"}, "learns whose a namespace is from outside: it must serve hosts that we did not launch"},
 	{"agent/probe", []string{"bpf", "internal/netns"}, "attaches hooks, interprets nothing"},
+	{"agent/exits", []string{"bpf"}, "tells of processes, whosever they are"},
 	{"agent/sockets", []string{"internal/netns"}, "asks the kernel who listens"},
 	{"agent/metrics", []string{"agent/link", "agent/path"}, "exports what is known and finds nothing out"},
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
-		"agent/diagnose", "agent/discover", "agent/httpapi", "agent/link", "agent/metrics", "agent/path", "agent/probe", "agent/sockets",
+		"agent/diagnose", "agent/discover", "agent/exits", "agent/httpapi", "agent/link", "agent/metrics", "agent/path", "agent/probe", "agent/sockets",
 		"internal/netns", "internal/nlsafe", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 

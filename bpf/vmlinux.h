@@ -2,8 +2,9 @@
 /*
  * The few kernel types that the programs read, by name and field only: CO-RE
  * moves every access to where the running kernel has the field. Oldest kernel
- * looked at: 5.15. Sources: include/linux/skbuff.h, netdevice.h, fs.h,
- * include/net/net_namespace.h, drivers/net/tun.c, include/uapi/linux/bpf.h.
+ * looked at: 5.15. Sources: include/linux/skbuff.h, netdevice.h, fs.h, sched.h,
+ * include/linux/sched/signal.h, include/net/net_namespace.h, drivers/net/tun.c,
+ * include/uapi/linux/bpf.h.
  */
 #ifndef TAPWATCH_VMLINUX_H
 #define TAPWATCH_VMLINUX_H
@@ -26,8 +27,10 @@ typedef int pid_t;
 typedef unsigned int sk_buff_data_t; /* of 64-bit kernels: an offset from head */
 
 enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
 enum {
@@ -85,9 +88,20 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live; /* threads */
+};
+
 struct task_struct {
 	pid_t tgid;
+	int exit_code;
 	char comm[16];
+	struct task_struct *group_leader;
+	struct signal_struct *signal;
 	struct nsproxy *nsproxy;
 };
 
