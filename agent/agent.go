@@ -81,6 +81,7 @@ type Agent struct {
 	events     path.Events
 	model      *model
 	holders    *holders
+	vmms       *vmms
 	privileges map[string]bool // by name, whether the agent has it
 }
 
@@ -148,8 +149,9 @@ func (a *Agent) wire() (err error) {
 	}
 	a.model = newModel(a, log.With("part", "model"))
 	a.holders = newHolders(a.model, log)
+	a.vmms = newVMMs(a.model, log)
 	handler, err := httpapi.New(httpapi.Config{
-		Slots: a.model.Slots, Metrics: a.snapshot, Events: &a.events, Ready: a.Ready, Log: log.With("part", "http"),
+		Slots: a.model.Slots, Metrics: a.snapshot, Events: &a.events, Recorder: a.model.recorder, Ready: a.Ready, Log: log.With("part", "http"),
 	})
 	if err != nil {
 		return err
@@ -189,6 +191,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { a.observe(ctx); return nil })
 	g.Go(func() error { a.holders.run(ctx); return nil })
+	g.Go(func() error { return a.vmms.run(ctx) })
 	g.Go(func() error { a.model.hooker.run(ctx); return nil })
 	g.Go(a.serve)
 	g.Go(func() error {
@@ -214,6 +217,9 @@ func (a *Agent) Close() error {
 		if err := a.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if a.vmms != nil {
+		errs = append(errs, a.vmms.close())
 	}
 	if a.probe != nil {
 		errs = append(errs, a.probe.Close())

@@ -91,7 +91,9 @@ func (h *holders) read(asked []*slot) {
 		s.holders = nil
 		if s.tap != nil && err == nil {
 			s.holders = of[s.entry.Cookie][probe.Ifindex(s.tap.Ifindex)]
-			if s.holders == nil {
+			if len(s.holders) > 0 {
+				h.model.phase(s, path.TapAttached, time.Now())
+			} else {
 				s.holders = []path.Holder{} // nobody, which is not the same as unknown
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/agent/recorder"
 	"tapwatch/internal/netns"
 )
 
@@ -25,11 +26,18 @@ type model struct {
 	links  *link.Watcher
 	hooker *hooker
 
+	recorder *recorder.Recorder
+	began    time.Time // of this agent's watch
+
 	mu      sync.Mutex
 	slots   map[netns.Cookie]*slot
 	order   []*slot // by name; nil after a slot came, went or was renamed
 	proxy   path.Listener
 	retired latency // of hooks that are gone
+
+	byVMM      map[int]*slot              // by the pid of the sandbox's VMM
+	boots      map[*slot]struct{}         // with a sandbox whose boot is not settled
+	bootPhases map[path.Phase]*phaseTimes // of those that are
 
 	readySince time.Time // that everything is known; zero: it is not
 	pruned     bool      // counters of devices that went before the agent came
@@ -37,7 +45,9 @@ type model struct {
 
 func newModel(a *Agent, log *slog.Logger) *model {
 	m := &model{log: log, events: &a.events, probe: a.probe, links: a.links,
-		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}}
+		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{},
+		recorder: recorder.New(), began: time.Now(),
+		byVMM: map[int]*slot{}, boots: map[*slot]struct{}{}, bootPhases: map[path.Phase]*phaseTimes{}}
 	m.hooker.wanted, m.hooker.attached, m.hooker.retired = m.wantsHooks, m.attached, m.retire
 	return m
 }
@@ -63,10 +73,15 @@ func (m *model) namespaceChanged(c discover.Change) {
 	if s.entry.Name != c.New.Name {
 		m.order = nil
 	}
-	old := s.entry.Binding
+	old, oldVMM := s.entry.Binding, vmmOf(s.entry)
+	if was == nil {
+		oldVMM = 0
+	}
 	s.entry = c.New
 	m.rebound(s, was == nil, old, c.Time)
+	m.boundVMM(s, oldVMM)
 	m.findTap(s)
+	m.phasesOfBinding(s, c.Time)
 	m.diagnose(s, c.Time)
 }
 
@@ -74,18 +89,22 @@ func (m *model) namespaceChanged(c discover.Change) {
 // last one must not speak for the next, so they begin anew.
 func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Time) {
 	b := s.entry.Binding
-	s.vmmAlive = path.Unknown
+	if s.vmmExit == nil {
+		s.vmmAlive = path.Unknown
+	}
 	if !fresh && old.SandboxID == b.SandboxID {
 		return
 	}
 	if !fresh && !old.Idle {
 		m.publish(path.Event{Time: now, Kind: path.Unbound, Netns: s.entry.Name, Device: old.Tap,
 			SandboxID: old.SandboxID, Name: old.Name, Text: "sandbox gone, the slot is idle or another's"})
+		m.bootEnds(s)
 		m.detach(s)
 		s.diagnosis, s.relay = path.Diagnosis{}, path.Listener{}
 	}
 	if !b.Idle {
 		m.tell(s, now, path.Bound, "sandbox bound to the slot")
+		m.bootBegins(s)
 	}
 }
 
@@ -94,6 +113,10 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 // told by events.
 func (m *model) drop(s *slot, now time.Time) {
 	m.tell(s, now, path.SlotRemoved, "the slot is gone")
+	m.bootEnds(s)
+	if pid := vmmOf(s.entry); m.byVMM[pid] == s {
+		delete(m.byVMM, pid)
+	}
 	m.detach(s)
 	delete(m.slots, s.entry.Cookie)
 	m.order = nil
@@ -115,12 +138,17 @@ func (m *model) setTap(s *slot, l *link.Link, since time.Time) {
 	if s.tap == nil || l == nil || s.tap.Carrier != l.Carrier {
 		s.carrierSince = since
 		s.holders = nil // until they are read again
-		s.vmmAlive = path.Unknown
+		if s.vmmExit == nil {
+			s.vmmAlive = path.Unknown
+		}
 	}
 	if s.tap != nil && (l == nil || l.Ifindex != s.tap.Ifindex) {
 		m.detach(s)
 	}
 	s.tap = l
+	if l != nil {
+		m.tapCame(s, since)
+	}
 	m.attach(s)
 }
 
@@ -176,6 +204,7 @@ func (m *model) tellCarrier(s *slot, old *link.Link, c link.Change) {
 	switch {
 	case old.Carrier != link.Up && c.New.Carrier == link.Up:
 		m.tell(s, c.Time, path.CarrierUp, "carrier on "+text)
+		m.carrierCame(s, c.Time)
 	case old.Carrier != link.Down && c.New.Carrier == link.Down:
 		m.tell(s, c.Time, path.CarrierLost, "NO-CARRIER on "+text)
 	case c.Downs() > 0:
@@ -213,6 +242,7 @@ func (m *model) tell(s *slot, now time.Time, kind path.EventKind, text string) {
 
 func (m *model) publish(e path.Event) {
 	m.events.Publish(e)
+	m.recorder.Note(e)
 	m.log.Debug("event", "kind", e.Kind, "netns", e.Netns, "sandbox", e.SandboxID, "text", e.Text)
 }
 

@@ -35,6 +35,7 @@ func (a *Agent) observe(ctx context.Context) {
 		case <-tick.C:
 		}
 		a.model.readCounters(n)
+		a.model.settleBoots(time.Now())
 		a.model.prune(time.Now(), a.Ready() == nil)
 		quiet := a.model.checkAll()
 		if !quiet || n%listenersEvery == 0 {
@@ -132,6 +133,7 @@ func (m *model) count(r *reading) {
 	}
 	if s.hooks.update(r.fresh) {
 		s.view = nil
+		m.phasesOfTraffic(s)
 	}
 }
 

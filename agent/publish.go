@@ -75,6 +75,17 @@ func (m *model) latencies() latency {
 	return sum
 }
 
+// bootTimes are the histograms of the phases of boots.
+func (m *model) bootTimes() map[path.Phase]metrics.Histogram {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[path.Phase]metrics.Histogram, len(m.bootPhases))
+	for p, h := range m.bootPhases {
+		all[p] = metrics.Histogram{Bounds: bootBounds[:], Counts: slices.Clone(h.counts[:]), Sum: h.sum}
+	}
+	return all
+}
+
 // snapshot is what a scrape reads.
 func (a *Agent) snapshot() metrics.Snapshot {
 	sum := a.model.latencies()
@@ -86,6 +97,7 @@ func (a *Agent) snapshot() metrics.Snapshot {
 		Capabilities: map[string]bool{},
 		EventsLost:   a.events.Lost(),
 		TapLatency:   metrics.Histogram{Counts: sum.counts[:], Sum: sum.sum},
+		BootPhases:   a.model.bootTimes(),
 	}
 	for i := range probe.LatencyBuckets - 1 {
 		s.TapLatency.Bounds = append(s.TapLatency.Bounds, probe.LatencyBound(i))
@@ -97,6 +109,7 @@ func (a *Agent) snapshot() metrics.Snapshot {
 	for _, c := range a.probe.Capabilities() {
 		s.Capabilities[c.Name] = c.Have
 	}
+	s.Capabilities["vmm_exits"] = a.vmms.exits != nil
 	maps.Copy(s.Capabilities, a.privileges)
 	return s
 }

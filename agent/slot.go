@@ -16,11 +16,13 @@ type slot struct {
 
 	links        bool // the namespace's links have been read
 	tap          *link.Link
+	tapSeen      time.Time     // first; zero: never
 	carrierSince time.Time     // of the present carrier; zero: as it was found
 	holders      []path.Holder // nil: unknown
 	// vmmAlive is what a look at the VMM said after the carrier went; unknown:
 	// what discovery last said holds.
 	vmmAlive path.Tristate
+	vmmExit  *path.VMMExit // as the kernel told it; nil: it has not
 	relay    path.Listener
 
 	hooks        *hooked
@@ -28,6 +30,7 @@ type slot struct {
 	attempt      uint64      // of attaching; one that is given up has an older one
 	attachFailed atomic.Bool // the last attempt did, and it was said
 
+	boot      *path.Boot // of the sandbox; nil: none is bound
 	diagnosis path.Diagnosis
 	view      *path.Slot // what others read, never changed; nil: to be made anew
 }
@@ -66,7 +69,7 @@ func (s *slot) restless() bool {
 // look sees whether the VMM is still there: a carrier that went may have gone
 // with it, and discovery saw it last some time ago.
 func (s *slot) look() {
-	if s.tap != nil && carrierOf(s.tap) == path.No && s.entry.Binding.VMMAlive == discover.Yes {
+	if s.vmmExit == nil && s.tap != nil && carrierOf(s.tap) == path.No && s.entry.Binding.VMMAlive == discover.Yes {
 		s.vmmAlive = path.Tristate(discover.Alive(s.entry.Binding.VMM))
 	}
 }
@@ -97,6 +100,7 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 	}
 	if b := s.entry.Binding; !b.Idle {
 		f.Sandbox = sandbox(b, now)
+		f.Sandbox.VMMExit, f.Sandbox.Boot = s.vmmExit, s.boot
 		if s.vmmAlive != path.Unknown {
 			f.Sandbox.VMMAlive = s.vmmAlive
 		}

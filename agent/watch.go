@@ -38,6 +38,7 @@ func (a *Agent) watch(ctx context.Context) error {
 }
 
 func (a *Agent) namespaceChanged(c discover.Change) {
+	a.vmms.follow(c) // before its end can be missed
 	a.model.namespaceChanged(c)
 	if c.New == nil {
 		return

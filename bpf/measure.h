@@ -57,6 +57,8 @@ static __always_inline void count_arp(const struct frame *f, struct stats *s,
 	} else if (dir == RECEIVE && arp.operation == bpf_htons(ARP_REPLY)) {
 		s->arp_replies++;
 		s->last_arp_reply = now;
+		if (!s->first_arp_reply)
+			s->first_arp_reply = now;
 	}
 }
 
@@ -95,8 +97,11 @@ static __always_inline void syn_answered(struct stats *s, struct syn_key *key,
 			s->envd_last_refused = now;
 	} else {
 		s->syn_acks++;
-		if (envd)
+		if (envd) {
 			s->envd_last_syn_ack = now;
+			if (!s->envd_first_syn_ack)
+				s->envd_first_syn_ack = now;
+		}
 		took = now - seen->sent;
 		if (!seen->retransmits) {
 			s->latency_ns += took;
@@ -170,8 +175,11 @@ static __always_inline void measure(const struct frame *f, enum direction dir)
 	now = bpf_ktime_get_ns();
 	s->packets[dir]++;
 	s->bytes[dir] += f->len;
-	if (dir == RECEIVE)
+	if (dir == RECEIVE) {
 		s->last_receive = now;
+		if (!s->first_receive)
+			s->first_receive = now;
+	}
 	if (f->protocol == bpf_htons(ETH_P_IP))
 		count_tcp(f, s, dir, now);
 	else if (f->protocol == bpf_htons(ETH_P_ARP))

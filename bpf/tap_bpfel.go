@@ -76,6 +76,9 @@ type TapStats struct {
 	Retransmits     uint64
 	LatencyNs       uint64
 	Latency         [25]uint64
+	FirstReceive    uint64
+	FirstArpReply   uint64
+	EnvdFirstSynAck uint64
 	LastReceive     uint64
 	LastArpRequest  uint64
 	LastArpReply    uint64

@@ -75,6 +75,11 @@ struct stats {
 	__u64 latency_ns;
 	__u64 latency[LATENCY_BUCKETS];
 
+	/* The first of each since counting began, for the boot's timeline. */
+	__u64 first_receive;
+	__u64 first_arp_reply;
+	__u64 envd_first_syn_ack;
+
 	__u64 last_receive;	 /* any frame of the guest */
 	__u64 last_arp_request;
 	__u64 last_arp_reply;

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"time"
 
 	"tapwatch/agent/path"
 )
@@ -21,7 +22,9 @@ var vmmExited = Check{
 			return notApplicable() // not started yet
 		}
 		ev := carrierEvidence(f)
-		if f.Sandbox.VMMPID != 0 {
+		if e := f.Sandbox.VMMExit; e != nil {
+			ev = append(ev, ending(e, f.Device.Since))
+		} else if f.Sandbox.VMMPID != 0 {
 			ev = append(ev, fmt.Sprintf("the VMM, pid %d, is no longer a running process", f.Sandbox.VMMPID))
 		} else {
 			ev = append(ev, "no VMM process was found in "+f.Netns)
@@ -32,4 +35,17 @@ var vmmExited = Check{
 			Fix:      "read its last words (tapwatch sandbox logs " + f.Sandbox.ID + ") and the kernel log for an OOM kill; then kill the sandbox and create it anew",
 		})
 	},
+}
+
+// ending says how the VMM ended, and whether the carrier went before or after.
+func ending(e *path.VMMExit, carrierWent time.Time) string {
+	text := fmt.Sprintf("the kernel saw %s end at %s: it %s", e.Command, e.Time.Format("15:04:05.000"), e.How)
+	switch d := carrierWent.Sub(e.Time); {
+	case carrierWent.IsZero():
+		return text
+	case d < 0:
+		return text + fmt.Sprintf(", %v after the carrier went", -d.Round(time.Microsecond))
+	default:
+		return text + fmt.Sprintf(", %v before the carrier was seen to go", d.Round(time.Microsecond))
+	}
 }

@@ -56,29 +56,22 @@ func remember(check func(registry.Process) Tristate) func(registry.Process) Tris
 	}
 }
 
-// startOf returns when a process was started; zero where the boot time is not known.
-func startOf(p registry.Process) time.Time {
-	boot := bootTime()
-	if boot.IsZero() {
-		return boot
-	}
-	return boot.Add(time.Duration(p.Start) * (time.Second / userHZ))
-}
-
-// bootTime is read once: what NTP corrects later is below what it is used for.
-var bootTime = sync.OnceValue(func() time.Time {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
+// Started returns when a process was started, to 10 ms: the kernel tells no
+// better. It is the zero time for the zero process.
+func Started(p registry.Process) time.Time {
+	if p.PID == 0 {
 		return time.Time{}
 	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "btime "); ok {
-			if s, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64); err == nil {
-				return time.Unix(s, 0).UTC()
-			}
-		}
-	}
-	return time.Time{}
+	return bootTime().Add(time.Duration(p.Start) * (time.Second / userHZ))
+}
+
+// bootTime is taken once: what NTP corrects later is below what it is used for.
+// /proc/stat has it to a second only.
+var bootTime = sync.OnceValue(func() time.Time {
+	var ts unix.Timespec
+	// CLOCK_BOOTTIME always exists, so this cannot fail.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
+	return time.Now().Add(-time.Duration(ts.Nano())).UTC()
 })
 
 // inodeOf returns the inode of an open file, 0 where that cannot be had.

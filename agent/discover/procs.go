@@ -96,7 +96,7 @@ func inspect(pid int, sandboxID string) (VMM, bool) {
 	if err != nil {
 		return VMM{}, false
 	}
-	v := VMM{SandboxID: sandboxID, Process: process, Started: startOf(process)}
+	v := VMM{SandboxID: sandboxID, Process: process, Started: Started(process)}
 	if f, err := os.Open(nsPath(pid)); err == nil {
 		defer f.Close()
 		if v.Netns, err = netns.CookieOfFile(f); err == nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"tapwatch/agent/path"
@@ -34,16 +35,38 @@ func (c Client) get(ctx context.Context, at string) (*http.Response, error) {
 
 // Paths returns the paths of all slots.
 func (c Client) Paths(ctx context.Context) ([]path.Slot, error) {
-	resp, err := c.get(ctx, "/api/v1/paths")
+	var body struct{ Paths []path.Slot }
+	err := c.read(ctx, "/api/v1/paths", &body)
+	return body.Paths, err
+}
+
+// History returns what happened to the sandbox with this id or name; of several
+// of one name that which is there, else the last that was.
+func (c Client) History(ctx context.Context, who string) (path.History, error) {
+	var body struct{ Sandboxes []path.Lived }
+	if err := c.read(ctx, "/api/v1/sandboxes", &body); err != nil {
+		return path.History{}, err
+	}
+	for _, s := range body.Sandboxes {
+		if s.SandboxID == who || s.Name == who || s.Netns == who && s.Gone.IsZero() {
+			var h path.History
+			err := c.read(ctx, "/api/v1/sandboxes/"+url.PathEscape(s.SandboxID)+"/history", &h)
+			return h, err
+		}
+	}
+	return path.History{}, fmt.Errorf("no sandbox %s was seen by this agent in the last hour", who)
+}
+
+func (c Client) read(ctx context.Context, at string, v any) error {
+	resp, err := c.get(ctx, at)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
-	var body struct{ Paths []path.Slot }
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
-		return nil, fmt.Errorf("read the agent's answer: %w", err)
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		return fmt.Errorf("read the agent's answer: %w", err)
 	}
-	return body.Paths, nil
+	return nil
 }
 
 // Events calls fn for each event, with the line of JSON that it came as, until

@@ -20,14 +20,16 @@ type Config struct {
 	Slots   func() []path.Slot
 	Metrics func() metrics.Snapshot
 	Events  *path.Events
+	// Recorder keeps the histories of sandboxes.
+	Recorder Recorder
 	// Ready says whether the agent has a full picture; the error says what is missing.
 	Ready func() error
 	Log   *slog.Logger // nil means slog.Default
 }
 
 func (c *Config) validate() error {
-	if c.Slots == nil || c.Metrics == nil || c.Events == nil || c.Ready == nil {
-		return errors.New("httpapi: Slots, Metrics, Events and Ready are required")
+	if c.Slots == nil || c.Metrics == nil || c.Events == nil || c.Recorder == nil || c.Ready == nil {
+		return errors.New("httpapi: Slots, Metrics, Events, Recorder and Ready are required")
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -54,6 +56,8 @@ func New(cfg Config) (http.Handler, error) {
 	mux.Handle("GET /metrics", metrics.Handler(cfg.Metrics, cfg.Log))
 	mux.HandleFunc("GET /api/v1/paths", a.paths)
 	mux.HandleFunc("GET /api/v1/events", a.events)
+	mux.HandleFunc("GET /api/v1/sandboxes", a.sandboxes)
+	mux.HandleFunc("GET /api/v1/sandboxes/{id}/history", a.history)
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /{$}", a.index)
 	mux.Handle("GET /ui/", static())

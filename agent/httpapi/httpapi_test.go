@@ -33,11 +33,12 @@ func serve(t *testing.T, slots ...path.Slot) *fixture {
 	t.Helper()
 	f := &fixture{}
 	h, err := New(Config{
-		Slots:   func() []path.Slot { return slots },
-		Metrics: func() metrics.Snapshot { return metrics.Snapshot{Slots: shared(slots)} },
-		Events:  &f.events,
-		Ready:   func() error { return f.ready },
-		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Slots:    func() []path.Slot { return slots },
+		Metrics:  func() metrics.Snapshot { return metrics.Snapshot{Slots: shared(slots)} },
+		Events:   &f.events,
+		Recorder: histories{},
+		Ready:    func() error { return f.ready },
+		Log:      slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -173,5 +174,42 @@ func TestClientEvents(t *testing.T) {
 	}
 	if err := (Client{BaseURL: "http://127.0.0.1:1"}).Events(t.Context(), true, nil); err == nil || !strings.Contains(err.Error(), "does tapwatch agent run there") {
 		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// histories knows of one sandbox that is there and one that is gone.
+type histories struct{}
+
+func (histories) Sandboxes() []path.Lived {
+	return []path.Lived{{SandboxID: "i1", Name: "one", Netns: "ns-1"}, {SandboxID: "i0", Netns: "ns-1", Gone: time.Unix(1, 0)}}
+}
+
+func (h histories) History(id string) (path.History, bool) {
+	for _, l := range h.Sandboxes() {
+		if l.SandboxID == id {
+			boot := (&path.Boot{Begin: time.Unix(0, 0), Watched: true}).With(path.VMMStarted, time.Unix(0, 5e6))
+			return path.History{Lived: l, Boot: boot, Events: []path.Event{{Kind: path.Bound, SandboxID: id}}}, true
+		}
+	}
+	return path.History{}, false
+}
+
+func TestHistory(t *testing.T) {
+	f := serve(t)
+	c := Client{BaseURL: f.URL}
+	for who, want := range map[string]string{"i1": "i1", "one": "i1", "ns-1": "i1", "i0": "i0"} {
+		h, err := c.History(t.Context(), who)
+		if err != nil || h.SandboxID != want || len(h.Events) != 1 || h.Boot.At(path.VMMStarted).UnixMilli() != 5 {
+			t.Errorf("%s: %+v, %v, want that of %s", who, h, err, want)
+		}
+	}
+	if _, err := c.History(t.Context(), "nobody"); err == nil || !strings.Contains(err.Error(), "no sandbox nobody") {
+		t.Errorf("nobody: %v", err)
+	}
+	if code, body, _ := f.get(t, "/api/v1/sandboxes/nobody/history", ""); code != http.StatusNotFound || !strings.Contains(body, "nobody") {
+		t.Errorf("nobody: %d %s", code, body)
+	}
+	if _, body, _ := f.get(t, "/api/v1/sandboxes/i1/history", ""); !strings.Contains(body, `"phase":"vmm_started"`) || !strings.Contains(body, `"seconds":0.005`) {
+		t.Errorf("got %s", body)
 	}
 }

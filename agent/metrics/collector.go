@@ -13,7 +13,8 @@ import (
 // Snapshot is what one scrape reads. It is not changed once handed out.
 type Snapshot struct {
 	Slots        []*path.Slot
-	TapLatency   Histogram // of all taps that there are and were
+	TapLatency   Histogram                // of all taps that there are and were
+	BootPhases   map[path.Phase]Histogram // since the phase before
 	Netlink      link.Stats
 	Attach       map[string]Attach // by mode; those that were used
 	AttachErrors map[string]uint64 // by reason
@@ -75,6 +76,9 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge(slots, float64(bound), "bound")
 	out.gauge(operstateStale, float64(stale))
 	out.histogram(hopLatency, s.TapLatency, string(path.Tap))
+	for p, h := range s.BootPhases {
+		out.histogram(bootPhase, h, string(p))
+	}
 	out.agent(&s)
 }
 

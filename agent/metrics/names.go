@@ -61,6 +61,9 @@ var (
 	hopLatency = desc("hop_latency_seconds",
 		"Time that requests spend in a hop, of all sandboxes. tap: SYN to SYN-ACK at the tap, which is host kernel, VMM and guest kernel.", "hop")
 
+	bootPhase = desc("sandbox_boot_phase_seconds",
+		"Time that sandboxes took for a phase of their boot, since the phase before: slot_ready, vmm_started, tap_attached, carrier, guest_frame, arp_answered, syn_ack, envd_healthy.", "phase")
+
 	netlinkEvents   = desc("netlink_events_total", "Link messages received from the kernel.")
 	netlinkOverruns = desc("netlink_overruns_total", "Times that the netlink socket lost messages (ENOBUFS).")
 	netlinkResyncs  = desc("netlink_resyncs_total", "Full resyncs of the link state.")

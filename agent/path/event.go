@@ -40,6 +40,8 @@ const (
 	SlotRemoved EventKind = "slot-removed"
 	Bound       EventKind = "bound"   // a sandbox came to the slot
 	Unbound     EventKind = "unbound" // it went
+	VMMFound    EventKind = "vmm-started"
+	VMMExited   EventKind = "vmm-exited"
 	Problem     EventKind = "problem" // a finding appeared
 	Cleared     EventKind = "cleared" // it went
 )

@@ -93,7 +93,16 @@ type Sandbox struct {
 	Booting    bool      `json:"booting"`
 	VMMPID     int       `json:"vmm_pid,omitempty"`
 	VMMAlive   Tristate  `json:"vmm_alive"`
-	Since      time.Time `json:"since,omitzero"` // creation
+	VMMExit    *VMMExit  `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen
+	Since      time.Time `json:"since,omitzero"`     // creation
+	Boot       *Boot     `json:"boot,omitempty"`
+}
+
+// VMMExit is the end of a VMM's process as the kernel told it.
+type VMMExit struct {
+	Time    time.Time `json:"time"`
+	Command string    `json:"command"`
+	How     string    `json:"how"` // e.g. "was killed by SIGKILL"
 }
 
 // Listener is the listening socket of a layer.

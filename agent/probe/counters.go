@@ -40,6 +40,7 @@ type Counters struct {
 	Latency    [LatencyBuckets]uint64
 	LatencySum time.Duration
 
+	FirstReceive, FirstARPReply, FirstEnvdSYNACK Moment
 	LastReceive, LastARPRequest, LastARPReply    Moment
 	LastEnvdSYN, LastEnvdSYNACK, LastEnvdRefused Moment
 }
@@ -101,7 +102,8 @@ func (p *Probe) Counters(d Device) (Counters, error) {
 	return c, err
 }
 
-// sum adds the CPUs' counters and takes the latest of their times.
+// sum adds the CPUs' counters and takes the earliest of their first times and the
+// latest of their last.
 func sum(perCPU []bpf.TapStats) Counters {
 	var c Counters
 	for i := range perCPU {
@@ -126,6 +128,9 @@ func sum(perCPU []bpf.TapStats) Counters {
 		for b, n := range s.Latency {
 			c.Latency[b] += n
 		}
+		c.FirstReceive = earlier(c.FirstReceive, Moment(s.FirstReceive))
+		c.FirstARPReply = earlier(c.FirstARPReply, Moment(s.FirstArpReply))
+		c.FirstEnvdSYNACK = earlier(c.FirstEnvdSYNACK, Moment(s.EnvdFirstSynAck))
 		c.LastReceive = max(c.LastReceive, Moment(s.LastReceive))
 		c.LastARPRequest = max(c.LastARPRequest, Moment(s.LastArpRequest))
 		c.LastARPReply = max(c.LastARPReply, Moment(s.LastArpReply))
@@ -134,4 +139,12 @@ func sum(perCPU []bpf.TapStats) Counters {
 		c.LastEnvdRefused = max(c.LastEnvdRefused, Moment(s.EnvdLastRefused))
 	}
 	return c
+}
+
+// earlier is the earlier of two Moments, of which 0 is never.
+func earlier(a, b Moment) Moment {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }

@@ -20,7 +20,7 @@ const (
 func doctorCommand() *cobra.Command {
 	var (
 		agentURL, output string
-		all              bool
+		all, history     bool
 	)
 	cmd := &cobra.Command{
 		Use:   "doctor [SANDBOX|NAME|NETNS]",
@@ -32,6 +32,9 @@ where all is well, 1 where something is broken, 2 where that could not be told.`
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
 				return fmt.Errorf("--output %q: must be text or json", output)
+			}
+			if history {
+				return printHistory(cmd, args, agentURL, output)
 			}
 			slots, err := httpapi.Client{BaseURL: agentURL}.Paths(cmd.Context())
 			if err != nil {
@@ -58,6 +61,7 @@ where all is well, 1 where something is broken, 2 where that could not be told.`
 	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "where the agent answers")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	cmd.Flags().BoolVar(&all, "all", false, "idle slots too")
+	cmd.Flags().BoolVar(&history, "history", false, "what happened to the sandbox and how it booted, up to an hour after its end")
 	return cmd
 }
 

@@ -1,0 +1,104 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"tapwatch/agent/discover"
+	"tapwatch/agent/exits"
+	"tapwatch/agent/path"
+)
+
+// vmms has the kernel tell of the end of each bound VMM, so that it can be said
+// how it ended and whether the carrier went before or after.
+type vmms struct {
+	model *model
+	exits *exits.Watcher // nil: the kernel does not tell
+	once  sync.Once
+	log   *slog.Logger
+}
+
+// newVMMs loads the program. Without it the ends of VMMs are found by looking,
+// and nobody knows how they ended.
+func newVMMs(m *model, log *slog.Logger) *vmms {
+	v := &vmms{model: m, log: log.With("part", "vmms")}
+	w, err := exits.Open()
+	if err != nil {
+		v.log.Warn("how VMMs end will not be known", "err", err)
+		return v
+	}
+	v.exits = w
+	return v
+}
+
+// follow watches the VMM that a change brought, and forgets the one that it took.
+func (v *vmms) follow(c discover.Change) {
+	old, fresh := vmmOf(c.Old), vmmOf(c.New)
+	if v.exits == nil || old == fresh {
+		return
+	}
+	if old != 0 {
+		if err := v.exits.Forget(old); err != nil {
+			v.log.Debug("forget a VMM", "err", err)
+		}
+	}
+	if fresh != 0 {
+		if err := v.exits.Watch(fresh); err != nil {
+			v.log.Warn("how this VMM ends will not be known", "err", err)
+		}
+	}
+}
+
+func vmmOf(e *discover.Entry) int {
+	if e == nil || e.Binding == nil || e.Binding.Idle {
+		return 0
+	}
+	return e.Binding.VMM.PID
+}
+
+func (v *vmms) run(ctx context.Context) error {
+	if v.exits == nil {
+		return nil
+	}
+	return v.exits.Run(ctx, v.model.vmmExited)
+}
+
+func (v *vmms) close() (err error) {
+	if v.exits != nil {
+		v.once.Do(func() { err = v.exits.Close() })
+	}
+	return err
+}
+
+// vmmExited takes the end of a bound VMM.
+func (m *model) vmmExited(e exits.Exit) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.byVMM[e.PID]
+	if s == nil {
+		return
+	}
+	s.vmmAlive, s.view = path.No, nil
+	s.vmmExit = &path.VMMExit{Time: e.Time, Command: e.Command, How: e.String()}
+	m.tell(s, e.Time, path.VMMExited, fmt.Sprintf("%s (pid %d) %s", e.Command, e.PID, e))
+}
+
+// boundVMM notes the VMM of the slot's sandbox, which has come, changed or gone
+// (old is the process before).
+func (m *model) boundVMM(s *slot, old int) {
+	pid := vmmOf(s.entry)
+	if pid == old {
+		return
+	}
+	if m.byVMM[old] == s {
+		delete(m.byVMM, old)
+	}
+	s.vmmExit = nil
+	if pid == 0 {
+		return
+	}
+	m.byVMM[pid] = s
+	m.tell(s, discover.Started(s.entry.Binding.VMM), path.VMMFound, fmt.Sprintf("the VMM is pid %d", pid))
+}

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"tapwatch/agent/httpapi"
+	"tapwatch/agent/path"
+)
+
+// printHistory is doctor --history.
+func printHistory(cmd *cobra.Command, args []string, agentURL, output string) error {
+	if len(args) != 1 {
+		return errors.New("--history needs one sandbox: its id, its name, or its namespace")
+	}
+	h, err := httpapi.Client{BaseURL: agentURL}.History(cmd.Context(), args[0])
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(h)
+	}
+	path.DrawHistory(cmd.OutOrStdout(), h)
+	return nil
+}
