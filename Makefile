@@ -17,7 +17,7 @@ NESTED = $(filter-out tools,$(patsubst %/go.mod,%,$(shell $(GIT) ls-files -co --
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench soak clean
+.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench soak drill clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,9 @@ bench: ## run the benchmarks
 soak: ## make and remove 5,000 slots while an agent runs, and see that nothing is left
 	go vet -tags soak ./test/scale
 	go test -tags soak -run '^TestSoak$$' -timeout 1h -v ./test/scale
+
+drill: deps build ## break sandboxes in every known way, and write what was named into docs/drill.md
+	@scripts/drill $(ARGS)
 
 clean: ## remove what was built and fetched; Go's own caches stay
 	rm -rf bin .cache

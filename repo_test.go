@@ -70,6 +70,11 @@ var importRules = []rule{
 	{"internal/proctest", nil, "runs programs for tests, whichever they are"},
 	{"internal/demo", []string{"agent/path", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/template"}, "uses the launcher as a client would and reads what the agent says of it"},
 
+	{"internal/drill", []string{
+		"agent/path", "internal/netns", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/envd/guest", "internal/sandbox/network", "internal/sandbox/proxy",
+		"internal/sandbox/template", "internal/sandbox/vmm",
+	}, "breaks what the launcher made and reads what the agent says of it"},
+
 	{"dashboards", nil, "data for other programs"},
 	{"dashboards/generate", []string{"dashboards"}, "writes the files"},
 	{"cmd/envd", []string{"internal/sandbox/envd/guest"}, "runs in the guest, where nothing else of ours is"},

@@ -55,6 +55,7 @@ func rootCommand() *cobra.Command {
 		agentCommand(),
 		serveCommand(),
 		doctorCommand(),
+		drillCommand(),
 		eventsCommand(),
 		sandboxCommand(),
 		templateCommand(),

@@ -49,7 +49,13 @@ func (m *Manager) start(i *instance, req CreateRequest, t template.Template) err
 	if _, err := m.listen(i, guest.Port); err != nil {
 		return err
 	}
-	machine, err := qemu.Start(i.boot, m.spec(i, req, t), qemu.Options{Accel: m.cfg.Accel, RunDir: m.cfg.DataDir})
+	spec := m.spec(i, req, t)
+	if req.Alter != nil {
+		if err := req.Alter(&spec); err != nil {
+			return err
+		}
+	}
+	machine, err := qemu.Start(i.boot, spec, qemu.Options{Accel: m.cfg.Accel, RunDir: m.cfg.DataDir})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
+	"tapwatch/internal/sandbox/vmm"
 )
 
 var (
@@ -31,6 +32,8 @@ type CreateRequest struct {
 	// NoNIC starts the VMM without its NIC, so that it never attaches to the tap,
 	// as after an API call that was missed: a drill.
 	NoNIC bool
+	// Alter changes what the VMM is started with, right before its start: a drill.
+	Alter func(*vmm.Spec) error
 	// Keep keeps a sandbox that does not come up, as Failed, for a look, until it
 	// is killed or its timeout has passed.
 	Keep bool

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tapwatch/agent"
+	"tapwatch/agent/path"
+	"tapwatch/internal/drill"
+	"tapwatch/internal/sandbox"
+	"tapwatch/internal/sandbox/template"
+	"tapwatch/internal/sandbox/vmm/qemu"
+)
+
+func drillCommand() *cobra.Command {
+	var d drillRun
+	cmd := &cobra.Command{
+		Use:   "drill [FAULT...|all]",
+		Short: "Break sandboxes for real and see whether the right cause is named, and how fast",
+		Long: `Drill launches sandboxes of its own, breaks them in the ways named, and waits for
+the agent's finding: an agent of its own, which runs as long as the drill does.
+Sandboxes of others are not touched. Without a name it lists the faults. The exit
+status is 0 where every cause was named rightly, 1 where one was not, 2 where a
+drill did not work.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if d.output != "text" && d.output != "json" && d.output != "markdown" {
+				return fmt.Errorf("--output %q: must be text, json or markdown", d.output)
+			}
+			if len(args) == 0 {
+				return listFaults(cmd.OutOrStdout())
+			}
+			faults, err := drill.Find(args...)
+			if err != nil {
+				return err
+			}
+			d.out, d.says = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			return d.run(cmd.Context(), faults)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&d.output, "output", "o", "text", "text, json or markdown")
+	f.StringVar(&d.alertmanager, "alertmanager", "", "URL of an Alertmanager: wait for the alert of each fault too. Its Prometheus must scrape --listen as job tapwatch")
+	f.StringVar(&d.listen, "listen", "127.0.0.1:0", "where the drill's agent serves /metrics; port 0 takes a free one")
+	f.StringVar(&d.sandbox.RunDir, "run-dir", "/run/tapwatch-drill", "where the drill records its slots, for tapwatch cleanup if it is killed")
+	f.StringVar(&d.sandbox.DataDir, "data-dir", template.DefaultDir, "directory of templates and kernels")
+	f.IntVar(&d.sandbox.FirstSlot, "first-slot", 1, "lowest slot index to use")
+	f.StringVar(&d.accel, "accel", string(qemu.Auto), "auto (KVM where it really works), kvm or tcg (emulation)")
+	f.DurationVar(&d.patience, "patience", 30*time.Second, "how long the agent may take to name a fault")
+	return cmd
+}
+
+// drillRun is one run of the command.
+type drillRun struct {
+	output, alertmanager, listen, accel string
+	sandbox                             sandbox.Config
+	patience                            time.Duration
+	out, says                           io.Writer
+}
+
+func (d *drillRun) run(ctx context.Context, faults []drill.Fault) error {
+	if d.patience <= 0 {
+		return errors.New("--patience: must be above 0")
+	}
+	for _, v := range drill.Variants(faults) {
+		_, err := template.Build(ctx, template.BuildOptions{
+			Dir: d.sandbox.DataDir, Variant: v, Step: func(what string) { fmt.Fprintln(d.says, "template: "+what) },
+		})
+		if err != nil {
+			return err
+		}
+	}
+	var results []drill.Result
+	start := time.Now()
+	err := d.inWorld(func(w *drill.World) error {
+		return w.Run(ctx, faults, func(r drill.Result) {
+			results = append(results, r)
+			if d.output == "text" {
+				r.Line(d.out)
+			}
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.report(results, time.Since(start)); err != nil {
+		return err
+	}
+	return drillStatus(results)
+}
+
+func (d *drillRun) report(results []drill.Result, took time.Duration) error {
+	switch d.output {
+	case "json":
+		return json.NewEncoder(d.out).Encode(results)
+	case "markdown":
+		drill.Markdown(d.out, results)
+	default:
+		fmt.Fprintln(d.out, drill.Tally(results, took))
+	}
+	return nil
+}
+
+func drillStatus(results []drill.Result) error {
+	var worst error
+	for _, r := range results {
+		switch {
+		case r.Error != "":
+			return exitUndecided
+		case !r.Right:
+			worst = exitFinding
+		}
+	}
+	return worst
+}
+
+// inWorld makes a launcher, layer 1 and an agent, does the work, and removes all
+// of it again.
+func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
+	// What the launcher and the agent would log of the faults, the results tell.
+	log := slog.New(atLeast{slog.Default().Handler(), slog.LevelError})
+	d.sandbox.Accel, d.sandbox.Log = qemu.Accel(d.accel), log
+	m, err := sandbox.New(d.sandbox)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	p, err := m.Proxy("")
+	if err != nil {
+		return err
+	}
+	layer, err := drill.StartLayer("127.0.0.1:0", p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, layer.Close()) }()
+	a, err := agent.New(agent.Config{
+		Listen: d.listen, RunDir: d.sandbox.RunDir, Proxy: netip.MustParseAddrPort(layer.Addr().String()), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	watching, stop := context.WithCancel(context.Background())
+	watched := make(chan error, 1)
+	go func() { watched <- a.Run(watching) }()
+	defer func() { stop(); err = errors.Join(err, <-watched) }()
+	w := &drill.World{
+		Manager: m, Proxy: layer, Patience: d.patience,
+		Slots: func(context.Context) ([]path.Slot, error) { return a.Slots(), nil },
+		Step:  func(what string) { fmt.Fprintln(d.says, what) },
+	}
+	if d.alertmanager != "" {
+		w.Alerts = &drill.Alertmanager{URL: d.alertmanager}
+		fmt.Fprintf(d.says, "metrics: http://%s/metrics\n", a.Addr())
+	}
+	return work(w)
+}
+
+func listFaults(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "FAULT\tHOP\tEXPECTED\tWHAT IS DONE")
+	for _, f := range drill.Faults() {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, f.Hop, f.Expected, f.What)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,49 @@
+package drill
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/sandbox/envd"
+	"tapwatch/internal/sandbox/template"
+)
+
+// What can be wrong with the guest's daemon.
+var envdFaults = []Fault{
+	{
+		Name: "envd-missing", What: "the template has no /usr/bin/envd",
+		Hop: path.Envd, Expected: "envd-refused", Variant: template.NoEnvd,
+	},
+	{
+		Name: "envd-not-listening", What: "envd is up but does not listen: a program that only sleeps has taken its place",
+		Hop: path.Envd, Expected: "envd-refused",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `printf '#!/bin/sh\nexec sleep 100000\n' >/run/deaf && chmod +x /run/deaf && mount --bind /run/deaf /usr/bin/envd
+				(sleep 0.2; killall -9 envd) >/dev/null 2>&1 &`)
+		},
+	},
+	{
+		Name: "guest-firewall", What: "the guest drops what it would answer the host",
+		Hop: path.Envd, Expected: "envd-no-answer",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `(sleep 0.2; ip route add blackhole `+b.Slot.TapIP().String()+`/32) >/dev/null 2>&1 &`)
+		},
+	},
+}
+
+// shell runs a script as root in the guest. What cuts the connection to envd must
+// leave it time to answer.
+func (b *Box) shell(ctx context.Context, script string) error {
+	var out bytes.Buffer
+	code, err := b.client().Exec(ctx, envd.ExecRequest{Cmd: "/bin/sh", Args: []string{"-c", script}, User: "root"}, &out, &out)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return fmt.Errorf("in the guest: exit status %d: %s", code, strings.TrimSpace(out.String()))
+	}
+	return nil
+}

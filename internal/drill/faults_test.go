@@ -1,0 +1,49 @@
+package drill
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"tapwatch/agent/path"
+)
+
+func TestFaultsAreWhole(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range Faults() {
+		if seen[f.Name] {
+			t.Errorf("%s is there twice", f.Name)
+		}
+		seen[f.Name] = true
+		if f.Name == "" || f.What == "" || !slices.Contains(path.Hops, f.Hop) {
+			t.Errorf("%s does not say all: %+v", f.Name, f)
+		}
+		if f.fromStart() == (f.Make != nil) {
+			t.Errorf("%s must be there from the start or be made, one of both", f.Name)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	if all, err := Find("all"); err != nil || len(all) != len(Faults()) {
+		t.Errorf("all: %d faults, %v", len(all), err)
+	}
+	if two, err := Find("tap-down", "vmm-killed"); err != nil || len(two) != 2 || two[1].Name != "vmm-killed" {
+		t.Errorf("two: %v, %v", two, err)
+	}
+	for _, bad := range [][]string{{"nothing"}, {"all", "tap-down"}} {
+		if _, err := Find(bad...); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+}
+
+// TestPages: whoever reads a result must find the page of its code.
+func TestPages(t *testing.T) {
+	for _, f := range Faults() {
+		if _, err := os.Stat(filepath.Join("../../docs/checks", f.Expected+".md")); err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package drill
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"tapwatch/internal/sandbox/envd"
+	"tapwatch/internal/sandbox/envd/guest"
+)
+
+const (
+	// askEvery is the pause between two requests of a client.
+	askEvery = 200 * time.Millisecond
+	// askTime bounds one request.
+	askTime = 5 * time.Second
+)
+
+// client talks to the sandbox through layer 1, as the E2B SDK does.
+func (b *Box) client() *envd.Client {
+	return &envd.Client{BaseURL: "http://" + b.Proxy.Addr().String(), Header: http.Header{"E2b-Sandbox-Id": {b.ID}}, HTTP: fresh}
+}
+
+// direct talks to the relay, as layer 1 does where it has no idle connection.
+func (b *Box) direct() *envd.Client {
+	addr := netip.AddrPortFrom(b.Slot.VpeerIP(), guest.Port)
+	return &envd.Client{BaseURL: "http://" + addr.String(), HTTP: fresh}
+}
+
+// fresh has a connection for each request, like many clients with one each.
+var fresh = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+// traffic asks the sandbox for its health until the context ends: what the agent
+// makes of a path rests on the requests that take it.
+func (b *Box) traffic(ctx context.Context) {
+	go ask(ctx, b.direct())
+	ask(ctx, b.client())
+}
+
+func ask(ctx context.Context, c *envd.Client) {
+	for ctx.Err() == nil {
+		one, cancel := context.WithTimeout(ctx, askTime)
+		_ = c.Health(one) // the agent sees what comes of it
+		cancel()
+		select {
+		case <-ctx.Done():
+		case <-time.After(askEvery):
+		}
+	}
+}
