@@ -71,7 +71,8 @@ func (m *model) phase(s *slot, p path.Phase, at time.Time) {
 		return
 	}
 	if b := s.boot.With(p, at); b != s.boot {
-		s.boot, s.view = b, nil
+		s.boot = b
+		s.changed()
 		m.recorder.Boot(s.entry.Binding.SandboxID, b)
 	}
 }

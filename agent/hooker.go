@@ -177,7 +177,8 @@ func (m *model) attached(o hooking, done bool) bool {
 	}
 	s.attaching = false
 	if done {
-		s.hooks, s.view = &hooked{device: o.device}, nil
+		s.hooks = &hooked{device: o.device}
+		s.changed()
 		s.attachFailed.Store(false)
 	}
 	return true
@@ -191,7 +192,8 @@ func (m *model) detach(s *slot) {
 		return
 	}
 	m.hooker.do(hooking{path: s.entry.Path, device: s.hooks.device, last: s.hooks.counters})
-	s.hooks, s.view = nil, nil
+	s.hooks = nil
+	s.changed()
 }
 
 // retire keeps the latencies of hooks that go in the fleet's histogram.

@@ -39,8 +39,11 @@ type model struct {
 	boots      map[*slot]struct{}         // with a sandbox whose boot is not settled
 	bootPhases map[path.Phase]*phaseTimes // of those that are
 
-	readySince time.Time // that everything is known; zero: it is not
-	pruned     bool      // counters of devices that went before the agent came
+	readySince time.Time    // that everything is known; zero: it is not
+	readAt     probe.Moment // the last reading of counters; these two are observe's alone
+	activity   probe.Activity
+
+	pruned bool // counters of devices that went before the agent came
 }
 
 func newModel(a *Agent, log *slog.Logger) *model {
@@ -134,7 +137,8 @@ func (m *model) findTap(s *slot) {
 // setTap takes the tap's new state; since is when it was seen to change, zero
 // where it is as it was found.
 func (m *model) setTap(s *slot, l *link.Link, since time.Time) {
-	s.links, s.view = true, nil
+	s.links = true
+	s.changed()
 	if s.tap == nil || l == nil || s.tap.Carrier != l.Carrier {
 		s.carrierSince = since
 		s.holders = nil // until they are read again
@@ -217,7 +221,7 @@ func (m *model) diagnose(s *slot, now time.Time) {
 	before := s.diagnosis
 	facts := s.facts(now, m.proxy)
 	s.diagnosis = diagnose.Run(facts)
-	s.view = &path.Slot{Facts: facts, Diagnosis: s.diagnosis}
+	s.view, s.stale = &path.Slot{Facts: facts, Diagnosis: s.diagnosis}, false
 	for _, f := range s.diagnosis.Findings {
 		if !has(before, f.Code) {
 			m.tell(s, now, path.Problem, f.Code+" at "+string(f.Hop)+": "+f.Cause)

@@ -18,9 +18,9 @@ const (
 	// listenersEvery is how often listeners are read while all is well. Where a
 	// bound slot's is not known to be there they are read every time.
 	listenersEvery = 3
-	// idleTurn is over how many readings those of the idle slots' counters are
-	// spread: nobody waits for them.
-	idleTurn = 60
+	// brokenEvery is how often what is broken is diagnosed again though nothing has
+	// changed: for its evidence, which tells how long ago.
+	brokenEvery = 5
 )
 
 // observe reads every so often, and runs the checks again: some problems only
@@ -34,10 +34,10 @@ func (a *Agent) observe(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		a.model.readCounters(n)
+		a.model.readCounters()
 		a.model.settleBoots(time.Now())
 		a.model.prune(time.Now(), a.Ready() == nil)
-		quiet := a.model.checkAll()
+		quiet := a.model.checkAll(n)
 		if !quiet || n%listenersEvery == 0 {
 			a.model.readListeners(a.cfg.Proxy)
 		}
@@ -58,10 +58,11 @@ type reading struct {
 	err    error
 }
 
-// readCounters reads the counters of bound slots, and of some idle ones. Where
-// most taps are to be read, one pass over the map is cheaper than many calls.
-func (m *model) readCounters(n int) {
-	due, hooked := m.due(n)
+// readCounters reads the counters of the taps that may have counted something
+// since the last time. Where those are most, one pass over the map is cheaper
+// than many calls.
+func (m *model) readCounters() {
+	due, hooked := m.due()
 	if len(due) == 0 {
 		return
 	}
@@ -103,17 +104,24 @@ func (m *model) readAll(due []reading) {
 	}
 }
 
-// due returns the taps to read in this turn, and how many there are.
-func (m *model) due(n int) (due []reading, hooked int) {
+// due returns the taps to read, and how many there are.
+func (m *model) due() (due []reading, hooked int) {
+	now := probe.Now()
+	err := m.probe.ReadActivity(&m.activity, m.readAt)
+	if err != nil {
+		m.log.Warn("every tap is read", "err", err)
+	} else {
+		m.readAt = now
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for c, s := range m.slots {
+	for _, s := range m.slots {
 		if s.hooks == nil {
 			m.attach(s) // an ingress qdisc may have gone
 			continue
 		}
 		hooked++
-		if !s.entry.Binding.Idle || int(c%idleTurn) == n%idleTurn {
+		if err != nil || !s.hooks.read || m.activity.Of(s.hooks.device) {
 			due = append(due, reading{slot: s, device: s.hooks.device})
 		}
 	}
@@ -131,18 +139,19 @@ func (m *model) count(r *reading) {
 		m.detach(s) // old counts must not pass for new ones
 		return
 	}
+	s.hooks.read = true
 	if s.hooks.update(r.fresh) {
-		s.view = nil
+		s.changed()
 		m.phasesOfTraffic(s)
 	}
 }
 
 // checkAll runs the checks where something is new or time may tell. It reports
 // whether every bound slot's listener is known to be there.
-func (m *model) checkAll() bool {
+func (m *model) checkAll(n int) bool {
 	quiet := true
 	m.each(func(s *slot) {
-		if s.restless() {
+		if s.restless() || s.diagnosis.State == path.Broken && int(s.entry.Cookie%brokenEvery) == n%brokenEvery {
 			s.look()
 			m.diagnose(s, time.Now())
 		}

@@ -32,12 +32,14 @@ type slot struct {
 
 	boot      *path.Boot // of the sandbox; nil: none is bound
 	diagnosis path.Diagnosis
+	stale     bool       // the facts have changed since
 	view      *path.Slot // what others read, never changed; nil: to be made anew
 }
 
 // hooked is a tap that carries our hooks.
 type hooked struct {
 	device   probe.Device
+	read     bool // the counters have been
 	counters probe.Counters
 	// The first request that still waits for an answer, as far as reading the
 	// counters now and then can tell.
@@ -55,14 +57,16 @@ func (h *hooked) update(c probe.Counters) bool {
 	return true
 }
 
+// changed says that the facts have.
+func (s *slot) changed() { s.view, s.stale = nil, true }
+
 // restless says whether time alone may change the slot's diagnosis, or something
-// has changed since: something is broken, a sandbox boots, or a request waits for
-// its answer.
+// has changed since: a sandbox boots, or a request waits for its answer.
 func (s *slot) restless() bool {
 	if s.entry.Binding.Idle {
-		return s.view == nil
+		return s.stale
 	}
-	return s.view == nil || s.diagnosis.State == path.Broken || s.diagnosis.State == path.Booting ||
+	return s.stale || s.diagnosis.State == path.Booting ||
 		s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
 }
 

@@ -80,7 +80,8 @@ func (m *model) vmmExited(e exits.Exit) {
 	if s == nil {
 		return
 	}
-	s.vmmAlive, s.view = path.No, nil
+	s.vmmAlive = path.No
+	s.changed()
 	s.vmmExit = &path.VMMExit{Time: e.Time, Command: e.Command, How: e.String()}
 	m.tell(s, e.Time, path.VMMExited, fmt.Sprintf("%s (pid %d) %s", e.Command, e.PID, e))
 }

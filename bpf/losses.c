@@ -7,7 +7,7 @@
  *
  * Hooks: tp_btf/kfree_skb (with a reason since 5.17), tp_btf/tcp_retransmit_skb.
  * Each is loaded where the running kernel has it with these arguments.
- * Reads: taps. Writes: drops, taps (values only).
+ * Reads: taps. Writes: drops, active, taps (values only).
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -61,6 +61,7 @@ int tap_drops(u64 *ctx)
 	d = drops_of(&device);
 	if (!d)
 		return 0;
+	note_activity(&device, bpf_ktime_get_ns());
 #pragma unroll
 	for (int i = 0; i < DROP_REASONS; i++) {
 		if (d->of[i].count && d->of[i].reason != reason)
@@ -93,8 +94,10 @@ int tap_retransmits(u64 *ctx)
 	device.netns = dev->nd_net.net->net_cookie;
 	device.ifindex = dev->ifindex;
 	s = bpf_map_lookup_elem(&taps, &device);
-	if (s)
+	if (s) {
+		note_activity(&device, bpf_ktime_get_ns());
 		s->retransmits++;
+	}
 	return 0;
 }
 

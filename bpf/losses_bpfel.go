@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	LossesMapActive          = "active"
 	LossesMapDrops           = "drops"
 	LossesMapTaps            = "taps"
 	LossesProgTapDrops       = "tap_drops"
@@ -72,8 +73,9 @@ type LossesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LossesMapSpecs struct {
-	Drops *ebpf.MapSpec `ebpf:"drops"`
-	Taps  *ebpf.MapSpec `ebpf:"taps"`
+	Active *ebpf.MapSpec `ebpf:"active"`
+	Drops  *ebpf.MapSpec `ebpf:"drops"`
+	Taps   *ebpf.MapSpec `ebpf:"taps"`
 }
 
 // LossesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -102,12 +104,14 @@ func (o *LossesObjects) Close() error {
 //
 // It can be passed to LoadLossesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LossesMaps struct {
-	Drops *ebpf.Map `ebpf:"drops"`
-	Taps  *ebpf.Map `ebpf:"taps"`
+	Active *ebpf.Map `ebpf:"active"`
+	Drops  *ebpf.Map `ebpf:"drops"`
+	Taps   *ebpf.Map `ebpf:"taps"`
 }
 
 func (m *LossesMaps) Close() error {
 	return _LossesClose(
+		m.Active,
 		m.Drops,
 		m.Taps,
 	)

@@ -173,6 +173,7 @@ static __always_inline void measure(const struct frame *f, enum direction dir)
 	if (!s || s->hook != f->hook)
 		return;
 	now = bpf_ktime_get_ns();
+	note_activity(&device, now);
 	s->packets[dir]++;
 	s->bytes[dir] += f->len;
 	if (dir == RECEIVE) {

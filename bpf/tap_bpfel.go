@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type TapActivity struct {
+	_  structs.HostLayout
+	At [16384]uint16
+}
+
 type TapDirection uint32
 
 const (
@@ -108,6 +113,7 @@ type TapSynValue struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TapMapActive         = "active"
 	TapMapDrops          = "drops"
 	TapMapSyns           = "syns"
 	TapMapTaps           = "taps"
@@ -173,9 +179,10 @@ type TapProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TapMapSpecs struct {
-	Drops *ebpf.MapSpec `ebpf:"drops"`
-	Syns  *ebpf.MapSpec `ebpf:"syns"`
-	Taps  *ebpf.MapSpec `ebpf:"taps"`
+	Active *ebpf.MapSpec `ebpf:"active"`
+	Drops  *ebpf.MapSpec `ebpf:"drops"`
+	Syns   *ebpf.MapSpec `ebpf:"syns"`
+	Taps   *ebpf.MapSpec `ebpf:"taps"`
 }
 
 // TapVariableSpecs contains global variables before they are loaded into the kernel.
@@ -208,13 +215,15 @@ func (o *TapObjects) Close() error {
 //
 // It can be passed to LoadTapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TapMaps struct {
-	Drops *ebpf.Map `ebpf:"drops"`
-	Syns  *ebpf.Map `ebpf:"syns"`
-	Taps  *ebpf.Map `ebpf:"taps"`
+	Active *ebpf.Map `ebpf:"active"`
+	Drops  *ebpf.Map `ebpf:"drops"`
+	Syns   *ebpf.Map `ebpf:"syns"`
+	Taps   *ebpf.Map `ebpf:"taps"`
 }
 
 func (m *TapMaps) Close() error {
 	return _TapClose(
+		m.Active,
 		m.Drops,
 		m.Syns,
 		m.Taps,

@@ -106,6 +106,18 @@ struct drops {
 	__u64 other;
 };
 
+/*
+ * When a device last had anything to count, so that nobody reads thousands of
+ * counters that stand still: times in units of 2^29 ns, half a second, cut to 16
+ * bits. Devices may share a place: one of them is then read for nothing.
+ */
+#define ACTIVITY_PLACES 16384
+#define ACTIVITY_SHIFT 29
+
+struct activity {
+	__u16 at[ACTIVITY_PLACES];
+};
+
 /* A SYN on its way to a guest. Addresses and ports as on the wire. */
 struct syn_key {
 	__u64 netns;

@@ -6,10 +6,10 @@ import "time"
 const quiet = 2 * time.Millisecond
 
 // rarely is how many times its own duration work waits that nothing asked for, so
-// that with thousands of slots it takes a five-hundredth of the time; rarest is
+// that with thousands of slots it takes a two-thousandth of the time; rarest is
 // the longest wait.
 const (
-	rarely = 500
+	rarely = 2000
 	rarest = 2 * time.Minute
 )
 

@@ -75,7 +75,7 @@ func (g *guest) sendTCP(s segment) {
 func (g *guest) syn(port uint16) segment {
 	g.t.Helper()
 	b := make([]byte, 4096)
-	if err := g.f.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := g.f.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		g.t.Fatal(err)
 	}
 	for {

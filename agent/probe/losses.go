@@ -70,7 +70,7 @@ func (p *Probe) attachLosses(leaveOut []string) (*losses, error) {
 		delete(spec.Programs, name)
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
-		bpf.TapMapTaps: p.tap.Taps, bpf.TapMapDrops: p.tap.Maps[bpf.TapMapDrops],
+		bpf.TapMapTaps: p.tap.Taps, bpf.TapMapDrops: p.tap.Maps[bpf.TapMapDrops], bpf.TapMapActive: p.tap.Maps[bpf.TapMapActive],
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("load loss programs: %w", explain(err))

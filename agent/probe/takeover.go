@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -19,7 +21,7 @@ import (
 
 // survivors are the maps that outlive an agent, and the letter that their name
 // begins with.
-var survivors = map[string]string{bpf.TapMapTaps: "t", bpf.TapMapSyns: "s", bpf.TapMapDrops: "d"}
+var survivors = map[string]string{bpf.TapMapTaps: "t", bpf.TapMapSyns: "s", bpf.TapMapDrops: "d", bpf.TapMapActive: "a"}
 
 // nameMaps gives the maps that outlive an agent names by which the next one of
 // the same run directory finds them: 15 bytes is all that the kernel keeps.
@@ -28,7 +30,7 @@ var survivors = map[string]string{bpf.TapMapTaps: "t", bpf.TapMapSyns: "s", bpf.
 func nameMaps(spec *ebpf.CollectionSpec, handle uint32, cfg Config) error {
 	h := fnv.New32a()
 	fmt.Fprint(h, cfg.EnvdPort) // what was counted for one port does not speak for another
-	for _, name := range []string{bpf.TapMapTaps, bpf.TapMapSyns, bpf.TapMapDrops} {
+	for _, name := range slices.Sorted(maps.Keys(survivors)) {
 		m := spec.Maps[name]
 		if m == nil {
 			return fmt.Errorf("name maps: no map %s", name)

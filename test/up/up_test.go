@@ -256,7 +256,7 @@ func TestCleanupAfterKill(t *testing.T) {
 	if out := cleanup(); !strings.Contains(out, "hooks on") {
 		t.Errorf("cleanup says %q, want hooks removed too", out)
 	}
-	for end := time.Now().Add(10 * time.Second); len(tr.left(h.runDir)) > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); len(tr.left(h.runDir)) > 0 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond) // a killed VMM takes a moment to go
 	}
 	if left := tr.left(h.runDir); len(left) > 0 {

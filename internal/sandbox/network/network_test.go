@@ -117,7 +117,7 @@ func TestVpeerIsReachable(t *testing.T) {
 		return err
 	})
 	defer l.Close()
-	d := net.Dialer{Timeout: 5 * time.Second}
+	d := net.Dialer{Timeout: time.Minute}
 	c, err := d.Dial("tcp4", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
