@@ -21,6 +21,8 @@ type Fault struct {
 	Expected string   // code of the only finding that is right
 	// Variant is the template that has the fault in it; empty: the default one.
 	Variant template.Variant
+	// Answers says that our envd comes up in spite of the fault.
+	Answers bool
 	// Launch changes how the sandbox is launched: the fault is there from the
 	// start. undo, which may be nil, gives back what the sandbox does not hold.
 	Launch func(w *World, req *sandbox.CreateRequest) (undo func(), err error)
@@ -122,7 +124,7 @@ func (w *World) stillborn(ctx context.Context, f Fault, r *Result) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	created := make(chan error, 1)
-	go func() { created <- w.launchFaulty(ctx, req) }()
+	go func() { created <- w.launchFaulty(ctx, req, f.Answers) }()
 	b, err := w.appear(ctx, req.Name)
 	if err == nil {
 		err = w.judge(ctx, b, f, made, r)

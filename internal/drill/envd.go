@@ -14,8 +14,12 @@ import (
 // What can be wrong with the guest's daemon.
 var envdFaults = []Fault{
 	{
+		Name: "init-no-cgroup2", What: "the template's /sbin/init does not mount cgroup2",
+		Hop: path.Envd, Expected: "init-no-cgroup2", Variant: template.InitNoCgroup, Answers: true,
+	},
+	{
 		Name: "envd-missing", What: "the template has no /usr/bin/envd",
-		Hop: path.Envd, Expected: "envd-refused", Variant: template.NoEnvd,
+		Hop: path.Envd, Expected: "envd-missing", Variant: template.NoEnvd,
 	},
 	{
 		Name: "envd-not-listening", What: "envd is up but does not listen: a program that only sleeps has taken its place",
@@ -23,6 +27,13 @@ var envdFaults = []Fault{
 		Make: func(ctx context.Context, b *Box) (func() error, error) {
 			return nil, b.shell(ctx, `printf '#!/bin/sh\nexec sleep 100000\n' >/run/deaf && chmod +x /run/deaf && mount --bind /run/deaf /usr/bin/envd
 				(sleep 0.2; killall -9 envd) >/dev/null 2>&1 &`)
+		},
+	},
+	{
+		Name: "envd-hung", What: "envd gets SIGSTOP: its port still takes connections",
+		Hop: path.Envd, Expected: "envd-hung",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `(sleep 0.2; killall -STOP envd) >/dev/null 2>&1 &`)
 		},
 	},
 	{

@@ -1,6 +1,8 @@
 package drill
 
 import (
+	"context"
+
 	"tapwatch/agent/path"
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/template"
@@ -23,5 +25,20 @@ var guestFaults = []Fault{
 			}
 			return nil, nil
 		},
+	},
+	{
+		Name: "guest-hung", What: "the guest's kernel halts, its VMM goes on",
+		Hop: path.Guest, Expected: "guest-hung",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `(sleep 0.2; busybox halt -f) >/dev/null 2>&1 &`)
+		},
+	},
+	{
+		Name: "init-shebang", What: `the template's /sbin/init begins with #\!`,
+		Hop: path.Guest, Expected: "init-shebang", Variant: template.InitShebang,
+	},
+	{
+		Name: "init-not-executable", What: "the template's /sbin/init has no x bits",
+		Hop: path.Guest, Expected: "init-not-executable", Variant: template.InitNotExecutable,
 	},
 }

@@ -2,8 +2,15 @@ package drill
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/sandbox/envd/guest"
 )
 
 // What can be wrong in the namespace, between the veth pair and the tap.
@@ -15,4 +22,70 @@ var relayFaults = []Fault{
 			return b.Manager.StopRelay(b.ID)
 		},
 	},
+	{
+		Name: "relay-wrong-address", What: "the relay listens on 127.0.0.1 of the namespace",
+		Hop: path.Relay, Expected: "relay-wrong-address",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			restart, err := b.Manager.StopRelay(b.ID)
+			if err != nil {
+				return nil, err
+			}
+			ln, err := listenIn(ctx, b.Slot.Netns(), net.JoinHostPort("127.0.0.1", strconv.Itoa(guest.Port)))
+			if err != nil {
+				return nil, err
+			}
+			return func() error { return joinNotNil(ln.Close(), restart()) }, nil
+		},
+	},
+	{
+		Name: "veth-down", What: "somebody sets the host's end of the veth pair down",
+		Hop: path.Relay, Expected: "veth-down",
+		Make: func(_ context.Context, b *Box) (func() error, error) {
+			return vethDown(b.Slot.HostVeth())
+		},
+	},
+	{
+		Name: "drop-rule", What: "an nftables rule in the namespace drops what comes in for envd's port",
+		Hop: path.Relay, Expected: "rule-drops",
+		Make: func(_ context.Context, b *Box) (func() error, error) {
+			return dropRule(b.Slot.Netns())
+		},
+	},
+}
+
+// listenIn listens inside a namespace.
+func listenIn(ctx context.Context, ns, addr string) (ln net.Listener, err error) {
+	err = netns.Do(ns, func() error {
+		var lc net.ListenConfig
+		ln, err = lc.Listen(ctx, "tcp", addr)
+		return err
+	})
+	return ln, err
+}
+
+// vethDown sets a link of the host down. With it go its routes, which undo adds
+// again.
+func vethDown(name string) (undo func() error, err error) {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", name, err)
+	}
+	routes, err := netlink.RouteList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("read routes of %s: %w", name, err)
+	}
+	if err := netlink.LinkSetDown(link); err != nil {
+		return nil, fmt.Errorf("set %s down: %w", name, err)
+	}
+	return func() error {
+		if err := netlink.LinkSetUp(link); err != nil {
+			return fmt.Errorf("set %s up: %w", name, err)
+		}
+		for _, r := range routes {
+			if err := netlink.RouteReplace(&r); err != nil {
+				return fmt.Errorf("route %v again: %w", r.Dst, err)
+			}
+		}
+		return nil
+	}, nil
 }

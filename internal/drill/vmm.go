@@ -7,6 +7,7 @@ import (
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/sandbox"
+	"tapwatch/internal/sandbox/vmm"
 )
 
 // What can be wrong with the VMM.
@@ -24,6 +25,51 @@ var vmmFaults = []Fault{
 		Hop: path.Tap, Expected: "vmm-exited",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
 			return nil, b.signal(syscall.SIGKILL)
+		},
+	},
+	{
+		Name: "vmm-stopped", What: "the VMM gets SIGSTOP",
+		Hop: path.Guest, Expected: "vmm-stopped",
+		Make: func(_ context.Context, b *Box) (func() error, error) {
+			return func() error { return b.signal(syscall.SIGCONT) }, b.signal(syscall.SIGSTOP)
+		},
+	},
+	{
+		Name: "vmm-wrong-namespace", What: "the VMM runs in another namespace, on a tap of the same name",
+		Hop: path.Tap, Expected: "vmm-elsewhere",
+		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
+			ns, remove, err := otherNamespace()
+			if err != nil {
+				return nil, err
+			}
+			req.Alter = func(s *vmm.Spec) error {
+				s.Netns = ns
+				return makeTap(ns, s.NIC.Tap)
+			}
+			return remove, nil
+		},
+	},
+	{
+		Name: "tap-name-mismatch", What: "the VMM is told to use tap1",
+		Hop: path.Tap, Expected: "vmm-other-tap",
+		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
+			req.Alter = func(s *vmm.Spec) error {
+				s.NIC.Tap = "tap1"
+				return makeTap(s.Netns, s.NIC.Tap)
+			}
+			return nil, nil
+		},
+	},
+	{
+		Name: "second-holder", What: "another process has the tap open, so the VMM gets EBUSY",
+		Hop: path.Tap, Expected: "tap-busy",
+		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
+			release := func() {}
+			req.Alter = func(s *vmm.Spec) (err error) {
+				release, err = holdTap(s.Netns, s.NIC.Tap)
+				return err
+			}
+			return func() { release() }, nil
 		},
 	},
 }

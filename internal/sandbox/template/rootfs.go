@@ -45,6 +45,7 @@ func stageRoot(dir string, p packageTree, k kernelModules, v Variant, envd strin
 	}
 	steps := []func() error{
 		func() error { return installOverlay(dir) },
+		func() error { return spoilInit(filepath.Join(dir, "sbin/init"), v) },
 		func() error { return installHome(dir) },
 		func() error { return installModules(dir, k, v) },
 		func() error { return linkBusybox(dir) },
@@ -84,6 +85,28 @@ func installOverlay(root string) error {
 		}
 	}
 	return nil
+}
+
+// spoilInit gives /sbin/init the fault of its variant, if it has one.
+func spoilInit(path string, v Variant) error {
+	mode := fs.FileMode(0o755)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	text := string(b)
+	switch v {
+	case InitShebang:
+		text = strings.Replace(text, "#!", `#\!`, 1)
+	case InitNotExecutable:
+		mode = 0o644
+	case InitNoCgroup:
+		text = strings.Replace(text, "\ndelegate_cgroups\n", "\n", 1)
+		text = strings.Replace(text, "mount -t cgroup2", "true", 1)
+	default:
+		return nil
+	}
+	return installFile(path, mode, []byte(text))
 }
 
 // installHome gives "user" a home with the skeleton that bash brings.

@@ -50,10 +50,16 @@ const (
 	Default  Variant = "default"
 	NoDriver Variant = "no-driver" // the root file system lacks the NIC's kernel module
 	NoEnvd   Variant = "no-envd"   // the root file system lacks /usr/bin/envd
+
+	InitShebang       Variant = "init-shebang"        // /sbin/init begins with #\!, as a shell's history expansion leaves it
+	InitNotExecutable Variant = "init-not-executable" // /sbin/init lacks its mode's x bits
+	InitNoCgroup      Variant = "init-no-cgroup2"     // /sbin/init does not mount cgroup2
 )
 
 // Variants lists all of them, the default first.
-func Variants() []Variant { return []Variant{Default, NoDriver, NoEnvd} }
+func Variants() []Variant {
+	return []Variant{Default, NoDriver, NoEnvd, InitShebang, InitNotExecutable, InitNoCgroup}
+}
 
 // Alias is the name under which a build of this variant is found.
 func (v Variant) Alias() string {

@@ -1,0 +1,80 @@
+package drill
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/netns"
+)
+
+// otherNamespace makes a namespace that is nobody's slot.
+func otherNamespace() (name string, remove func(), err error) {
+	name = "tapwatch-drill-" + rand.Text()[:6]
+	if err := netns.Create(name); err != nil {
+		return "", nil, err
+	}
+	return name, func() { _ = netns.Delete(name) }, nil // it ends with the process at the latest, but for its name
+}
+
+// makeTap makes a persistent tap in a namespace and sets it up.
+func makeTap(ns, name string) error {
+	return netns.Do(ns, func() error {
+		link := &netlink.Tuntap{
+			LinkAttrs: netlink.LinkAttrs{Name: name}, Mode: netlink.TUNTAP_MODE_TAP,
+			Flags: netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR,
+		}
+		if err := netlink.LinkAdd(link); err != nil {
+			return fmt.Errorf("make %s in %s: %w", name, ns, err)
+		}
+		return netlink.LinkSetUp(link)
+	})
+}
+
+// moveLink moves a link from one namespace to another.
+func moveLink(from, to, name string) error {
+	dest, err := os.Open(netns.Path(to))
+	if err != nil {
+		return fmt.Errorf("open %s: %w", to, err)
+	}
+	defer dest.Close()
+	return inNetns(from, name, func(l netlink.Link) error { return netlink.LinkSetNsFd(l, int(dest.Fd())) })
+}
+
+// holdTap has a process of its own, which only sleeps, hold a tap open until release.
+func holdTap(ns, name string) (release func(), err error) {
+	var tun *os.File
+	nothing := func() {}
+	err = netns.Do(ns, func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		tun = os.NewFile(uintptr(fd), "tun")
+		ifr, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		return unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+	})
+	if tun != nil {
+		defer tun.Close()
+	}
+	if err != nil {
+		return nothing, fmt.Errorf("open %s in %s: %w", name, ns, err)
+	}
+	holder := exec.Command("sleep", "3600")
+	holder.ExtraFiles = []*os.File{tun}
+	if err := holder.Start(); err != nil {
+		return nothing, fmt.Errorf("hold %s: %w", name, err)
+	}
+	return func() {
+		_ = holder.Process.Kill() // it may have ended
+		_ = holder.Wait()
+	}, nil
+}
