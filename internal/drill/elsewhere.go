@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -68,7 +69,7 @@ func holdTap(ns, name string) (release func(), err error) {
 	if err != nil {
 		return nothing, fmt.Errorf("open %s in %s: %w", name, ns, err)
 	}
-	holder := exec.Command("sleep", "3600")
+	holder := exec.CommandContext(context.Background(), "sleep", "3600")
 	holder.ExtraFiles = []*os.File{tun}
 	if err := holder.Start(); err != nil {
 		return nothing, fmt.Errorf("hold %s: %w", name, err)
