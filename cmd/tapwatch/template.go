@@ -33,8 +33,8 @@ func templateBuildCommand() *cobra.Command {
 		Long: `Build makes a template from Debian packages: the cloud kernel, a root file system
 with bash and Python, and envd. Nothing is mounted or installed on this machine.
 Package versions are looked up once and then kept; --force looks them up again
-and builds anew. The variants no-driver and no-envd lack what their name says,
-and serve as drills.`,
+and builds anew. The variants but default each have the fault that their name
+tells, and serve as drills.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(variants) == 1 && variants[0] == "all" {

@@ -220,7 +220,7 @@ func TestBuildErrors(t *testing.T) {
 		{name: "no envd", o: template.BuildOptions{EnvdPath: "/nonexistent/envd"}, says: "name it with --envd"},
 		{name: "envd is a script", o: template.BuildOptions{EnvdPath: script}, says: "not an ELF executable"},
 		{name: "envd needs libraries", o: template.BuildOptions{EnvdPath: "/bin/sh"}, says: "not statically linked"},
-		{name: "unknown variant", o: template.BuildOptions{Variant: "no-kernel"}, says: "one of [default no-driver no-envd]"},
+		{name: "unknown variant", o: template.BuildOptions{Variant: "no-kernel"}, says: "one of [default no-driver no-envd"},
 		{name: "no apt-get", o: template.BuildOptions{Variant: template.NoEnvd}, says: "apt-get not found: install Debian's package apt"},
 	}
 	t.Setenv("PATH", t.TempDir())
