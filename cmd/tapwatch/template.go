@@ -16,11 +16,11 @@ import (
 func templateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "template",
-		Short: "Build and list the templates that sandboxes boot from",
+		Short: "Build, list, check and compare the templates that sandboxes boot from",
 		Args:  cobra.NoArgs,
 		RunE:  help,
 	}
-	c.AddCommand(templateBuildCommand(), templateListCommand())
+	c.AddCommand(templateBuildCommand(), templateListCommand(), templateCheckCommand(), templateDiffCommand())
 	return c
 }
 

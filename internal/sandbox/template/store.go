@@ -42,6 +42,23 @@ func (s Store) Find(name string) (Template, error) {
 	return Template{}, fmt.Errorf("%w: no %q in %s: build it with `tapwatch template build%s`", ErrNotFound, name, s.Dir, buildFlag(name))
 }
 
+// Locate returns the directory of the template of that alias or build id, sound or
+// not. The error is ErrNotFound.
+func (s Store) Locate(name string) (dir string, err error) {
+	if !isName(name) {
+		return "", fmt.Errorf("%w: %q is not a name", ErrNotFound, name)
+	}
+	id, err := s.aliased(name)
+	if err != nil {
+		id = name
+	}
+	dir = s.buildDir(id)
+	if _, err := os.Stat(dir); err != nil {
+		return "", fmt.Errorf("%w: no %q in %s", ErrNotFound, name, s.Dir)
+	}
+	return dir, nil
+}
+
 // buildFlag is what builds the template of that alias, where one of ours has it.
 func buildFlag(alias string) string {
 	for _, v := range Variants() {

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tapwatch/internal/image"
+	"tapwatch/internal/sandbox/template"
+)
+
+func templateCheckCommand() *cobra.Command {
+	var f templateFinder
+	var output string
+	c := &cobra.Command{
+		Use:   "check DIR|IMAGE|NAME",
+		Short: "See whether a guest can start from a template",
+		Long: `Check reads a template's image without mounting it, also while a VM uses it:
+/sbin/init and its shebang, cgroup2, envd, metadata.json in storage and cache, and
+whether this host has the kernel and the VMM that the template names. The exit
+status is 0 where all is well, 1 where something is broken, 2 where that could
+not be told.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := textOrJSON(output); err != nil {
+				return err
+			}
+			t, err := f.open(cmd, args[0])
+			if err != nil {
+				return undecided(cmd, err)
+			}
+			defer t.Close()
+			results := image.Check(t, f.hostOf(t))
+			if output == "json" {
+				err = json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"template": args[0], "image": t.Rootfs, "checks": results})
+			} else {
+				drawChecks(cmd.OutOrStdout(), t, results)
+			}
+			if err != nil {
+				return err
+			}
+			return checkStatus(results)
+		},
+	}
+	f.add(c)
+	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return c
+}
+
+func textOrJSON(output string) error {
+	if output != "text" && output != "json" {
+		return fmt.Errorf("--output %q: must be text or json", output)
+	}
+	return nil
+}
+
+// undecided says why, in a line, and has the exit status say that nothing could be told.
+func undecided(cmd *cobra.Command, err error) error {
+	fmt.Fprintln(cmd.ErrOrStderr(), "tapwatch: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	return exitUndecided
+}
+
+func checkStatus(results []image.Result) error {
+	var worst error
+	for _, r := range results {
+		switch r.State {
+		case image.Broken:
+			return exitFinding
+		case image.Unknown:
+			worst = exitUndecided
+		}
+	}
+	return worst
+}
+
+func drawChecks(w io.Writer, t *image.Template, results []image.Result) {
+	fmt.Fprintf(w, "%s  %s\n", t.Name, t.Rootfs)
+	marks := map[image.State]string{image.OK: "ok", image.Broken: "BROKEN", image.Unknown: "?"}
+	for _, r := range results {
+		fmt.Fprintf(w, "  %-9s %-7s %s\n", r.Check, marks[r.State], r.Detail)
+	}
+	for _, r := range results {
+		if p := r.Problem; p != nil {
+			fmt.Fprintf(w, "  cause     %s\n", p.Cause)
+			for _, e := range p.Evidence {
+				fmt.Fprintf(w, "  evidence  %s\n", e)
+			}
+			fmt.Fprintf(w, "  to do     %s\n  see       docs/checks/%s.md\n", p.Fix, p.Code)
+		}
+	}
+}
+
+// templateFinder are the flags that say where templates and what they need are.
+type templateFinder struct {
+	store   template.Store
+	storage string
+	host    image.Host
+}
+
+func (f *templateFinder) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.store.Dir, "data-dir", template.DefaultDir, "directory of tapwatch's own templates and kernels, for names")
+	c.Flags().StringVar(&f.host.Kernels, "kernels", "", "directory of {version}/vmlinux.bin; empty: beside the template's storage, or /fc-kernels")
+	c.Flags().StringVar(&f.host.VMMs, "fc-versions", "", "directory of {version}/firecracker; empty: beside the template's storage, or /fc-versions")
+	c.Flags().StringVar(&f.host.Cache, "cache", "", "the template cache, {build}/cache/{id}/metadata.json; empty: not looked at")
+}
+
+// open finds a template by path or name.
+func (f *templateFinder) open(_ *cobra.Command, name string) (*image.Template, error) {
+	if _, err := os.Stat(name); err == nil || strings.ContainsRune(name, filepath.Separator) {
+		return image.Open(name)
+	}
+	dir, err := f.store.Locate(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w, and no such file or directory", err)
+	}
+	return named(name, dir)
+}
+
+func named(name, dir string) (*image.Template, error) {
+	t, err := image.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	t.Name = name
+	return t, nil
+}
+
+// hostOf is the flags, and where they are empty what is usual.
+func (f *templateFinder) hostOf(t *image.Template) image.Host {
+	h := f.host
+	beside := filepath.Dir(filepath.Dir(t.Dir)) // {data}/templates/{buildID}
+	if h.Kernels == "" {
+		h.Kernels = firstDir(filepath.Join(beside, "kernels"), "/fc-kernels")
+	}
+	if h.VMMs == "" {
+		h.VMMs = firstDir(filepath.Join(beside, "fc-versions"), "/fc-versions")
+	}
+	return h
+}
+
+// firstDir is the first that exists, or "".
+func firstDir(dirs ...string) string {
+	for _, d := range dirs {
+		if st, err := os.Stat(d); err == nil && st.IsDir() {
+			return d
+		}
+	}
+	return ""
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"tapwatch/internal/image"
+)
+
+func templateDiffCommand() *cobra.Command {
+	var f templateFinder
+	var output string
+	c := &cobra.Command{
+		Use:   "diff A B",
+		Short: "Compare two templates: one that works with one that does not",
+		Long: `Diff compares two templates, each a directory, an image or a name: sizes, kernel,
+VMM, /sbin/init line by line, envd's wrapper and binary, and then every file that
+differs in /sbin, /etc and envd's places. Nothing is mounted. The exit status is 0
+where nothing but sizes and builds differs, 1 where something does, 2 where that
+could not be told.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := textOrJSON(output); err != nil {
+				return err
+			}
+			d, err := f.diff(cmd, args[0], args[1])
+			if err != nil {
+				return undecided(cmd, err)
+			}
+			if output == "json" {
+				err = json.NewEncoder(cmd.OutOrStdout()).Encode(d)
+			} else {
+				err = drawDiff(cmd.OutOrStdout(), args[0], args[1], d)
+			}
+			switch {
+			case err != nil:
+				return err
+			case !d.Same():
+				return exitFinding
+			case len(d.Unread) > 0:
+				return exitUndecided
+			}
+			return nil
+		},
+	}
+	f.add(c)
+	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return c
+}
+
+func (f *templateFinder) diff(cmd *cobra.Command, nameA, nameB string) (image.Difference, error) {
+	a, err := f.open(cmd, nameA)
+	if err != nil {
+		return image.Difference{}, err
+	}
+	defer a.Close()
+	b, err := f.open(cmd, nameB)
+	if err != nil {
+		return image.Difference{}, err
+	}
+	defer b.Close()
+	return image.Diff(a, b)
+}
+
+func drawDiff(out io.Writer, a, b string, d image.Difference) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "\t%s\t%s\t\n", a, b)
+	for _, r := range d.Rows {
+		mark := ""
+		if r.Differ {
+			mark = "differ"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.What, r.A, r.B, mark)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	drawLines(out, "/sbin/init", d.Init)
+	drawLines(out, "envd wrapper", d.Wrapper)
+	if len(d.Files) > 0 {
+		fmt.Fprintf(out, "\nfiles that differ in /sbin, /etc and envd's places: %d\n", len(d.Files))
+	}
+	for _, f := range d.Files {
+		fmt.Fprintf(out, "  %s\n    - %s\n    + %s\n", f.Name, f.A, f.B)
+	}
+	for _, u := range d.Unread {
+		fmt.Fprintln(out, "not compared: "+u)
+	}
+	if d.Same() && len(d.Unread) == 0 {
+		fmt.Fprintln(out, "\nno difference in what a guest runs")
+	}
+	return nil
+}
+
+// drawLines shows the lines that differ with two lines around each.
+func drawLines(out io.Writer, what string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\n%s, line by line:\n", what)
+	const around = 2
+	shown := make([]bool, len(lines))
+	for n, l := range lines {
+		if !strings.HasPrefix(l, "  ") {
+			for k := max(0, n-around); k <= min(len(lines)-1, n+around); k++ {
+				shown[k] = true
+			}
+		}
+	}
+	for n, l := range lines {
+		switch {
+		case shown[n]:
+			fmt.Fprintln(out, "  "+strings.TrimRight(l, " "))
+		case n == 0 || shown[n-1]:
+			fmt.Fprintln(out, "  ...")
+		}
+	}
+}
