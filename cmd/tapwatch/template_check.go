@@ -97,9 +97,8 @@ func drawChecks(w io.Writer, t *image.Template, results []image.Result) {
 
 // templateFinder are the flags that say where templates and what they need are.
 type templateFinder struct {
-	store   template.Store
-	storage string
-	host    image.Host
+	store template.Store
+	host  image.Host
 }
 
 func (f *templateFinder) add(c *cobra.Command) {

@@ -12,6 +12,12 @@ type Problem struct {
 	Fix      string   `json:"fix"`
 }
 
+// Codes is every code that a Problem may have.
+var Codes = []string{
+	"image-unreadable", "init-missing", "init-not-executable", "init-shebang", "init-no-cgroup2", "envd-missing", "envd-not-runnable",
+	"metadata-unreadable", "kernel-missing", "vmm-missing", "cache-metadata-missing",
+}
+
 // Result is what one check says: ok with Detail, a Problem, or unknown because of Detail.
 type Result struct {
 	Check   string   `json:"check"` // what was looked at

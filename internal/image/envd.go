@@ -88,7 +88,7 @@ func (t *Template) notRunnable(name string) (why string, err error) {
 	}
 	e, err := elf.NewFile(r)
 	if err != nil {
-		return "it is no ELF program", nil //nolint:nilerr // it is what was asked
+		return "it is no ELF program", nil
 	}
 	defer e.Close()
 	if want, ok := machines[arch]; ok && e.Machine != want {
@@ -100,7 +100,7 @@ func (t *Template) notRunnable(name string) (why string, err error) {
 		}
 		b := make([]byte, min(p.Filesz, 4096))
 		if _, err := p.ReadAt(b, 0); err != nil {
-			return "its dynamic linker's name cannot be read", nil //nolint:nilerr // likewise
+			return "its dynamic linker's name cannot be read", nil
 		}
 		loader := strings.TrimRight(string(b), "\x00")
 		if _, err := t.FS.Stat(inImage(loader)); missing(err) {

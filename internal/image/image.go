@@ -47,7 +47,7 @@ func Open(name string) (*Template, error) {
 		t.Dir, t.Rootfs = filepath.Clean(name), filepath.Join(name, rootfsName)
 		t.Versions, t.MetadataErr = readVersions(filepath.Join(t.Dir, metadataName))
 	}
-	if st, err = os.Stat(t.Rootfs); err == nil && !st.Mode().IsRegular() && st.Mode()&fs.ModeDevice == 0 {
+	if st, err = os.Stat(t.Rootfs); err == nil && !st.Mode().IsRegular() && st.Mode()&(fs.ModeDevice|fs.ModeCharDevice) != fs.ModeDevice {
 		return nil, fmt.Errorf("open template: %s is neither an image nor a block device", t.Rootfs)
 	}
 	if t.file, err = os.Open(t.Rootfs); err != nil {
