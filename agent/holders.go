@@ -10,11 +10,15 @@ import (
 
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
-	"tapwatch/internal/netns"
 )
 
-// holdersDelay gathers the changes of many taps into one reading of all holders.
-const holdersDelay = 10 * time.Millisecond
+const (
+	// holdersDelay gathers the changes of many taps into one reading of all holders.
+	holdersDelay = 10 * time.Millisecond
+	// holdersRest bounds the rest between two readings, which else is such that no
+	// more than a tenth of the time goes into them.
+	holdersRest = 250 * time.Millisecond
+)
 
 // holders reads who holds the taps that changed, all of them at once, in a
 // goroutine of its own, and has the checks run over those slots after it.
@@ -47,6 +51,7 @@ func (h *holders) ask(slots ...*slot) {
 }
 
 func (h *holders) run(ctx context.Context) {
+	var took time.Duration
 	for {
 		select {
 		case <-ctx.Done():
@@ -56,13 +61,15 @@ func (h *holders) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(holdersDelay):
+		case <-time.After(max(holdersDelay, min(9*took, holdersRest))):
 		}
 		h.mu.Lock()
 		asked := slices.Collect(maps.Keys(h.asked))
 		h.asked = map[*slot]bool{}
 		h.mu.Unlock()
+		began := time.Now()
 		h.read(asked)
+		took = time.Since(began)
 	}
 }
 
@@ -76,21 +83,14 @@ func (h *holders) read(asked []*slot) {
 	if err != nil {
 		h.log.Debug("read holders", "err", err)
 	}
-	of := map[netns.Cookie]map[probe.Ifindex][]path.Holder{}
+	of := map[probe.Device][]path.Holder{}
 	for _, f := range all {
-		taps := of[f.Tap.Netns]
-		if taps == nil {
-			taps = map[probe.Ifindex][]path.Holder{}
-			of[f.Tap.Netns] = taps
-		}
-		taps[f.Tap.Ifindex] = append(taps[f.Tap.Ifindex], path.Holder{
-			PID: f.PID, Command: f.Command, SameNS: f.ProcessNetns == f.Tap.Netns,
-		})
+		of[f.Tap] = append(of[f.Tap], path.Holder{PID: f.PID, Command: f.Command, SameNS: f.ProcessNetns == f.Tap.Netns})
 	}
 	h.model.eachOf(asked, func(s *slot) {
 		s.holders = nil
 		if s.tap != nil && err == nil {
-			s.holders = of[s.entry.Cookie][probe.Ifindex(s.tap.Ifindex)]
+			s.holders = of[probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}]
 			if len(s.holders) > 0 {
 				h.model.phase(s, path.TapAttached, time.Now())
 			} else {

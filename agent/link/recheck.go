@@ -84,7 +84,7 @@ func (w *Watcher) ask(ctx context.Context, id linkID) error {
 	if ns == nil {
 		return nil
 	}
-	body, err := w.conn.Get(unix.RTM_GETLINK, linkRequest(id.nsid, id.index))
+	body, err := w.conn.Get(unix.RTM_GETLINK, w.linkRequest(id.nsid, id.index))
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) {
 		return nil
 	}
