@@ -58,10 +58,10 @@ func (m *model) readListeners(proxy netip.AddrPort) {
 		is   path.Listener
 	}
 	var relays []relay
-	m.each(func(s *slot) {
+	m.eachBound(func(s *slot) {
 		b := s.entry.Binding
 		ip, err := netip.ParseAddr(b.VpeerIP)
-		if !b.Idle && err == nil && s.entry.Path != "" { // else where it should be is unknown
+		if err == nil && s.entry.Path != "" { // else where it should be is unknown
 			relays = append(relays, relay{slot: s, in: s.entry.Cookie, at: netip.AddrPortFrom(ip, envdPort), path: s.entry.Path})
 		}
 	})

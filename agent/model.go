@@ -31,7 +31,8 @@ type model struct {
 
 	mu      sync.Mutex
 	slots   map[netns.Cookie]*slot
-	order   []*slot // by name; nil after a slot came, went or was renamed
+	bound   map[*slot]struct{} // those with a sandbox: few among thousands of idle ones
+	order   []*slot            // by name; nil after a slot came, went or was renamed
 	proxy   path.Listener
 	retired latency // of hooks that are gone
 
@@ -39,16 +40,18 @@ type model struct {
 	boots      map[*slot]struct{}         // with a sandbox whose boot is not settled
 	bootPhases map[path.Phase]*phaseTimes // of those that are
 
-	readySince time.Time    // that everything is known; zero: it is not
-	readAt     probe.Moment // the last reading of counters; these two are observe's alone
-	activity   probe.Activity
+	readySince time.Time // that everything is known; zero: it is not
+
+	// These are observe's alone.
+	readAt, idleReadAt probe.Moment // the last readings of counters, of bound and of all slots
+	activity           probe.Activity
 
 	pruned bool // counters of devices that went before the agent came
 }
 
 func newModel(a *Agent, log *slog.Logger) *model {
 	m := &model{log: log, events: &a.events, probe: a.probe, links: a.links,
-		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{},
+		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}, bound: map[*slot]struct{}{},
 		recorder: recorder.New(), began: time.Now(),
 		byVMM: map[int]*slot{}, boots: map[*slot]struct{}{}, bootPhases: map[path.Phase]*phaseTimes{}}
 	m.hooker.wanted, m.hooker.attached, m.hooker.retired = m.wantsHooks, m.attached, m.retire
@@ -95,6 +98,11 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 	if s.vmmExit == nil {
 		s.vmmAlive = path.Unknown
 	}
+	if b.Idle {
+		delete(m.bound, s)
+	} else {
+		m.bound[s] = struct{}{}
+	}
 	if !fresh && old.SandboxID == b.SandboxID {
 		return
 	}
@@ -106,6 +114,9 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		s.diagnosis, s.relay = path.Diagnosis{}, path.Listener{}
 	}
 	if !b.Idle {
+		if s.hooks != nil {
+			s.hooks.read = false // an idle slot's reading may be old
+		}
 		m.tell(s, now, path.Bound, "sandbox bound to the slot")
 		m.bootBegins(s)
 	}
@@ -122,6 +133,7 @@ func (m *model) drop(s *slot, now time.Time) {
 	}
 	m.detach(s)
 	delete(m.slots, s.entry.Cookie)
+	delete(m.bound, s)
 	m.order = nil
 }
 
@@ -261,6 +273,14 @@ func (m *model) each(fn func(*slot)) {
 	all := slices.Collect(maps.Values(m.slots))
 	m.mu.Unlock()
 	m.eachOf(all, fn)
+}
+
+// eachBound is each for the slots that have a sandbox.
+func (m *model) eachBound(fn func(*slot)) {
+	m.mu.Lock()
+	bound := slices.Collect(maps.Keys(m.bound))
+	m.mu.Unlock()
+	m.eachOf(bound, fn)
 }
 
 // eachOf is each for some slots.

@@ -18,6 +18,8 @@ const (
 	// listenersEvery is how often listeners are read while all is well. Where a
 	// bound slot's is not known to be there they are read every time.
 	listenersEvery = 3
+	// idleEvery is how often the idle slots' counters are read: nobody waits for them.
+	idleEvery = 10
 	// brokenEvery is how often what is broken is diagnosed again though nothing has
 	// changed: for its evidence, which tells how long ago.
 	brokenEvery = 5
@@ -34,9 +36,9 @@ func (a *Agent) observe(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		a.model.readCounters()
+		a.model.readCounters(n%idleEvery == 0)
 		a.model.settleBoots(time.Now())
-		a.model.prune(time.Now(), a.Ready() == nil)
+		a.model.prune(time.Now(), a.Ready)
 		quiet := a.model.checkAll(n)
 		if !quiet || n%listenersEvery == 0 {
 			a.model.readListeners(a.cfg.Proxy)
@@ -61,8 +63,8 @@ type reading struct {
 // readCounters reads the counters of the taps that may have counted something
 // since the last time. Where those are most, one pass over the map is cheaper
 // than many calls.
-func (m *model) readCounters() {
-	due, hooked := m.due()
+func (m *model) readCounters(idleToo bool) {
+	due, hooked := m.due(idleToo)
 	if len(due) == 0 {
 		return
 	}
@@ -104,25 +106,40 @@ func (m *model) readAll(due []reading) {
 	}
 }
 
-// due returns the taps to read, and how many there are.
-func (m *model) due() (due []reading, hooked int) {
-	now := probe.Now()
-	err := m.probe.ReadActivity(&m.activity, m.readAt)
-	if err != nil {
+// due returns the taps to read, and how many were looked at.
+func (m *model) due(idleToo bool) (due []reading, hooked int) {
+	now, since := probe.Now(), m.readAt
+	if idleToo {
+		since = m.idleReadAt
+	}
+	err := m.probe.ReadActivity(&m.activity, since)
+	switch {
+	case err != nil:
 		m.log.Warn("every tap is read", "err", err)
-	} else {
+	case idleToo:
+		m.readAt, m.idleReadAt = now, now
+	default:
 		m.readAt = now
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range m.slots {
+	look := func(s *slot) {
 		if s.hooks == nil {
 			m.attach(s) // an ingress qdisc may have gone
-			continue
+			return
 		}
 		hooked++
 		if err != nil || !s.hooks.read || m.activity.Of(s.hooks.device) {
 			due = append(due, reading{slot: s, device: s.hooks.device})
+		}
+	}
+	if idleToo {
+		for _, s := range m.slots {
+			look(s)
+		}
+	} else {
+		for s := range m.bound {
+			look(s)
 		}
 	}
 	return due, hooked
@@ -150,12 +167,12 @@ func (m *model) count(r *reading) {
 // whether every bound slot's listener is known to be there.
 func (m *model) checkAll(n int) bool {
 	quiet := true
-	m.each(func(s *slot) {
+	m.eachBound(func(s *slot) {
 		if s.restless() || s.diagnosis.State == path.Broken && int(s.entry.Cookie%brokenEvery) == n%brokenEvery {
 			s.look()
 			m.diagnose(s, time.Now())
 		}
-		quiet = quiet && (s.entry.Binding.Idle || s.relay.Listening == path.Yes)
+		quiet = quiet && s.relay.Listening == path.Yes
 	})
 	return quiet
 }
@@ -164,8 +181,8 @@ func (m *model) checkAll(n int) bool {
 func (m *model) suspicious() (odd []*slot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range m.slots {
-		if !s.entry.Binding.Idle && s.tap != nil && carrierOf(s.tap) == path.No {
+	for s := range m.bound {
+		if s.tap != nil && carrierOf(s.tap) == path.No {
 			odd = append(odd, s)
 		}
 	}

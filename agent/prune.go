@@ -12,8 +12,11 @@ const pruneAfter = 30 * time.Second
 
 // prune forgets, once, what an agent before this one counted for devices that
 // have gone.
-func (m *model) prune(now time.Time, ready bool) {
-	hooked, due := m.dueForPruning(now, ready)
+func (m *model) prune(now time.Time, ready func() error) {
+	if m.pruned {
+		return
+	}
+	hooked, due := m.dueForPruning(now, ready() == nil)
 	if !due {
 		return
 	}
@@ -27,8 +30,6 @@ func (m *model) dueForPruning(now time.Time, ready bool) (hooked map[probe.Devic
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case m.pruned:
-		return nil, false
 	case !ready:
 		m.readySince = time.Time{}
 		return nil, false

@@ -63,9 +63,6 @@ func (s *slot) changed() { s.view, s.stale = nil, true }
 // restless says whether time alone may change the slot's diagnosis, or something
 // has changed since: a sandbox boots, or a request waits for its answer.
 func (s *slot) restless() bool {
-	if s.entry.Binding.Idle {
-		return s.stale
-	}
 	return s.stale || s.diagnosis.State == path.Booting ||
 		s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
 }

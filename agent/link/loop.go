@@ -28,11 +28,11 @@ func (w *Watcher) loop(ctx context.Context) error {
 		if now := time.Now(); !w.listing.running && !nextAudit.IsZero() && now.After(nextAudit) {
 			w.resync(true)
 		}
-		auditing := w.listing.running && w.listing.audit
+		listing := w.listing.running
 		if more := w.dumpSome(ctx); more {
 			continue
 		}
-		if auditing && !w.listing.running {
+		if listing && !w.listing.running {
 			nextAudit = w.auditAfter(time.Now()) // by this one's duration
 		}
 		if w.arm(ctx, nextAudit) {

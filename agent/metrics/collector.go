@@ -40,8 +40,8 @@ type Histogram struct {
 // waits for no lock of the kernel's and no device that vanishes can fail it.
 type Collector struct {
 	Snapshot func() Snapshot
-	// withoutSlots leaves out what each slot has: Gatherer adds it.
-	withoutSlots bool
+	// What each slot has is left out, or all that the host has as a whole.
+	withoutSlots, withoutHost bool
 }
 
 // Describe sends nothing: the collector is unchecked, as label values come and
@@ -71,6 +71,9 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		if !c.withoutSlots {
 			out.slot(s.Slots[i])
 		}
+	}
+	if c.withoutHost {
+		return
 	}
 	out.gauge(slots, float64(idle), "idle")
 	out.gauge(slots, float64(bound), "bound")
