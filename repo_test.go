@@ -30,6 +30,7 @@ var importRules = []rule{
 	{"internal/registry", []string{"internal/netns"}, "the contract between launcher and agent takes neither side"},
 	{"internal/ext4", nil, "reads an image, knows nothing of what it is for"},
 	{"internal/image", []string{"internal/ext4"}, "looks into templates for whoever asks, launcher or agent"},
+	{"internal/catalog", nil, "reads a database, finds no files"},
 	{"internal/profile", nil, "a profiler must not see what it profiles"},
 	{"internal/nettest", []string{"internal/netns"}, "helps the tests of all, so it builds on none of them"},
 

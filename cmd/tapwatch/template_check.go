@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/internal/catalog"
 	"tapwatch/internal/image"
 	"tapwatch/internal/sandbox/template"
 )
@@ -97,19 +100,25 @@ func drawChecks(w io.Writer, t *image.Template, results []image.Result) {
 
 // templateFinder are the flags that say where templates and what they need are.
 type templateFinder struct {
-	store template.Store
-	host  image.Host
+	store            template.Store
+	host             image.Host
+	catalog, storage string
 }
 
 func (f *templateFinder) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.store.Dir, "data-dir", template.DefaultDir, "directory of tapwatch's own templates and kernels, for names")
+	c.Flags().StringVar(&f.catalog, "catalog", "", "postgres:// URL of E2B's database: a name is then an alias, namespace/alias or template id, with :tag")
+	c.Flags().StringVar(&f.storage, "storage", "", "with --catalog: the template storage, {build}/rootfs.ext4; empty: that of --data-dir")
 	c.Flags().StringVar(&f.host.Kernels, "kernels", "", "directory of {version}/vmlinux.bin; empty: beside the template's storage, or /fc-kernels")
 	c.Flags().StringVar(&f.host.VMMs, "fc-versions", "", "directory of {version}/firecracker; empty: beside the template's storage, or /fc-versions")
 	c.Flags().StringVar(&f.host.Cache, "cache", "", "the template cache, {build}/cache/{id}/metadata.json; empty: not looked at")
 }
 
 // open finds a template by path or name.
-func (f *templateFinder) open(_ *cobra.Command, name string) (*image.Template, error) {
+func (f *templateFinder) open(cmd *cobra.Command, name string) (*image.Template, error) {
+	if f.catalog != "" {
+		return f.openByCatalog(cmd, name)
+	}
 	if _, err := os.Stat(name); err == nil || strings.ContainsRune(name, filepath.Separator) {
 		return image.Open(name)
 	}
@@ -118,6 +127,28 @@ func (f *templateFinder) open(_ *cobra.Command, name string) (*image.Template, e
 		return nil, fmt.Errorf("%w, and no such file or directory", err)
 	}
 	return named(name, dir)
+}
+
+// openByCatalog asks E2B's database for the build of a name.
+func (f *templateFinder) openByCatalog(cmd *cobra.Command, name string) (_ *image.Template, err error) {
+	c, err := catalog.Open(cmd.Context(), f.catalog)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	e, err := c.Find(cmd.Context(), name)
+	if err != nil {
+		return nil, err
+	}
+	storage := cmp.Or(f.storage, filepath.Join(f.store.Dir, "templates"))
+	if !filepath.IsLocal(e.BuildID) {
+		return nil, fmt.Errorf("find %s: build %q is not a directory's name", name, e.BuildID)
+	}
+	t, err := named(name, filepath.Join(storage, e.BuildID))
+	if err != nil {
+		return nil, fmt.Errorf("%s is build %s of template %s, which --storage %s does not hold: %w", name, e.BuildID, e.TemplateID, storage, err)
+	}
+	return t, nil
 }
 
 func named(name, dir string) (*image.Template, error) {
