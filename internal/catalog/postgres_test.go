@@ -13,35 +13,34 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/nettest"
 )
 
-// nobody is the ordinary user that owns the cluster where the tests are root's:
-// PostgreSQL refuses root.
+// nobody is who PostgreSQL takes itself for where the tests are root's, whom it
+// refuses: in a user namespace, so that it may still read what root's files are.
 const nobody = 65534
+
+func ordinary() *syscall.SysProcAttr {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: nobody, HostID: 0, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: nobody, HostID: 0, Size: 1}},
+	}
+}
 
 // cluster starts a PostgreSQL of its own, on a socket in a directory of its own,
 // and returns the URL of its first database.
 func cluster(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "tapwatch-pg") // t.TempDir's parents are root's only
+	dir, err := os.MkdirTemp("", "tapwatch-pg") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	var who *syscall.SysProcAttr
-	if os.Geteuid() == 0 {
-		if err := os.Chown(dir, nobody, nobody); err != nil {
-			t.Fatal(err)
-		}
-		// The programs may lie where only root may look.
-		who = &syscall.SysProcAttr{
-			Credential:  &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: true},
-			AmbientCaps: []uintptr{unix.CAP_DAC_READ_SEARCH},
-		}
-	}
 	data := filepath.Join(dir, "data")
 	run := func(name string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 		path, err := exec.LookPath(name)
@@ -50,12 +49,13 @@ func cluster(t *testing.T) string {
 		}
 		says := new(bytes.Buffer)
 		cmd := exec.Command(path, args...)
-		cmd.SysProcAttr, cmd.Stdout, cmd.Stderr, cmd.Dir = who, says, says, dir
+		cmd.SysProcAttr, cmd.Stdout, cmd.Stderr, cmd.Dir = ordinary(), says, says, dir
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 		return cmd, says
 	}
-	if cmd, says := run("initdb", "-D", data, "-U", "e2b", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"); cmd.Run() != nil {
-		t.Fatalf("initdb: %s", says)
+	initdb, says := run("initdb", "-D", data, "-U", "e2b", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	if err := initdb.Run(); err != nil {
+		t.Fatalf("initdb: %v: %s", err, says)
 	}
 	server, says := run("postgres", "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=8MB")
 	if err := server.Start(); err != nil {
