@@ -17,24 +17,28 @@ import (
 // the shells around it become Firecracker under the pid that they have.
 const young = 10 * time.Second
 
-// procs finds VMMs among the processes of the host. A process is known by its
-// pid and the inode of its directory, which lives and dies with it: the names
-// of old processes need no look into them.
+// procs finds VMMs among the processes of the host, and namespaces other than
+// ours that processes are in. A process is known by its pid and the inode of its
+// directory, which lives and dies with it: the names of old processes need no
+// look into them.
 type procs struct {
 	seen    map[int]sighting
 	found   map[int]VMM
+	outside map[uint64]int // inode of a namespace that is not ours: a process in it
+	self    uint64         // inode of our own namespace
 	buf     []byte
 	read    int  // command lines read in the last scan
-	changed bool // found, since the last merge
+	changed bool // found or outside, since the last merge
 }
 
 type sighting struct {
 	inode uint64
 	first time.Time
+	netns uint64 // inode of its namespace; 0: ours, or not to be read
 }
 
 func newProcs() *procs {
-	return &procs{seen: map[int]sighting{}, found: map[int]VMM{}, buf: make([]byte, 64<<10)}
+	return &procs{seen: map[int]sighting{}, found: map[int]VMM{}, self: inodeOfLink("/proc/self/ns/net"), buf: make([]byte, 64<<10)}
 }
 
 // scan looks for VMMs in new and young processes, in all of them where full is
@@ -48,12 +52,14 @@ func (p *procs) scan(now time.Time, full bool) error {
 	for pid, inode := range there {
 		s, known := p.seen[pid]
 		if !known || s.inode != inode {
-			s = sighting{inode, now}
+			s = sighting{inode: inode, first: now}
 			p.seen[pid] = s
 			p.lose(pid)
 		}
 		if _, is := p.found[pid]; is || full || now.Sub(s.first) < young {
 			p.look(pid)
+			s.netns = p.netnsOf(pid)
+			p.seen[pid] = s
 		}
 	}
 	for pid := range p.seen {
@@ -62,6 +68,7 @@ func (p *procs) scan(now time.Time, full bool) error {
 			p.lose(pid)
 		}
 	}
+	p.lookOutside()
 	return nil
 }
 

@@ -34,26 +34,40 @@ func (w *Watcher) spaces(before map[netns.Cookie]*Entry) map[netns.Cookie]*Names
 	return all
 }
 
-// addHeld adds the namespaces that only a VMM's process shows.
+// addHeld adds the namespaces that only processes show: of VMMs, and of all
+// others that are in none that is known by now.
 func (w *Watcher) addHeld(all map[netns.Cookie]*Namespace, taken map[netns.NSID]bool) {
 	for pid, v := range w.procs.found {
-		if v.Netns == 0 || v.Netns == w.self || all[v.Netns] != nil {
-			continue
-		}
-		p, err := w.names.visit(nsPath(pid), w.held[v.Netns])
-		if err != nil || p.cookie != v.Netns {
-			w.failed(err)
-			continue
-		}
-		w.held[p.cookie] = p
-		all[p.cookie] = &Namespace{Cookie: p.cookie, NSID: p.nsid, Inode: p.inode, Path: nsPath(pid)}
-		taken[p.nsid] = true
-	}
-	for c := range w.held {
-		if all[c] == nil {
-			delete(w.held, c)
+		if v.Netns != 0 && all[v.Netns] == nil {
+			w.addHeldBy(pid, all, taken)
 		}
 	}
+	known := map[uint64]bool{}
+	for _, n := range all {
+		known[n.Inode] = true
+	}
+	for inode, pid := range w.procs.outside {
+		if !known[inode] {
+			w.addHeldBy(pid, all, taken)
+		}
+	}
+	for pid, p := range w.held {
+		if n := all[p.cookie]; n == nil || n.Path != nsPath(pid) {
+			delete(w.held, pid)
+		}
+	}
+}
+
+// addHeldBy adds the namespace that a process is in now.
+func (w *Watcher) addHeldBy(pid int, all map[netns.Cookie]*Namespace, taken map[netns.NSID]bool) {
+	p, err := w.names.visit(nsPath(pid), w.held[pid])
+	w.failed(err)
+	if err != nil || p.cookie == w.self || all[p.cookie] != nil {
+		return
+	}
+	w.held[pid] = p
+	all[p.cookie] = &Namespace{Cookie: p.cookie, NSID: p.nsid, Inode: p.inode, Path: nsPath(pid)}
+	taken[p.nsid] = true
 }
 
 // keepNameless keeps those whose nsid is in use and no other's.

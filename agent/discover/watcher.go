@@ -69,11 +69,11 @@ type Watcher struct {
 	names     *names
 	procs     *procs
 	records   *registry.Reader
-	held      map[netns.Cookie]place // shown by processes only
-	ended     map[netns.NSID]bool    // heard since the last merge
-	dirty     map[string]bool        // names to read
-	rewritten map[string]bool        // files of records to read
-	changed   bool                   // something that a merge has not seen yet
+	held      map[int]place       // shown by processes only, by pid
+	ended     map[netns.NSID]bool // heard since the last merge
+	dirty     map[string]bool     // names to read
+	rewritten map[string]bool     // files of records to read
+	changed   bool                // something that a merge has not seen yet
 	work      tasks
 
 	mu      sync.Mutex // of what follows
@@ -93,7 +93,7 @@ func New(cfg Config) (*Watcher, error) {
 		changes:   make(chan Change, cfg.Backlog),
 		rescan:    make(chan struct{}, 1),
 		procs:     newProcs(),
-		held:      map[netns.Cookie]place{},
+		held:      map[int]place{},
 		ended:     map[netns.NSID]bool{},
 		dirty:     map[string]bool{},
 		rewritten: map[string]bool{},
