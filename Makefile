@@ -17,7 +17,7 @@ NESTED = $(filter-out tools,$(patsubst %/go.mod,%,$(shell $(GIT) ls-files -co --
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench soak drill clean
+.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench soak drill drill-healthy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,9 @@ soak: ## make and remove 5,000 slots while an agent runs, and see that nothing i
 
 drill: deps build ## break sandboxes in every known way, and write what was named into docs/drill.md
 	@scripts/drill $(ARGS)
+
+drill-healthy: deps build ## 20 healthy sandboxes under load for two minutes: nothing must be found
+	bin/tapwatch drill --healthy 20 --for 2m $(ARGS)
 
 clean: ## remove what was built and fetched; Go's own caches stay
 	rm -rf bin .cache

@@ -28,21 +28,27 @@ func drillCommand() *cobra.Command {
 		Short: "Break sandboxes for real and see whether the right cause is named, and how fast",
 		Long: `Drill launches sandboxes of its own, breaks them in the ways named, and waits for
 the agent's finding: an agent of its own, which runs as long as the drill does.
-Sandboxes of others are not touched. Without a name it lists the faults. The exit
+Sandboxes of others are not touched. Without a name it lists the faults. With
+--healthy it breaks nothing: no finding is right then. The exit
 status is 0 where every cause was named rightly, 1 where one was not, 2 where a
 drill did not work.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if d.output != "text" && d.output != "json" && d.output != "markdown" {
 				return fmt.Errorf("--output %q: must be text, json or markdown", d.output)
 			}
-			if len(args) == 0 {
-				return listFaults(cmd.OutOrStdout())
+			d.out, d.says = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			switch {
+			case d.healthy != 0 && len(args) > 0:
+				return errors.New("--healthy goes without faults")
+			case d.healthy != 0:
+				return d.calm(cmd.Context())
+			case len(args) == 0:
+				return listFaults(d.out)
 			}
 			faults, err := drill.Find(args...)
 			if err != nil {
 				return err
 			}
-			d.out, d.says = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return d.run(cmd.Context(), faults)
 		},
 	}
@@ -54,6 +60,9 @@ drill did not work.`,
 	f.StringVar(&d.sandbox.DataDir, "data-dir", template.DefaultDir, "directory of templates and kernels")
 	f.IntVar(&d.sandbox.FirstSlot, "first-slot", 1, "lowest slot index to use")
 	f.StringVar(&d.accel, "accel", string(qemu.Auto), "auto (KVM where it really works), kvm or tcg (emulation)")
+	f.IntVar(&d.sandbox.MemoryMiB, "memory", sandbox.DefaultMemoryMiB, "memory of each sandbox, in MiB")
+	f.IntVar(&d.healthy, "healthy", 0, "instead of faults: that many healthy sandboxes under load, of which nothing must be found")
+	f.DurationVar(&d.period, "for", 2*time.Minute, "with --healthy: how long")
 	f.DurationVar(&d.patience, "patience", 30*time.Second, "how long the agent may take to name a fault")
 	return cmd
 }
@@ -62,7 +71,8 @@ drill did not work.`,
 type drillRun struct {
 	output, alertmanager, listen, accel string
 	sandbox                             sandbox.Config
-	patience                            time.Duration
+	patience, period                    time.Duration
+	healthy                             int
 	out, says                           io.Writer
 }
 
@@ -70,13 +80,8 @@ func (d *drillRun) run(ctx context.Context, faults []drill.Fault) error {
 	if d.patience <= 0 {
 		return errors.New("--patience: must be above 0")
 	}
-	for _, v := range drill.Variants(faults) {
-		_, err := template.Build(ctx, template.BuildOptions{
-			Dir: d.sandbox.DataDir, Variant: v, Step: func(what string) { fmt.Fprintln(d.says, "template: "+what) },
-		})
-		if err != nil {
-			return err
-		}
+	if err := d.build(ctx, drill.Variants(faults)); err != nil {
+		return err
 	}
 	var results []drill.Result
 	start := time.Now()
@@ -95,6 +100,42 @@ func (d *drillRun) run(ctx context.Context, faults []drill.Fault) error {
 		return err
 	}
 	return drillStatus(results)
+}
+
+// calm is the drill without a fault.
+func (d *drillRun) calm(ctx context.Context) error {
+	if d.healthy < 0 || d.period <= 0 {
+		return errors.New("--healthy and --for: must be above 0")
+	}
+	if err := d.build(ctx, []template.Variant{template.Default}); err != nil {
+		return err
+	}
+	var h drill.Healthy
+	err := d.inWorld(func(w *drill.World) (err error) { h, err = w.Calm(ctx, d.healthy, d.period); return err })
+	if err != nil {
+		return err
+	}
+	if d.output == "json" {
+		err = json.NewEncoder(d.out).Encode(h)
+	} else {
+		h.Line(d.out)
+	}
+	if err == nil && len(h.Findings) > 0 {
+		return exitFinding
+	}
+	return err
+}
+
+func (d *drillRun) build(ctx context.Context, variants []template.Variant) error {
+	for _, v := range variants {
+		_, err := template.Build(ctx, template.BuildOptions{
+			Dir: d.sandbox.DataDir, Variant: v, Step: func(what string) { fmt.Fprintln(d.says, "template: "+what) },
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *drillRun) report(results []drill.Result, took time.Duration) error {
