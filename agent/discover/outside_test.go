@@ -2,8 +2,8 @@ package discover
 
 import (
 	"io"
+	"os"
 	"os/exec"
-	"strconv"
 	"syscall"
 	"testing"
 
@@ -17,10 +17,11 @@ import (
 // in that of another process where of is not 0.
 func stranger(t *testing.T, of int) (pid int, stop func()) {
 	t.Helper()
-	cmd := exec.Command("cat")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if of != 0 {
-		cmd = exec.Command("nsenter", "--net="+nsPath(of), "cat")
+	cmd, start := exec.Command("cat"), (*exec.Cmd).Start
+	if of == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	} else { // a child is where the thread is that starts it
+		start = func(cmd *exec.Cmd) error { return netns.Do(nsPath(of), cmd.Start) }
 	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -30,7 +31,7 @@ func stranger(t *testing.T, of int) (pid int, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	stop = func() {
@@ -93,12 +94,14 @@ func vethTo(t *testing.T, pid int) (host string) {
 }
 
 func TestInodeOfLink(t *testing.T) {
-	own, err := exec.Command("stat", "-Lc", "%i", "/proc/self/ns/net").Output()
+	const own = "/proc/self/ns/net"
+	f, err := os.Open(own)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strconv.FormatUint(inodeOfLink("/proc/self/ns/net"), 10) + "\n"; got != string(own) {
-		t.Errorf("own namespace is inode %s, stat says %s", got, own)
+	defer f.Close()
+	if got, want := inodeOfLink(own), inodeOf(f); got != want || got == 0 {
+		t.Errorf("own namespace is inode %d, stat says %d", got, want)
 	}
 	for _, path := range []string{"/proc/self/ns/mnt", "/proc/self/exe", "/nothing/here"} {
 		if got := inodeOfLink(path); got != 0 {

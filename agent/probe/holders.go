@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,9 +16,6 @@ import (
 	"tapwatch/bpf"
 	"tapwatch/internal/netns"
 )
-
-// ErrHoldersUnknown is returned where the kernel cannot list holders.
-var ErrHoldersUnknown = errors.New("holders of taps are unknown: no task_file iterator")
 
 // Holder is one process that keeps a queue of a tap open. A VMM that is attached
 // is one; so is anything else that has the tap.
@@ -65,20 +63,25 @@ func (h *holderIterator) Close() error {
 }
 
 // Holders lists the holders of all taps in all namespaces, at one time. It costs
-// some milliseconds at a thousand processes: call it on a change, not on a scrape.
+// some milliseconds at a thousand processes, and ten times that where there is no
+// iterator: call it on a change, not on a scrape.
 func (p *Probe) Holders() ([]Holder, error) {
 	if p.holders == nil {
-		return nil, ErrHoldersUnknown
+		return holdersByProc()
 	}
-	r, err := p.holders.link.Open()
+	return p.holders.read()
+}
+
+func (h *holderIterator) read() ([]Holder, error) {
+	r, err := h.link.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open holder iterator: %w", err)
 	}
 	defer r.Close()
 	var holders []Holder
-	for {
+	for buffered := bufio.NewReaderSize(r, 64<<10); ; {
 		var h bpf.HoldersHolder
-		err := binary.Read(r, binary.NativeEndian, &h)
+		err := binary.Read(buffered, binary.NativeEndian, &h)
 		if errors.Is(err, io.EOF) {
 			return holders, nil
 		}

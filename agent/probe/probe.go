@@ -36,6 +36,9 @@ type Config struct {
 	// Cleanup after a kill; empty means DefaultHooksDir.
 	HooksDir string
 	Mode     Mode // how to see frames; empty means ModeAuto
+	// HoldersByProc has holders read from /proc, as is done by itself where the
+	// kernel has no iterator over files.
+	HoldersByProc bool
 }
 
 // DefaultHooksDir is used where Config names none.
@@ -44,10 +47,10 @@ const DefaultHooksDir = "/run/tapwatch/hooks"
 // Probe is the loaded programs. Its methods are safe for concurrent use.
 type Probe struct {
 	tap     *tapObjects
-	holders *holderIterator // nil: not supported here, see Capabilities
-	// Like holders, nil where it is not supported.
+	holders *holderIterator // nil: not supported here, /proc is read instead
+	// Nil where they are not supported, see Capabilities.
 	listeners *listenerIterator
-	losses    *losses // nil as well
+	losses    *losses
 	hooks     hooks
 	features  []Capability
 	mode      Mode   // of every device, but where it cannot stand
@@ -96,9 +99,10 @@ func Load(cfg Config) (*Probe, error) {
 	if p.tap, err = loadTap(cfg, p.hooks.handle, lack[ModeTC] == nil, lackingPrograms(lack)); err != nil {
 		return nil, err
 	}
-	holders, err := loadHolders()
-	p.note("holder_iterator", err)
-	p.holders = holders
+	if !cfg.HoldersByProc {
+		p.holders, err = loadHolders()
+		p.note("holder_iterator", err)
+	}
 	p.losses = p.loadLosses()
 	listeners, err := loadListeners()
 	p.note("listener_iterator", err)
