@@ -24,7 +24,9 @@ func (w *Watcher) loop(ctx context.Context) error {
 		if more := w.drain(ctx); !more {
 			w.meet()
 		}
-		w.askAgain(ctx, time.Now())
+		if w.askAgain(ctx, time.Now()) {
+			continue
+		}
 		if now := time.Now(); !w.listing.running && !nextAudit.IsZero() && now.After(nextAudit) {
 			w.resync(true)
 		}

@@ -64,17 +64,18 @@ func (q *recheckQueue) take(now time.Time) (linkID, bool) {
 	return linkID{}, false
 }
 
-// askAgain asks the questions that are due.
-func (w *Watcher) askAgain(ctx context.Context, now time.Time) {
-	for {
-		id, ok := w.again.take(now)
-		if !ok {
-			return
-		}
-		if err := w.ask(ctx, id); err != nil {
-			w.stats.askErrors.Add(1)
-		}
+// askAgain asks one question that is due, and reports whether one was. An answer
+// may wait for whoever holds the kernel's lock of all links, and in a storm many
+// do: events are read between any two.
+func (w *Watcher) askAgain(ctx context.Context, now time.Time) bool {
+	id, ok := w.again.take(now)
+	if !ok {
+		return false
 	}
+	if err := w.ask(ctx, id); err != nil {
+		w.stats.askErrors.Add(1)
+	}
+	return true
 }
 
 // ask reads one link. One that has gone, with or without its namespace, is left

@@ -59,6 +59,10 @@ type Events struct {
 // recentEvents bounds the memory of the ring: about 200 bytes an event.
 const recentEvents = 1024
 
+// subscriptionEvents is how far a subscriber may be behind: a thousand taps that
+// lose their carrier at once make two events each.
+const subscriptionEvents = 2048
+
 // Subscription is one reader of events. C is closed by Close.
 type Subscription struct {
 	C      chan Event
@@ -120,7 +124,7 @@ func (e *Events) Follow() ([]Event, *Subscription) {
 }
 
 func (e *Events) subscribe() *Subscription {
-	s := &Subscription{C: make(chan Event, 256), events: e}
+	s := &Subscription{C: make(chan Event, subscriptionEvents), events: e}
 	if e.subs == nil {
 		e.subs = map[*Subscription]struct{}{}
 	}
