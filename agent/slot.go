@@ -150,6 +150,7 @@ func (s *slot) device() path.Device {
 	d.AdminUp = path.Known(s.tap.AdminUp)
 	d.Carrier = carrierOf(s.tap)
 	d.Operstate = s.tap.Operstate.String()
+	d.OperstateStaleSince = s.tap.StaleSince
 	d.Since = s.carrierSince
 	d.Ups, d.Downs = s.tap.UpCount, s.tap.DownCount
 	d.Holders = s.holders

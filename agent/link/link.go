@@ -78,12 +78,15 @@ type Link struct {
 	// Changed is when AdminUp or Carrier was last seen to change; zero while
 	// they are as they were found.
 	Changed time.Time
+	// StaleSince is since when the operstate has contradicted the carrier; zero
+	// while it does not, or did already when the interface was found.
+	StaleSince time.Time
 }
 
 // Key returns the link's identity.
 func (l *Link) Key() Key { return Key{l.Netns, l.Ifindex} }
 
-// same reports whether two states of one interface differ in nothing but Changed.
+// same reports whether two states of one interface differ in nothing but times.
 func (l *Link) same(o *Link) bool {
 	return !l.moved(o) && bytes.Equal(l.Addr, o.Addr) &&
 		l.Netns == o.Netns && l.NSID == o.NSID && l.Ifindex == o.Ifindex &&

@@ -26,6 +26,8 @@ type Stats struct {
 	// are events that the kernel still held back.
 	Missed    uint64
 	LastEvent time.Time // zero: none yet
+	// OperstateLag is how long operstates contradicted carriers.
+	OperstateLag Lag
 }
 
 type counters struct {
@@ -52,6 +54,7 @@ func (w *Watcher) Stats() Stats {
 		Asked:         c.asked.Load(),
 		AskErrors:     c.askErrors.Load(),
 		Missed:        c.missed.Load(),
+		OperstateLag:  w.table.operstateLag(),
 	}
 	if ns := c.lastEvent.Load(); ns != 0 {
 		s.LastEvent = time.Unix(0, ns)

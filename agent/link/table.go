@@ -15,6 +15,7 @@ type table struct {
 	byNSID   map[netns.NSID]*namespace
 	byCookie map[netns.Cookie]*namespace
 	snapshot []Link // nil after a change
+	lag      Lag
 }
 
 // namespace holds the links of one namespace whose cookie is known.
@@ -25,7 +26,7 @@ type namespace struct {
 }
 
 func newTable() *table {
-	return &table{byNSID: map[netns.NSID]*namespace{}, byCookie: map[netns.Cookie]*namespace{}}
+	return &table{byNSID: map[netns.NSID]*namespace{}, byCookie: map[netns.Cookie]*namespace{}, lag: newLag()}
 }
 
 // known returns the namespace of an nsid, nil where its cookie is not known.
@@ -91,6 +92,7 @@ func (t *table) put(ns *namespace, l Link, now time.Time, asked bool) []Change {
 			l.Changed = now
 		}
 	}
+	t.lag.follow(old, &l, now)
 	return t.set(ns, &l, old, now, asked)
 }
 

@@ -204,6 +204,7 @@ func (e emitter) agent(s *Snapshot) {
 	e.counter(netlinkEvents, s.Netlink.Events)
 	e.counter(netlinkOverruns, s.Netlink.Overruns)
 	e.counter(netlinkResyncs, s.Netlink.Resyncs)
+	e.histogram(operstateLag, Histogram{Bounds: link.LagBounds, Counts: s.Netlink.OperstateLag.Counts, Sum: s.Netlink.OperstateLag.Sum})
 	e.gauge(netlinkSynced, boolFloat(s.Netlink.Synced))
 	for mode, a := range s.Attach {
 		e.gauge(probeAttached, float64(a.Devices), mode)

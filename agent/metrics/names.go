@@ -35,6 +35,8 @@ var (
 		"Processes that have the tap open and sit in another namespace than it. Absent while unknown, and for idle slots.", slotLabels...)
 	operstateStale = desc("network_operstate_stale",
 		"Devices whose operstate now says otherwise than their carrier: the kernel's operstate lags by seconds when many change at once. Tapwatch goes by the carrier.")
+	operstateLag = desc("network_operstate_lag_seconds",
+		"Time for which the operstate of a device contradicted its carrier, until it followed.")
 	networkRetransmits = desc("network_retransmits_total",
 		"TCP segments that sockets in the namespace sent to the guest again, SYNs apart. Absent while unknown.", slotLabels...)
 	networkTransmitDrop = desc("network_transmit_drop_total",

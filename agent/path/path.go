@@ -114,16 +114,18 @@ type Listener struct {
 
 // Device is the tap as the kernel reports it.
 type Device struct {
-	Name      string    `json:"name"`
-	Addr      string    `json:"addr,omitempty"` // the host's address on it
-	GuestAddr string    `json:"guest_addr,omitempty"`
-	Exists    Tristate  `json:"exists"`
-	AdminUp   Tristate  `json:"admin_up"`
-	Carrier   Tristate  `json:"carrier"`
-	Operstate string    `json:"operstate,omitempty"` // lags behind the carrier
-	Since     time.Time `json:"since,omitzero"`      // of the present carrier; zero: before the agent
-	Downs     uint32    `json:"carrier_downs"`
-	Ups       uint32    `json:"carrier_ups"`
+	Name      string   `json:"name"`
+	Addr      string   `json:"addr,omitempty"` // the host's address on it
+	GuestAddr string   `json:"guest_addr,omitempty"`
+	Exists    Tristate `json:"exists"`
+	AdminUp   Tristate `json:"admin_up"`
+	Carrier   Tristate `json:"carrier"`
+	Operstate string   `json:"operstate,omitempty"` // lags behind the carrier
+	// OperstateStaleSince is since when it has contradicted the carrier; zero: it does not.
+	OperstateStaleSince time.Time `json:"operstate_stale_since,omitzero"`
+	Since               time.Time `json:"since,omitzero"` // of the present carrier; zero: before the agent
+	Downs               uint32    `json:"carrier_downs"`
+	Ups                 uint32    `json:"carrier_ups"`
 	// Holders is who keeps the tap open; nil: unknown, empty: nobody.
 	Holders []Holder `json:"holders"`
 }
