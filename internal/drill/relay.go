@@ -10,7 +10,9 @@ import (
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
+	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/envd/guest"
+	"tapwatch/internal/sandbox/vmm"
 )
 
 // What can be wrong in the namespace, between the veth pair and the tap.
@@ -49,6 +51,20 @@ var relayFaults = []Fault{
 		Hop: path.Relay, Expected: "rule-drops",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
 			return dropRule(b.Slot.Netns())
+		},
+	},
+	{
+		Name: "ip-forward-off", What: "the path is by DNAT instead of a relay, and ip_forward is 0 in the namespace",
+		Hop: path.Relay, Expected: "ip-forward-off",
+		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
+			req.Shape = "dnat"
+			req.Alter = func(s *vmm.Spec) error {
+				if err := setForward(s.Netns, false); err != nil {
+					return err
+				}
+				return dnatRule(s.Netns)
+			}
+			return nil, nil
 		},
 	},
 }

@@ -26,6 +26,7 @@ func (m *Manager) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 		return Sandbox{}, fmt.Errorf("create sandbox: boot timeout %v is below 0", req.BootTimeout)
 	}
 	setDefault(&req.Timeout, DefaultTimeout)
+	setDefault(&req.Shape, "relay")
 	t, err := m.store.Find(req.Template)
 	if err != nil {
 		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)

@@ -45,7 +45,7 @@ func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template
 		ID: id, TemplateID: t.ID, BuildID: t.BuildID, Name: req.Name,
 		State: registry.Booting, CreatedAt: now, EndAt: now.Add(req.Timeout), Slot: slot,
 		Console: m.console(id),
-		VCPUs:   m.cfg.VCPUs, MemoryMiB: m.cfg.MemoryMiB, Metadata: maps.Clone(req.Metadata),
+		VCPUs:   m.cfg.VCPUs, MemoryMiB: m.cfg.MemoryMiB, Shape: req.Shape, Metadata: maps.Clone(req.Metadata),
 	}
 	if len(t.Aliases) > 0 {
 		s.Alias = t.Aliases[0]

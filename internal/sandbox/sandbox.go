@@ -34,6 +34,9 @@ type CreateRequest struct {
 	NoNIC bool
 	// Alter changes what the VMM is started with, right before its start: a drill.
 	Alter func(*vmm.Spec) error
+	// Shape is the path's that is recorded, for agents; empty means relay. Another
+	// is up to whoever asks for it: Alter may lay it. A drill.
+	Shape string
 	// Keep keeps a sandbox that does not come up, as Failed, for a look, until it
 	// is killed or its timeout has passed.
 	Keep bool
@@ -59,6 +62,7 @@ type Sandbox struct {
 	Console     string           // file with the guest's serial console
 	VCPUs       int
 	MemoryMiB   int
+	Shape       string            // relay, unless another was asked for
 	Metadata    map[string]string // not to be written to
 }
 
@@ -66,7 +70,7 @@ func (s Sandbox) record() *registry.Sandbox {
 	return &registry.Sandbox{
 		ID: s.ID, Name: s.Name, TemplateID: s.TemplateID, BuildID: s.BuildID, Alias: s.Alias,
 		State: s.State, Reason: s.Reason,
-		VMM: "qemu", VMMProcess: s.VMM, Console: s.Console, Shape: "relay",
+		VMM: "qemu", VMMProcess: s.VMM, Console: s.Console, Shape: s.Shape,
 		CreatedAt: s.CreatedAt, EndAt: s.EndAt, Metadata: s.Metadata,
 	}
 }
