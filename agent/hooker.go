@@ -152,7 +152,15 @@ func (h *hooker) failures() map[string]uint64 {
 
 // attach has hooks put on the slot's tap where it has none.
 func (m *model) attach(s *slot) {
-	if s.tap == nil || s.hooks != nil || s.attaching {
+	if s.hooks == nil {
+		m.hook(s)
+	}
+}
+
+// hook has hooks put on the slot's tap, again where it has some: what still
+// stands there is left as it is.
+func (m *model) hook(s *slot) {
+	if s.tap == nil || s.attaching {
 		return
 	}
 	s.attaching = true
@@ -177,7 +185,9 @@ func (m *model) attached(o hooking, done bool) bool {
 	}
 	s.attaching = false
 	if done {
-		s.hooks = &hooked{device: o.device}
+		if s.hooks == nil || s.hooks.device != o.device {
+			s.hooks = &hooked{device: o.device}
+		}
 		s.changed()
 		s.attachFailed.Store(false)
 	}

@@ -232,7 +232,11 @@ func (m *model) tellCarrier(s *slot, old *link.Link, c link.Change) {
 func (m *model) diagnose(s *slot, now time.Time) {
 	before := s.diagnosis
 	facts := s.facts(now, m.proxy)
-	s.diagnosis = diagnose.Run(facts)
+	judged := facts
+	if s.hooks != nil && s.hooks.hidings.now() { // what is hidden is no silence
+		judged.Traffic = nil
+	}
+	s.diagnosis = diagnose.Run(judged)
 	s.view, s.stale = &path.Slot{Facts: facts, Diagnosis: s.diagnosis}, false
 	for _, f := range s.diagnosis.Findings {
 		if !has(before, f.Code) {

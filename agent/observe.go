@@ -37,6 +37,7 @@ func (a *Agent) observe(ctx context.Context) {
 		case <-tick.C:
 		}
 		a.model.readCounters(n%idleEvery == 0)
+		a.model.lookForHidden(n)
 		a.model.settleBoots(time.Now())
 		a.model.prune(time.Now(), a.Ready)
 		quiet := a.model.checkAll(n)

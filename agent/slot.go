@@ -41,6 +41,7 @@ type hooked struct {
 	device   probe.Device
 	read     bool // the counters have been
 	counters probe.Counters
+	hidings  hidings
 	// The first request that still waits for an answer, as far as reading the
 	// counters now and then can tell.
 	arpWaiting, envdWaiting probe.Moment
@@ -204,5 +205,6 @@ func (h *hooked) traffic() *path.Traffic {
 			}
 		}
 	}
+	h.hidings.addTo(t)
 	return t
 }

@@ -179,6 +179,10 @@ func (e emitter) device(s *path.Slot, labels ...string) {
 	for reason, n := range t.TransmitDrops {
 		since(networkTransmitDrop, n, reason)
 	}
+	if t.HiddenReceive != nil && t.HiddenTransmit != nil {
+		e.counter(networkHidden, *t.HiddenReceive, append(labels[:len(labels):len(labels)], "receive")...)
+		e.counter(networkHidden, *t.HiddenTransmit, append(labels[:len(labels):len(labels)], "transmit")...)
+	}
 }
 
 func (e emitter) sandbox(s *path.Slot) {

@@ -41,6 +41,8 @@ var (
 		"TCP segments that sockets in the namespace sent to the guest again, SYNs apart. Absent while unknown.", slotLabels...)
 	networkTransmitDrop = desc("network_transmit_drop_total",
 		"Frames to the guest that the kernel dropped, by its reason (enum skb_drop_reason).", append(slotLabels, "reason")...)
+	networkHidden = desc("network_hidden_bytes_total",
+		"Bytes that the device's driver counted and the agent's hooks did not see, because another program before them ends the chain or took them away. Absent until first compared.", append(slotLabels, "direction")...)
 	tapHolders = desc("tap_holders",
 		"Processes that have the tap open. Absent while unknown.", slotLabels...)
 

@@ -163,6 +163,11 @@ type Traffic struct {
 	// Frames to the guest that the kernel dropped, by its reason; nil: unknown.
 	TransmitDrops map[string]uint64 `json:"transmit_drops"`
 
+	// Bytes that the driver counted and our hooks did not see, since something
+	// hides them; nil: not compared yet.
+	HiddenReceive  *uint64 `json:"hidden_receive_bytes"`
+	HiddenTransmit *uint64 `json:"hidden_transmit_bytes"`
+
 	LastReceive     time.Time `json:"last_receive,omitzero"`
 	LastARPRequest  time.Time `json:"last_arp_request,omitzero"`
 	LastARPReply    time.Time `json:"last_arp_reply,omitzero"`

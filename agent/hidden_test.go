@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/nettest"
+	"tapwatch/internal/registry"
+)
+
+func TestHiding(t *testing.T) {
+	for what, c := range map[string]struct {
+		link, hook uint64 // the next look; the last saw 100 and 200
+		now        bool
+		hidden     uint64
+		waits      bool // nothing is concluded yet
+	}{
+		"all seen":             {link: 10_000, hook: 10_100},
+		"more seen, dropped":   {link: 5_000, hook: 90_000},
+		"none seen":            {link: 10_100, hook: 200, now: true, hidden: 10_000},
+		"less than half":       {link: 10_100, hook: 5_199, now: true, hidden: 5_001},
+		"half":                 {link: 10_100, hook: 5_200},
+		"too little to say":    {link: 4_195, hook: 200, waits: true},
+		"nothing passed":       {link: 100, hook: 200, waits: true},
+		"counters began anew":  {link: 10_000, hook: 3},
+		"dropped, none passed": {link: 100, hook: 9_000, waits: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := hiding{link: 100, hook: 200}
+			h.compare(c.link, c.hook)
+			want := hiding{link: c.link, hook: c.hook, hidden: c.hidden, now: c.now}
+			if c.waits {
+				want = hiding{link: 100, hook: 200}
+			}
+			if h != want {
+				t.Errorf("%+v, want %+v", h, want)
+			}
+		})
+	}
+}
+
+// boundWithTap binds the slot and returns a tap whose holder says something
+// each time that it is asked to.
+func (h *host) boundWithTap() (speak func()) {
+	h.t.Helper()
+	h.bind(registry.Running)
+	tap := nettest.AttachTap(h.t, h.slot.Netns, "tap0")
+	frame := make([]byte, 10+200) // struct virtio_net_hdr comes first
+	copy(frame[10:], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5})
+	return func() {
+		if _, err := tap.Write(frame); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// traffic is that of the slot's tap; nothing is known in it where there are no hooks.
+func (h *host) traffic() path.Traffic {
+	for _, s := range h.agent.Slots() { // other tests' namespaces may be slots too
+		if s.Netns == h.slot.Netns && s.Traffic != nil {
+			return *s.Traffic
+		}
+	}
+	return path.Traffic{}
+}
+
+// hidden waits until so many received bytes are called hidden at least.
+func (h *host) hidden(least uint64, what string, speak func()) {
+	h.t.Helper()
+	nettest.Eventually(h.t, what, func() bool {
+		speak()
+		now := h.traffic()
+		return now.HiddenReceive != nil && *now.HiddenReceive >= least
+	})
+}
+
+// TestHiddenHooksAreFound puts another's filter before ours that ends the chain.
+func TestHiddenHooksAreFound(t *testing.T) {
+	h := start(t)
+	speak := h.boundWithTap()
+	h.hidden(0, "compared", speak)
+	if n := *h.traffic().HiddenReceive; n != 0 {
+		t.Fatalf("%d bytes hidden by nobody", n)
+	}
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}}) // TC_ACT_OK
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { prog.Close() })
+	nettest.In(t, h.slot.Netns, func() error {
+		l, err := netlink.LinkByName("tap0")
+		if err != nil {
+			return err
+		}
+		return netlink.FilterAdd(&netlink.BpfFilter{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL},
+			Fd:          prog.FD(), Name: "foreign", DirectAction: true,
+		})
+	})
+	h.hidden(hiddenBytes, "hidden bytes told", speak)
+}
+
+// TestHooksTakenAwayComeBack removes clsact as a whole, as `tc qdisc del` does.
+func TestHooksTakenAwayComeBack(t *testing.T) {
+	h := start(t)
+	speak := h.boundWithTap()
+	h.hidden(0, "compared", speak)
+	nettest.In(t, h.slot.Netns, func() error {
+		l, err := netlink.LinkByName("tap0")
+		if err != nil {
+			return err
+		}
+		return netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}})
+	})
+	h.hidden(hiddenBytes, "hidden bytes told", speak)
+	seen := func() uint64 { return h.traffic().ReceivePackets }
+	last := seen()
+	nettest.Eventually(t, "frames seen again", func() bool {
+		speak()
+		n := seen()
+		return n != 0 && n != last
+	})
+}
