@@ -97,7 +97,7 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		Relay:  s.relay,
 		Device: s.device(),
 	}
-	if s.hooks != nil {
+	if s.hooks != nil && s.hooks.counters.Created != 0 { // not read yet is not zero
 		f.Traffic = s.hooks.traffic()
 	}
 	if b := s.entry.Binding; !b.Idle {

@@ -34,11 +34,17 @@ type Process struct {
 // said is logged if the test failed.
 func Start(t testing.TB, path string, args ...string) *Process {
 	t.Helper()
-	p := &Process{Cmd: exec.Command(path, args...), Ended: make(chan struct{}), more: make(chan struct{})}
+	return StartCmd(t, exec.Command(path, args...))
+}
+
+// StartCmd starts a command that was made ready, like Start.
+func StartCmd(t testing.TB, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p := &Process{Cmd: cmd, Ended: make(chan struct{}), more: make(chan struct{})}
 	r, w := io.Pipe()
 	p.Cmd.Stdout, p.Cmd.Stderr = w, w
 	if err := p.Cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", path, err)
+		t.Fatalf("start %s: %v", cmd.Path, err)
 	}
 	read := make(chan struct{})
 	go func() { p.read(r); close(read) }()
@@ -51,7 +57,7 @@ func Start(t testing.TB, path string, args ...string) *Process {
 	t.Cleanup(func() {
 		p.Stop(t)
 		if t.Failed() {
-			t.Logf("%s said:\n%s", filepath.Base(path), p.Output())
+			t.Logf("%s said:\n%s", filepath.Base(cmd.Path), p.Output())
 		}
 	})
 	return p
