@@ -46,7 +46,7 @@ var importRules = []rule{
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
 		"agent/diagnose", "agent/discover", "agent/exits", "agent/httpapi", "agent/link", "agent/metrics", "agent/path", "agent/probe", "agent/recorder", "agent/sockets",
-		"internal/netns", "internal/nlsafe", "internal/registry",
+		"internal/image", "internal/netns", "internal/nlsafe", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 
 	{"internal/sandbox/network", []string{"internal/netns", "internal/nlsafe", "internal/registry"}, "slots, not sandboxes"},

@@ -39,6 +39,9 @@ type Config struct {
 	// Every is the time between two readings of counters and listeners; 0 means
 	// 1 s. Carrier is not read but told.
 	Every time.Duration
+	// TemplateCache is where E2B's orchestrator keeps what it resumes from; empty:
+	// it is not looked at.
+	TemplateCache string
 	// AttachMode is how the frames of taps are seen; empty means probe.ModeAuto.
 	AttachMode probe.Mode
 	// DropPrivileges gives up, once started, every capability that the mode does
@@ -191,6 +194,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { a.observe(ctx); return nil })
 	g.Go(func() error { a.holders.run(ctx); return nil })
+	go a.readTemplates(ctx) // not waited for: a store may hang
 	g.Go(func() error { return a.vmms.run(ctx) })
 	g.Go(func() error { a.model.hooker.run(ctx); return nil })
 	g.Go(a.serve)

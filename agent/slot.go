@@ -24,6 +24,7 @@ type slot struct {
 	vmmAlive path.Tristate
 	vmmExit  *path.VMMExit // as the kernel told it; nil: it has not
 	relay    path.Listener
+	template *path.Template // nil: unknown
 
 	hooks        *hooked
 	attaching    bool        // the hooker has been told to
@@ -90,12 +91,13 @@ func waiting(first, request, answer probe.Moment) probe.Moment {
 // facts puts together what is known of the slot.
 func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 	f := path.Facts{
-		Now:    now,
-		Netns:  s.entry.Name,
-		Cookie: s.entry.Cookie,
-		Proxy:  proxy,
-		Relay:  s.relay,
-		Device: s.device(),
+		Now:      now,
+		Netns:    s.entry.Name,
+		Cookie:   s.entry.Cookie,
+		Proxy:    proxy,
+		Relay:    s.relay,
+		Device:   s.device(),
+		Template: s.template,
 	}
 	if s.hooks != nil && s.hooks.counters.Created != 0 { // not read yet is not zero
 		f.Traffic = s.hooks.traffic()

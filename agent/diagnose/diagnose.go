@@ -3,6 +3,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -18,6 +19,9 @@ type Check struct {
 	// DependsOn are the checks that must not have found a problem for this one to
 	// mean anything: behind a break everything looks broken.
 	DependsOn []string
+	// First is set where the problem lies behind whatever the path shows: it is
+	// looked for before all hops, so that they can depend on it.
+	First bool
 	// InBoot is set where a problem is one also while the sandbox is booting.
 	InBoot bool
 	Run    func(path.Facts) Result
@@ -32,8 +36,15 @@ var Checks = []Check{
 	vmmExited,
 	vmmNotAttached,
 	noCarrier,
+	initMissing,
+	initNotExecutable,
+	initShebang,
 	guestSilent,
 	guestNoARP,
+	envdMissing,
+	envdNotRunnable,
+	initNoCgroup2,
+	cacheMetadataMissing,
 	envdRefused,
 	envdNoAnswer,
 }
@@ -68,6 +79,11 @@ func Run(f path.Facts) path.Diagnosis {
 	}
 	d := path.Diagnosis{State: path.OK, Findings: []path.Finding{}}
 	found := map[string]bool{} // codes of problems, and of checks behind one
+	for _, c := range Checks {
+		if c.First && c.Run(f).verdict == problem {
+			found[c.Code] = true
+		}
+	}
 	for _, hop := range path.Hops {
 		h := runHop(f, hop, found, &d.Findings)
 		d.Hops = append(d.Hops, h)
@@ -101,8 +117,12 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 				h.State, h.Detail = worseHop(h, path.Booting, r.finding.Cause)
 				continue
 			}
-			r.finding.Code, r.finding.Hop, r.finding.Severity = c.Code, c.Hop, c.Severity
+			r.finding.Code, r.finding.Hop, r.finding.Severity = c.Code, c.Hop, cmp.Or(r.finding.Severity, c.Severity)
 			*findings = append(*findings, r.finding)
+			if r.finding.Severity == path.Warning { // requests get through, so the hop is not broken
+				found[c.Code] = false
+				continue
+			}
 			h.State, h.Detail = worseHop(h, path.Broken, r.finding.Cause)
 		}
 	}

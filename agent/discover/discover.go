@@ -63,13 +63,15 @@ type Binding struct {
 	TemplateID string
 	BuildID    string
 	Alias      string
-	State      registry.State // empty: unknown
-	Reason     string         // why Failed
-	Shape      string         // of the path: relay, fused, dnat
-	Console    string         // log file
-	CreatedAt  time.Time      // UTC; of a foreign VMM its process's start; zero: unknown
-	VMM        registry.Process
-	VMMAlive   Tristate // a zombie is not
+	// TemplateDir holds the image that the sandbox boots from.
+	TemplateDir string
+	State       registry.State // empty: unknown
+	Reason      string         // why Failed
+	Shape       string         // of the path: relay, fused, dnat
+	Console     string         // log file
+	CreatedAt   time.Time      // UTC; of a foreign VMM its process's start; zero: unknown
+	VMM         registry.Process
+	VMMAlive    Tristate // a zombie is not
 	// VMMs counts the Firecracker processes found in the namespace: with two,
 	// the elder may still hold the tap.
 	VMMs int

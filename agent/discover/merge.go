@@ -90,7 +90,7 @@ func (c claims) ofRecord(r registry.Slot) Binding {
 	}
 	if s := r.Sandbox; s != nil {
 		b.SandboxID, b.Name = s.ID, s.Name
-		b.TemplateID, b.BuildID, b.Alias = s.TemplateID, s.BuildID, s.Alias
+		b.TemplateID, b.BuildID, b.Alias, b.TemplateDir = s.TemplateID, s.BuildID, s.Alias, s.TemplateDir
 		b.State, b.Reason, b.Shape, b.Console = s.State, s.Reason, s.Shape, s.Console
 		b.CreatedAt = s.CreatedAt.UTC()
 		b.VMM, b.VMMAlive = s.VMMProcess, c.alive(s.VMMProcess)

@@ -80,6 +80,8 @@ type Facts struct {
 	Relay   Listener     `json:"relay"`
 	Device  Device       `json:"tap"`
 	Traffic *Traffic     `json:"traffic"` // nil: no hooks on the tap
+	// Template is what the sandbox boots from; nil: it was not read, or cannot be.
+	Template *Template `json:"template,omitempty"`
 }
 
 // Sandbox is the VM that is bound to the slot.
@@ -103,6 +105,22 @@ type VMMExit struct {
 	Time    time.Time `json:"time"`
 	Command string    `json:"command"`
 	How     string    `json:"how"` // e.g. "was killed by SIGKILL"
+}
+
+// Template is what was read of the files that a sandbox boots from. What is wrong
+// with them may be the cause of what the path shows, or not matter to it.
+type Template struct {
+	Dir      string            `json:"dir"`
+	Problems []TemplateProblem `json:"problems"`
+}
+
+// TemplateProblem is one thing that is wrong with a template, in the words of a
+// Finding.
+type TemplateProblem struct {
+	Code     string   `json:"code"`
+	Cause    string   `json:"cause"`
+	Evidence []string `json:"evidence"`
+	Fix      string   `json:"fix"`
 }
 
 // Listener is the listening socket of a layer.

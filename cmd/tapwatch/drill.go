@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -183,8 +184,13 @@ func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, layer.Close()) }()
+	cache, err := os.MkdirTemp("", "tapwatch-drill")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(cache)) }()
 	a, err := agent.New(agent.Config{
-		Listen: d.listen, RunDir: d.sandbox.RunDir, Proxy: netip.MustParseAddrPort(layer.Addr().String()), Log: log,
+		Listen: d.listen, RunDir: d.sandbox.RunDir, Proxy: netip.MustParseAddrPort(layer.Addr().String()), TemplateCache: cache, Log: log,
 	})
 	if err != nil {
 		return err
@@ -194,7 +200,7 @@ func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 	go func() { watched <- a.Run(watching) }()
 	defer func() { stop(); err = errors.Join(err, <-watched) }()
 	w := &drill.World{
-		Manager: m, Proxy: layer, Patience: d.patience,
+		Manager: m, Proxy: layer, Patience: d.patience, Cache: cache,
 		Slots: func(context.Context) ([]path.Slot, error) { return a.Slots(), nil },
 		Step:  func(what string) { fmt.Fprintln(d.says, what) },
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"tapwatch/agent/path"
@@ -20,6 +22,17 @@ var envdFaults = []Fault{
 	{
 		Name: "envd-missing", What: "the template has no /usr/bin/envd",
 		Hop: path.Envd, Expected: "envd-missing", Variant: template.NoEnvd,
+	},
+	{
+		Name: "cache-metadata-missing", What: "the template cache has a directory of the build without metadata.json",
+		Hop: path.Envd, Expected: "cache-metadata-missing",
+		Make: func(_ context.Context, b *Box) (func() error, error) {
+			build := filepath.Join(b.Cache, b.BuildID)
+			if err := os.MkdirAll(filepath.Join(build, "cache", "drill"), 0o755); err != nil {
+				return nil, err
+			}
+			return func() error { return os.RemoveAll(build) }, nil
+		},
 	},
 	{
 		Name: "envd-not-listening", What: "envd is up but does not listen: a program that only sleeps has taken its place",

@@ -36,6 +36,7 @@ type World struct {
 	Slots    func(context.Context) ([]path.Slot, error)
 	Patience time.Duration // how long the agent may take to name a fault
 	Step     func(string)  // is told what is being done
+	Cache    string        // the template cache that the agent looks at
 	Alerts   *Alertmanager // nil: no alert is waited for
 
 	spare *Box // a healthy sandbox, to be broken next

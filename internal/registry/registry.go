@@ -47,20 +47,22 @@ type Slot struct {
 
 // Sandbox is a VM bound to a slot.
 type Sandbox struct {
-	ID         string            `json:"id"`
-	Name       string            `json:"name,omitempty"` // a label for people, e.g. of the demo
-	TemplateID string            `json:"template_id"`
-	BuildID    string            `json:"build_id"`
-	Alias      string            `json:"alias,omitempty"`
-	State      State             `json:"state"`
-	Reason     string            `json:"reason,omitempty"` // why Failed
-	VMM        string            `json:"vmm"`              // "qemu"
-	VMMProcess Process           `json:"vmm_process"`
-	Console    string            `json:"console,omitempty"` // log file
-	Shape      string            `json:"shape"`             // relay, fused, dnat
-	CreatedAt  time.Time         `json:"created_at"`
-	EndAt      time.Time         `json:"end_at"`
-	Metadata   map[string]string `json:"metadata,omitempty"`
+	ID         string `json:"id"`
+	Name       string `json:"name,omitempty"` // a label for people, e.g. of the demo
+	TemplateID string `json:"template_id"`
+	BuildID    string `json:"build_id"`
+	Alias      string `json:"alias,omitempty"`
+	// TemplateDir holds the build's rootfs.ext4 and metadata.json; empty: not known.
+	TemplateDir string            `json:"template_dir,omitempty"`
+	State       State             `json:"state"`
+	Reason      string            `json:"reason,omitempty"` // why Failed
+	VMM         string            `json:"vmm"`              // "qemu"
+	VMMProcess  Process           `json:"vmm_process"`
+	Console     string            `json:"console,omitempty"` // log file
+	Shape       string            `json:"shape"`             // relay, fused, dnat
+	CreatedAt   time.Time         `json:"created_at"`
+	EndAt       time.Time         `json:"end_at"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
 }
 
 // Process names a process for good: pids are reused, a pid with its start time

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"time"
 
 	"tapwatch/internal/registry"
@@ -42,7 +43,7 @@ func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template
 	}
 	id, now := newID(), time.Now()
 	s := Sandbox{
-		ID: id, TemplateID: t.ID, BuildID: t.BuildID, Name: req.Name,
+		ID: id, TemplateID: t.ID, BuildID: t.BuildID, TemplateDir: absolute(t.Dir), Name: req.Name,
 		State: registry.Booting, CreatedAt: now, EndAt: now.Add(req.Timeout), Slot: slot,
 		Console: m.console(id),
 		VCPUs:   m.cfg.VCPUs, MemoryMiB: m.cfg.MemoryMiB, Shape: req.Shape, Metadata: maps.Clone(req.Metadata),
@@ -71,6 +72,14 @@ func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template
 	m.byID[id] = i
 	m.mu.Unlock()
 	return i, nil
+}
+
+// absolute is a path that others can use; as it is where that is not known.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // change edits the snapshot and records it, unless the sandbox is being removed.

@@ -50,6 +50,7 @@ type Sandbox struct {
 	TemplateID  string
 	BuildID     string
 	Alias       string // of the template; empty where it has none
+	TemplateDir string // of the build's image and metadata
 	Name        string
 	AccessToken string // empty unless Secure
 	EnvdVersion string // empty where it is not known
@@ -68,7 +69,7 @@ type Sandbox struct {
 
 func (s Sandbox) record() *registry.Sandbox {
 	return &registry.Sandbox{
-		ID: s.ID, Name: s.Name, TemplateID: s.TemplateID, BuildID: s.BuildID, Alias: s.Alias,
+		ID: s.ID, Name: s.Name, TemplateID: s.TemplateID, BuildID: s.BuildID, Alias: s.Alias, TemplateDir: s.TemplateDir,
 		State: s.State, Reason: s.Reason,
 		VMM: "qemu", VMMProcess: s.VMM, Console: s.Console, Shape: s.Shape,
 		CreatedAt: s.CreatedAt, EndAt: s.EndAt, Metadata: s.Metadata,

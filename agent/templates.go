@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/image"
+)
+
+const (
+	// templatesEvery is the pause between two looks for templates to read.
+	templatesEvery = 500 * time.Millisecond
+	// templateAge is how long what was read of a template is good.
+	templateAge = 5 * time.Second
+)
+
+// readTemplates reads, in a goroutine of its own, what the sandboxes boot from:
+// each template once in templateAge, however many sandboxes it has. A store that
+// hangs holds up nothing else.
+func (a *Agent) readTemplates(ctx context.Context) {
+	read := map[string]time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(templatesEvery):
+		}
+		using := map[string][]*slot{}
+		a.model.eachBound(func(s *slot) {
+			if dir := s.entry.Binding.TemplateDir; dir != "" {
+				using[dir] = append(using[dir], s)
+			}
+		})
+		for dir := range read {
+			if using[dir] == nil {
+				delete(read, dir)
+			}
+		}
+		for dir, slots := range using {
+			if ctx.Err() != nil {
+				return
+			}
+			if time.Since(read[dir]) < templateAge && !a.model.lacking(slots) {
+				continue
+			}
+			read[dir] = time.Now()
+			a.model.templateIs(slots, readTemplate(dir, a.cfg.TemplateCache))
+		}
+	}
+}
+
+// lacking says whether nothing is known yet of the template of one of the slots.
+func (m *model) lacking(slots []*slot) (lacking bool) {
+	m.eachOf(slots, func(s *slot) { lacking = lacking || s.template == nil })
+	return lacking
+}
+
+// templateIs notes what was read, and runs the checks where it is new.
+func (m *model) templateIs(slots []*slot, t *path.Template) {
+	m.eachOf(slots, func(s *slot) {
+		if s.entry.Binding.Idle || t == nil || s.entry.Binding.TemplateDir != t.Dir || sameTemplate(s.template, t) {
+			return
+		}
+		s.template = t
+		m.diagnose(s, time.Now())
+	})
+}
+
+func sameTemplate(a, b *path.Template) bool {
+	if a == nil || a.Dir != b.Dir || len(a.Problems) != len(b.Problems) {
+		return false
+	}
+	for i := range a.Problems {
+		if a.Problems[i].Code != b.Problems[i].Code || a.Problems[i].Cause != b.Problems[i].Cause {
+			return false
+		}
+	}
+	return true
+}
+
+// readTemplate returns nil where there is nothing to be read.
+func readTemplate(dir, cache string) *path.Template {
+	t, err := image.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer t.Close()
+	found := &path.Template{Dir: dir, Problems: []path.TemplateProblem{}}
+	for _, r := range image.Check(t, image.Host{Cache: cache}) {
+		if p := r.Problem; p != nil {
+			found.Problems = append(found.Problems, path.TemplateProblem{Code: p.Code, Cause: p.Cause, Evidence: p.Evidence, Fix: p.Fix})
+		}
+	}
+	return found
+}
