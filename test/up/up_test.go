@@ -173,7 +173,7 @@ func TestDemoOnce(t *testing.T) {
 		`no-carrier  i\w{19} in ns-\d+: broken`,
 		`  tap    tap0 169\.254\.0\.22 +BROKEN  NO-CARRIER: the VMM runs \(pid \d+\) but has not opened tap0   <- lost here`,
 		`  guest  eth0 169\.254\.0\.21 +BROKEN  the guest is silent: .* <- lost here`,
-		`  envd   169\.254\.0\.21:49983 +BROKEN  the guest's kernel answers, but nothing listens on envd's port.* <- lost here`,
+		`  envd   169\.254\.0\.21:49983 +BROKEN  the image has no envd +<- lost here`,
 		`python3 -c 'print\(6\*7\)' in the guest printed 42`,
 		`healthy +20 of 20 requests answered`,
 		`idle slots, healthy`,
