@@ -6,12 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
-	"tapwatch/bpf"
 	"tapwatch/internal/netns"
 )
 
@@ -136,86 +133,6 @@ func (p *Probe) replaceWithTCX(d Device) ([]link.Link, error) {
 		return nil, err
 	}
 	return p.attachTCX(d)
-}
-
-// Detach takes our hooks from a device and forgets its counters. A namespace or
-// device that is gone already is no error.
-func (p *Probe) Detach(nsPath string, d Device) error {
-	was := p.device(d)
-	defer p.forget(d)
-	switch {
-	case was != nil && was.mode == ModeTracepoint:
-		return nil
-	case was != nil && was.mode == ModeTCX:
-		if err := closeLinks(was.links); err != nil {
-			return fmt.Errorf("detach from device %d in %s: %w", d.Ifindex, nsPath, err)
-		}
-		return nil
-	}
-	err := netns.Do(nsPath, func() error {
-		if here, err := netns.Current(); err != nil || here != d.Netns {
-			return err // the name now means another namespace: ours has gone
-		}
-		if err := p.hooks.removeFilters(d); err != nil {
-			return err
-		}
-		return p.hooks.dropClsact(d, p.hooks.made(d))
-	})
-	if errors.Is(err, netns.ErrNotExist) {
-		err = nil
-	}
-	if err != nil {
-		return fmt.Errorf("detach from device %d in %s: %w", d.Ifindex, nsPath, err)
-	}
-	return p.hooks.forget(d)
-}
-
-// register lets the device's counters begin now, at zero.
-func (p *Probe) register(d Device, mode Mode) error {
-	fresh := make([]bpf.TapStats, p.cpus)
-	for i := range fresh {
-		fresh[i] = bpf.TapStats{Created: uint64(Now()), Hook: uint32(mode.hook())}
-	}
-	_ = p.tap.Maps[bpf.TapMapDrops].Delete(d.key()) // most have none
-	err := p.tap.Taps.Update(d.key(), fresh, ebpf.UpdateAny)
-	// The kernel makes memory for entries in the background, and many new ones at
-	// once are too fast for it.
-	for try := 0; errors.Is(err, unix.ENOMEM) && try < 100; try++ {
-		time.Sleep(time.Millisecond)
-		err = p.tap.Taps.Update(d.key(), fresh, ebpf.UpdateAny)
-	}
-	if err != nil {
-		return fmt.Errorf("register device: %w", err)
-	}
-	return nil
-}
-
-// registered says whether the device has counters that this mode's programs count.
-func (p *Probe) registered(d Device, mode Mode) bool {
-	var s []bpf.TapStats
-	err := p.tap.Taps.Lookup(d.key(), &s)
-	return err == nil && s[0].Hook == uint32(mode.hook())
-}
-
-func (p *Probe) device(d Device) *attached {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.devices[d]
-}
-
-func (p *Probe) setDevice(d Device, a *attached) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.devices[d] = a
-}
-
-func (p *Probe) forget(d Device) {
-	p.mu.Lock()
-	delete(p.devices, d)
-	p.mu.Unlock()
-	// Not there is what we want; there is no other failure for a valid key.
-	_ = p.tap.Taps.Delete(d.key())
-	_ = p.tap.Maps[bpf.TapMapDrops].Delete(d.key())
 }
 
 func verify(d Device, name string) error {
