@@ -1,0 +1,39 @@
+package probe
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"tapwatch/internal/netns"
+	"tapwatch/internal/nettest"
+)
+
+// A namespace without a name is cleaned too, by way of a process in it.
+func TestCleanupWithoutName(t *testing.T) {
+	t.Parallel()
+	killed := load(t)
+	ns := "/proc/" + strconv.Itoa(withFiles(t).Process.Pid) + "/ns/net"
+	nettest.Tap(t, ns, "tap0")
+	var d Device
+	nettest.In(t, ns, func() (err error) {
+		if d.Netns, err = netns.Current(); err != nil {
+			return err
+		}
+		l, err := netlink.LinkByName("tap0")
+		if err == nil {
+			d.Ifindex = Ifindex(l.Attrs().Index)
+		}
+		return err
+	})
+	if err := killed.Attach(ns, d, "tap0"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Cleanup(killed.hooks.dir); n != 1 || err != nil {
+		t.Errorf("cleaned %d devices, %v; want 1", n, err)
+	}
+	q, f := atDevice(t, ns, d)
+	equal(t, "qdiscs", q)
+	equal(t, "filters", f)
+}
