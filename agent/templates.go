@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"tapwatch/agent/path"
@@ -19,7 +20,11 @@ const (
 // each template once in templateAge, however many sandboxes it has. A store that
 // hangs holds up nothing else.
 func (a *Agent) readTemplates(ctx context.Context) {
-	read := map[string]time.Time{}
+	type reading struct {
+		at time.Time
+		is *path.Template
+	}
+	known := map[string]reading{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -32,28 +37,19 @@ func (a *Agent) readTemplates(ctx context.Context) {
 				using[dir] = append(using[dir], s)
 			}
 		})
-		for dir := range read {
-			if using[dir] == nil {
-				delete(read, dir)
-			}
-		}
+		maps.DeleteFunc(known, func(dir string, _ reading) bool { return using[dir] == nil })
 		for dir, slots := range using {
 			if ctx.Err() != nil {
 				return
 			}
-			if time.Since(read[dir]) < templateAge && !a.model.lacking(slots) {
-				continue
+			r := known[dir]
+			if time.Since(r.at) >= templateAge {
+				r = reading{is: readTemplate(dir, a.cfg.TemplateCache), at: time.Now()}
+				known[dir] = r
 			}
-			read[dir] = time.Now()
-			a.model.templateIs(slots, readTemplate(dir, a.cfg.TemplateCache))
+			a.model.templateIs(slots, r.is)
 		}
 	}
-}
-
-// lacking says whether nothing is known yet of the template of one of the slots.
-func (m *model) lacking(slots []*slot) (lacking bool) {
-	m.eachOf(slots, func(s *slot) { lacking = lacking || s.template == nil })
-	return lacking
 }
 
 // templateIs notes what was read, and runs the checks where it is new.

@@ -87,6 +87,9 @@ func chosen(slots []path.Slot, args []string, all bool) ([]path.Slot, error) {
 func verdict(slots []path.Slot) error {
 	var worst error
 	for _, s := range slots {
+		if len(s.Diagnosis.Findings) > 0 { // a warning too, of a path that is well
+			return exitFinding
+		}
 		switch s.Diagnosis.State {
 		case path.Broken:
 			return exitFinding
