@@ -12,8 +12,11 @@ import (
 const (
 	// templatesEvery is the pause between two looks for templates to read.
 	templatesEvery = 500 * time.Millisecond
-	// templateAge is how long what was read of a template is good.
-	templateAge = 5 * time.Second
+	// templateAge is how long what was read of a template is good, and
+	// templateShare how much longer than its reading: a template of strangers may
+	// take long to read, and must not cost more than a hundredth of a core.
+	templateAge   = 5 * time.Second
+	templateShare = 100
 )
 
 // readTemplates reads, in a goroutine of its own, what the sandboxes boot from:
@@ -21,8 +24,8 @@ const (
 // hangs holds up nothing else.
 func (a *Agent) readTemplates(ctx context.Context) {
 	type reading struct {
-		at time.Time
-		is *path.Template
+		until time.Time
+		is    *path.Template
 	}
 	known := map[string]reading{}
 	for {
@@ -43,8 +46,9 @@ func (a *Agent) readTemplates(ctx context.Context) {
 				return
 			}
 			r := known[dir]
-			if time.Since(r.at) >= templateAge {
-				r = reading{is: readTemplate(dir, a.cfg.TemplateCache), at: time.Now()}
+			if began := time.Now(); began.After(r.until) {
+				r.is = readTemplate(dir, a.cfg.TemplateCache)
+				r.until = time.Now().Add(max(templateAge, templateShare*time.Since(began)))
 				known[dir] = r
 			}
 			a.model.templateIs(slots, r.is)

@@ -1,7 +1,10 @@
 package ext4
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 )
@@ -77,27 +80,67 @@ func (f *FS) dirBlocks(i *inode, do func([]byte) error) error {
 	return nil
 }
 
-// parseDir adds the entries of one block: struct ext4_dir_entry_2.
+// errFound ends a search.
+var errFound = errors.New("found")
+
+// find returns the inode of a name in a directory, or fs.ErrNotExist.
+func (f *FS) find(i *inode, name string) (number uint32, err error) {
+	if i.size > maxDirSize {
+		return 0, damaged("directory %d has %d bytes", i.number, i.size)
+	}
+	err = f.dirBlocks(i, func(b []byte) error {
+		return eachEntry(b, func(entry []byte, inode uint32) error {
+			if string(entry) == name {
+				number = inode
+				return errFound
+			}
+			return nil
+		})
+	})
+	switch {
+	case errors.Is(err, errFound):
+		return number, nil
+	case err != nil:
+		return 0, fmt.Errorf("directory %d: %w", i.number, err)
+	}
+	return 0, fs.ErrNotExist
+}
+
+// parseDir adds the entries of one block.
 func parseDir(all []dirent, b []byte) ([]dirent, error) {
+	err := eachEntry(b, func(name []byte, inode uint32) error {
+		if len(all) == maxEntries {
+			return damaged("more than %d entries", maxEntries)
+		}
+		all = append(all, dirent{string(name), inode})
+		return nil
+	})
+	return all, err
+}
+
+// eachEntry hands out the entries of one block, without "." and "..": struct
+// ext4_dir_entry_2.
+func eachEntry(b []byte, do func(name []byte, inode uint32) error) error {
 	whole := len(b)
 	for len(b) >= direntSize {
-		length, name := int(le.Uint16(b[4:])), int(b[6])
+		length, n := int(le.Uint16(b[4:])), int(b[6])
 		if whole == 1<<16 && (length == 0 || length == 1<<16-1) {
 			length = 1 << 16
 		}
-		if length < direntSize+name || length > len(b) || length%4 != 0 {
-			return nil, damaged("an entry of %d bytes, of which %d are left", length, len(b))
+		if length < direntSize+n || length > len(b) || length%4 != 0 {
+			return damaged("an entry of %d bytes, of which %d are left", length, len(b))
 		}
-		if d := (dirent{string(b[direntSize : direntSize+name]), le.Uint32(b)}); d.inode != 0 && d.name != "." && d.name != ".." {
-			if d.name == "" || strings.ContainsAny(d.name, "/\x00") {
-				return nil, damaged("the name %q", d.name)
-			}
-			if len(all) == maxEntries {
-				return nil, damaged("more than %d entries", maxEntries)
-			}
-			all = append(all, d)
-		}
+		inode, name := le.Uint32(b), b[direntSize:direntSize+n]
 		b = b[length:]
+		if inode == 0 || string(name) == "." || string(name) == ".." {
+			continue
+		}
+		if n == 0 || bytes.ContainsAny(name, "/\x00") {
+			return damaged("the name %q", name)
+		}
+		if err := do(name, inode); err != nil {
+			return err
+		}
 	}
-	return all, nil
+	return nil
 }

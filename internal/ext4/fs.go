@@ -188,16 +188,11 @@ func (f *FS) walk(name string, follow bool) (*inode, error) {
 }
 
 func (f *FS) child(dir *inode, name string) (*inode, error) {
-	entries, err := f.entries(dir)
+	number, err := f.find(dir, name)
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range entries {
-		if e.name == name {
-			return f.inode(e.inode)
-		}
-	}
-	return nil, fs.ErrNotExist
+	return f.inode(number)
 }
 
 // target is where a symbolic link leads: short ones lie in the inode.
