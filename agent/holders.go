@@ -83,10 +83,7 @@ func (h *holders) read(asked []*slot) {
 	if err != nil {
 		h.log.Debug("read holders", "err", err)
 	}
-	of := map[probe.Device][]path.Holder{}
-	for _, f := range all {
-		of[f.Tap] = append(of[f.Tap], path.Holder{PID: f.PID, Command: f.Command, SameNS: f.ProcessNetns == f.Tap.Netns})
-	}
+	of := h.model.holdersOf(all)
 	h.model.eachOf(asked, func(s *slot) {
 		s.holders = nil
 		if s.tap != nil && err == nil {
@@ -100,4 +97,23 @@ func (h *holders) read(asked []*slot) {
 		s.look()
 		h.model.diagnose(s, time.Now())
 	})
+}
+
+// holdersOf puts what the kernel says of processes in the words of slots.
+func (m *model) holdersOf(all []probe.Holder) map[probe.Device][]path.Holder {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	vmms := make(map[int]string, len(m.bound))
+	for s := range m.bound {
+		vmms[s.entry.Binding.VMM.PID] = s.entry.Binding.SandboxID
+	}
+	of := map[probe.Device][]path.Holder{}
+	for _, f := range all {
+		h := path.Holder{PID: f.PID, Command: f.Command, SameNS: f.ProcessNetns == f.Tap.Netns, SandboxID: vmms[f.PID]}
+		if s := m.slots[f.ProcessNetns]; s != nil {
+			h.Netns = s.entry.Name
+		}
+		of[f.Tap] = append(of[f.Tap], h)
+	}
+	return of
 }

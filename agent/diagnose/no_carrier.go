@@ -59,7 +59,10 @@ func heldBy(holders []path.Holder) string {
 	}
 	h := holders[0]
 	s := fmt.Sprintf(", held by %s (pid %d)", h.Command, h.PID)
-	if !h.SameNS {
+	switch {
+	case !h.SameNS && h.Netns != "":
+		s += " from namespace " + h.Netns
+	case !h.SameNS:
 		s += " from another namespace"
 	}
 	if n := len(holders) - 1; n > 0 {

@@ -38,7 +38,7 @@ type sighting struct {
 }
 
 func newProcs() *procs {
-	return &procs{seen: map[int]sighting{}, found: map[int]VMM{}, self: inodeOfLink("/proc/self/ns/net"), buf: make([]byte, 64<<10)}
+	return &procs{seen: map[int]sighting{}, found: map[int]VMM{}, self: inodeOfLink("/proc/thread-self/ns/net"), buf: make([]byte, 64<<10)}
 }
 
 // scan looks for VMMs in new and young processes, in all of them where full is

@@ -153,6 +153,10 @@ type Holder struct {
 	PID     int    `json:"pid"`
 	Command string `json:"command"`
 	SameNS  bool   `json:"same_netns"` // sits in the tap's namespace itself
+	// Netns is the slot whose namespace it sits in, SandboxID the sandbox whose
+	// VMM it is; empty: none, as far as is known.
+	Netns     string `json:"netns,omitempty"`
+	SandboxID string `json:"sandbox_id,omitempty"`
 }
 
 // Traffic is what the hooks on the tap counted since Since, which is before the

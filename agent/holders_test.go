@@ -1,0 +1,35 @@
+package agent
+
+import (
+	"slices"
+	"testing"
+
+	"tapwatch/agent/discover"
+	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
+)
+
+func TestHoldersInTheWordsOfSlots(t *testing.T) {
+	slotIn := func(c netns.Cookie, name, sandbox string, pid int) *slot {
+		return &slot{entry: &discover.Entry{Namespace: discover.Namespace{Cookie: c, Name: name},
+			Binding: &discover.Binding{SandboxID: sandbox, VMM: registry.Process{PID: pid}}}}
+	}
+	one, two := slotIn(1, "ns-1", "i1", 11), slotIn(2, "ns-2", "i2", 22)
+	m := &model{slots: map[netns.Cookie]*slot{1: one, 2: two}, bound: map[*slot]struct{}{one: {}, two: {}}}
+	tap := probe.Device{Netns: 1, Ifindex: 3}
+	got := m.holdersOf([]probe.Holder{
+		{Tap: tap, PID: 11, Command: "qemu", ProcessNetns: 1},
+		{Tap: tap, PID: 22, Command: "firecracker", ProcessNetns: 2}, // another slot's VMM
+		{Tap: tap, PID: 33, Command: "stray", ProcessNetns: 9},
+	})
+	want := []path.Holder{
+		{PID: 11, Command: "qemu", SameNS: true, Netns: "ns-1", SandboxID: "i1"},
+		{PID: 22, Command: "firecracker", Netns: "ns-2", SandboxID: "i2"},
+		{PID: 33, Command: "stray"},
+	}
+	if len(got) != 1 || !slices.Equal(got[tap], want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
