@@ -56,7 +56,7 @@ var importRules = []rule{
 	{"internal/sandbox/template/templatetest", []string{"internal/nettest", "internal/sandbox/template"}, "for tests only"},
 	{"internal/sandbox/stream", []string{"internal/netns"}, "moves bytes between sockets, whatever they are for"},
 	{"internal/sandbox/relay", []string{"internal/sandbox/stream"}, "says which address leads where"},
-	{"internal/sandbox/proxy", []string{"internal/registry"}, "is told where a sandbox is"},
+	{"internal/sandbox/proxy", []string{"internal/netns", "internal/registry"}, "is told where a sandbox is"},
 	{"internal/sandbox/envd", []string{"internal/sandbox/envd/proto/filesystem", "internal/sandbox/envd/proto/process"}, "a client of any envd, not of ours"},
 	{"internal/sandbox/envd/guest", []string{"internal/sandbox/envd/proto/filesystem", "internal/sandbox/envd/proto/process"}, "runs in the guest, where nothing else of ours is"},
 	{"internal/sandbox/envd/proto", nil, "the protocol"},
@@ -67,7 +67,7 @@ var importRules = []rule{
 		"internal/sandbox/relay", "internal/sandbox/template", "internal/sandbox/vmm", "internal/sandbox/vmm/qemu",
 	}, "launches with its parts; never agent, which may run in another process or not at all"},
 	{"internal/sandbox/api", []string{
-		"internal/registry", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/proxy", "internal/sandbox/template",
+		"internal/registry", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/network", "internal/sandbox/proxy", "internal/sandbox/template",
 	}, "speaks E2B's protocol for the launcher"},
 	{"internal/sandbox/server", []string{"internal/registry", "internal/sandbox", "internal/sandbox/api", "internal/sandbox/proxy"}, "puts the launcher's listeners together"},
 	{"internal/proctest", nil, "runs programs for tests, whichever they are"},

@@ -61,7 +61,7 @@ func (m *model) readListeners(proxy netip.AddrPort) {
 	m.eachBound(func(s *slot) {
 		b := s.entry.Binding
 		ip, err := netip.ParseAddr(b.VpeerIP)
-		if err == nil && s.entry.Path != "" { // else where it should be is unknown
+		if err == nil && path.HasRelay(b.Shape) && s.entry.Path != "" { // else there is none, or where it should be is unknown
 			relays = append(relays, relay{slot: s, in: s.entry.Cookie, at: netip.AddrPortFrom(ip, envdPort), path: s.entry.Path})
 		}
 	})

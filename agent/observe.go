@@ -173,7 +173,7 @@ func (m *model) checkAll(n int) bool {
 			s.look()
 			m.diagnose(s, time.Now())
 		}
-		quiet = quiet && s.relay.Listening == path.Yes
+		quiet = quiet && (s.relay.Listening == path.Yes || !path.HasRelay(s.entry.Binding.Shape))
 	})
 	return quiet
 }

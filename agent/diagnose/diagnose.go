@@ -84,7 +84,7 @@ func Run(f path.Facts) path.Diagnosis {
 			found[c.Code] = true
 		}
 	}
-	for _, hop := range path.Hops {
+	for _, hop := range path.HopsOf(f.Sandbox.Shape) {
 		h := runHop(f, hop, found, &d.Findings)
 		d.Hops = append(d.Hops, h)
 		d.State = worse(d.State, h.State)

@@ -30,6 +30,8 @@ func TestRun(t *testing.T) {
 		want  string
 	}{
 		{"healthy", healthy(), "ok: ok ok ok ok ok []"},
+		{"fused, without the hop that it does not have", changed(relayGone, shape("fused")), "ok: ok ok ok ok []"},
+		{"dnat, broken", changed(relayGone, shape("dnat"), vmmDead), "broken: ok ok broken unknown unknown [vmm-exited]"},
 		{"healthy, still called booting", changed(booting), "ok: ok ok ok ok ok []"},
 		{"idle", changed(neverAttached, noHooks, idle), "idle:  []"},
 		{"idle, whatever else is known", changed(tapGone, proxyGone, idle), "idle:  []"},

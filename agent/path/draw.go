@@ -14,7 +14,7 @@ func Draw(w io.Writer, s Slot, color bool) {
 		fmt.Fprintf(w, "%s  idle slot, healthy: %s\n", s.Netns, idleWords(s))
 		return
 	}
-	fmt.Fprintf(w, "%s  %s in %s: %s\n", title(s), s.Sandbox.ID, s.Netns, paint(s.Diagnosis.State, string(s.Diagnosis.State)))
+	fmt.Fprintf(w, "%s  %s in %s%s: %s\n", title(s), s.Sandbox.ID, s.Netns, shapeWords(s.Sandbox.Shape), paint(s.Diagnosis.State, string(s.Diagnosis.State)))
 	at := s.Diagnosis.BrokenAt()
 	for _, h := range s.Diagnosis.Hops {
 		mark, lost := marks[h.State], ""
@@ -44,6 +44,14 @@ func idleWords(s Slot) string {
 	return "no sandbox is bound"
 }
 
+// shapeWords says why no relay listens in a path.
+func shapeWords(shape string) string {
+	if HasRelay(shape) {
+		return ""
+	}
+	return ", " + shape + " path"
+}
+
 var marks = map[State]string{OK: "ok     ", Broken: "BROKEN ", Undecided: "?      ", Booting: "booting"}
 
 func title(s Slot) string {
@@ -59,6 +67,9 @@ func Place(s Slot, h Hop) string {
 	case Proxy:
 		return s.Proxy.Addr
 	case Relay:
+		if s.Sandbox != nil && s.Sandbox.Shape == "dnat" {
+			return "DNAT in " + s.Netns
+		}
 		return s.Relay.Addr + " in " + s.Netns
 	case Tap:
 		return s.Device.Name + " " + s.Device.Addr

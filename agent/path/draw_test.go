@@ -21,6 +21,11 @@ func slot(name string, d Diagnosis) Slot {
 	}
 }
 
+func shaped(shape string, s Slot) Slot {
+	s.Sandbox.Shape = shape
+	return s
+}
+
 // hops gives the hops their states in order, each with its detail.
 func hops(of ...string) []HopState {
 	var hs []HopState
@@ -51,6 +56,9 @@ var pictures = map[string]Slot{
 			{Code: "envd-refused", Cause: "nothing listens on envd's port", Evidence: []string{"a RST"}, Fix: "read the guest's console"}}}),
 	"booting": slot("new", Diagnosis{State: Booting, Hops: hops("ok", "listens", "ok", "listens",
 		"booting", "NO-CARRIER", "unknown", "behind the break", "unknown", "behind the break")}),
+	"fused": shaped("fused", slot("fast", Diagnosis{State: OK, Hops: []HopState{{Proxy, OK, "listens"}, {Tap, OK, "carrier"}, {Guest, OK, "last frame 2s ago"}, {Envd, OK, "answered"}}})),
+	"dnat": shaped("dnat", slot("up", Diagnosis{State: OK, Hops: hops("ok", "listens", "ok", "the kernel passes on",
+		"ok", "carrier", "ok", "last frame 2s ago", "ok", "answered")})),
 	// A detail that is not there leaves no blanks at the line's end.
 	"no-detail": slot("", Diagnosis{State: Undecided, Hops: hops("unknown", "", "ok", "", "unknown", "", "unknown", "", "unknown", "")}),
 	"idle":      {Facts: Facts{Netns: "ns-8", Device: Device{Name: "tap0", Carrier: No}}, Diagnosis: Diagnosis{State: Idle}},

@@ -25,6 +25,20 @@ const (
 // Hops is every hop from the client on.
 var Hops = []Hop{Proxy, Relay, Tap, Guest, Envd}
 
+// HasRelay says whether a program may listen in the namespace of a path of that
+// shape. A fused path's layer 1 dials from inside, a dnat path's kernel passes on;
+// of a foreign path the shape is unknown, "".
+func HasRelay(shape string) bool { return shape != "fused" && shape != "dnat" }
+
+// HopsOf is every hop of a path of that shape. In a dnat path the namespace's
+// kernel is layer 2, in a fused one nothing is.
+func HopsOf(shape string) []Hop {
+	if shape == "fused" {
+		return []Hop{Proxy, Tap, Guest, Envd}
+	}
+	return Hops
+}
+
 // Tristate is a fact that may be unknown; the zero value is.
 type Tristate int8
 

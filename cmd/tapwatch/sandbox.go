@@ -67,6 +67,7 @@ func sandboxCreateCommand(client *api.Client) *cobra.Command {
 	c.Flags().StringToStringVar(&o.Metadata, "metadata", nil, "KEY=VALUE to keep with the sandbox")
 	c.Flags().StringToStringVarP(&o.EnvVars, "env", "e", nil, "KEY=VALUE for every command in it")
 	c.Flags().BoolVar(&o.Tapwatch.NoNIC, "no-nic", false, "a drill: start the VM without its network interface")
+	c.Flags().StringVar(&o.Tapwatch.Path, "path", "", "how layer 1 reaches it: "+paths+" (default: the launcher's)")
 	c.Flags().BoolVar(&o.Tapwatch.Keep, "keep", false, "keep it for a look where it never answers")
 	return c
 }

@@ -10,6 +10,7 @@ import (
 	"tapwatch/internal/profile"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
+	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/server"
 	"tapwatch/internal/sandbox/template"
 	"tapwatch/internal/sandbox/vmm/qemu"
@@ -40,10 +41,14 @@ func serveCommand() *cobra.Command {
 	return cmd
 }
 
+// paths tells the shapes of a path in a line of help.
+const paths = "relay (a relay in the namespace), fused (layer 1 dials from inside it) or dnat (its kernel passes on)"
+
 // serveFlags are the flags of the launcher, alone or in up.
 type serveFlags struct {
 	cfg   server.Config
 	accel string
+	path  string
 }
 
 func (f *serveFlags) add(cmd *cobra.Command) {
@@ -59,12 +64,14 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&s.VCPUs, "vcpus", sandbox.DefaultVCPUs, "virtual CPUs of each sandbox")
 	cmd.Flags().IntVar(&s.MemoryMiB, "memory", sandbox.DefaultMemoryMiB, "memory of each sandbox, in MiB")
 	cmd.Flags().DurationVar(&s.BootTimeout, "boot-timeout", sandbox.DefaultBootTimeout, "how long a sandbox may take until envd answers")
+	cmd.Flags().StringVar(&f.path, "path", string(network.ShapeRelay), "how layer 1 reaches the guests: "+paths)
 	cmd.Flags().StringVar(&f.accel, "accel", string(qemu.Auto), "auto (KVM where it really works), kvm or tcg (emulation)")
 }
 
 // start makes the server and prints where it answers.
 func (f *serveFlags) start(out io.Writer) (*server.Server, error) {
 	f.cfg.Sandbox.Accel = qemu.Accel(f.accel)
+	f.cfg.Sandbox.Path = network.Shape(f.path)
 	s, err := server.New(f.cfg)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"tapwatch/internal/netns"
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/envd/guest"
+	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/vmm"
 )
 
@@ -57,13 +58,8 @@ var relayFaults = []Fault{
 		Name: "ip-forward-off", What: "the path is by DNAT instead of a relay, and ip_forward is 0 in the namespace",
 		Hop: path.Relay, Expected: "ip-forward-off",
 		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
-			req.Shape = "dnat"
-			req.Alter = func(s *vmm.Spec) error {
-				if err := setForward(s.Netns, false); err != nil {
-					return err
-				}
-				return dnatRule(s.Netns)
-			}
+			req.Path = network.ShapeDNAT
+			req.Alter = func(s *vmm.Spec) error { return setForward(s.Netns, false) }
 			return nil, nil
 		},
 	},

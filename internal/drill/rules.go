@@ -11,7 +11,6 @@ import (
 
 	"tapwatch/internal/netns"
 	"tapwatch/internal/sandbox/envd/guest"
-	"tapwatch/internal/sandbox/network"
 )
 
 // table is the name of the drill's own table of rules, in namespaces of the drill only.
@@ -29,23 +28,6 @@ func dropRule(ns string) (undo func() error, err error) {
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(toPort(guest.Port), &expr.Verdict{Kind: expr.VerdictDrop})})
 	})
 	return func() error { return rules(ns, func(c *nftables.Conn) { c.DelTable(t) }) }, err
-}
-
-// dnatRule has the namespace lead what comes in for envd's port to the guest, as
-// E2B's path does that has no relay.
-func dnatRule(ns string) error {
-	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: table}
-	guestIP := network.Slot{}.GuestIP().As4()
-	return rules(ns, func(c *nftables.Conn) {
-		c.AddTable(t)
-		chain := c.AddChain(&nftables.Chain{
-			Name: "prerouting", Table: t, Type: nftables.ChainTypeNAT,
-			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest,
-		})
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(toPort(guest.Port),
-			&expr.Immediate{Register: 1, Data: guestIP[:]},
-			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1})})
-	})
 }
 
 // setForward switches the forwarding of IPv4 packets in a namespace.

@@ -40,6 +40,7 @@ type Slot struct {
 	HostVeth string       `json:"host_veth"`
 	Tap      string       `json:"tap"`
 	VpeerIP  string       `json:"vpeer_ip"`
+	HostIP   string       `json:"host_ip,omitempty"` // by which a dnat path is reached
 	GuestIP  string       `json:"guest_ip"`
 	Owner    Process      `json:"owner"` // the launcher
 	Sandbox  *Sandbox     `json:"sandbox,omitempty"`

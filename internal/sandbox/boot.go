@@ -5,12 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"tapwatch/internal/sandbox/envd"
 	"tapwatch/internal/sandbox/envd/guest"
+	"tapwatch/internal/sandbox/network"
 )
 
 const (
@@ -23,12 +24,12 @@ const (
 
 var errNoEnvd = errors.New("envd did not answer")
 
-// awaitEnvd waits until envd answers through the relay, and tells it what the
+// awaitEnvd waits until envd answers on the sandbox's path, and tells it what the
 // sandbox is to be. The error says how far the sandbox came.
 func (m *Manager) awaitEnvd(i *instance, req CreateRequest) error {
-	transport := &http.Transport{}
+	addr := i.addr(guest.Port)
+	transport := &http.Transport{DialContext: i.dial}
 	defer transport.CloseIdleConnections()
-	addr := netip.AddrPortFrom(i.slot.VpeerIP(), guest.Port)
 	client := &envd.Client{BaseURL: "http://" + addr.String(), HTTP: &http.Client{Transport: transport}}
 	patience := cmp.Or(req.BootTimeout, m.cfg.BootTimeout)
 	ctx, cancel := context.WithTimeoutCause(i.boot, patience, fmt.Errorf("%w within %v", errNoEnvd, patience))
@@ -85,7 +86,10 @@ func (m *Manager) bootError(ctx context.Context, i *instance, last error) error 
 	m.mu.Lock()
 	route := i.routes[guest.Port]
 	m.mu.Unlock()
-	if route != nil && route.LastDialError() != nil {
+	var dial *net.OpError
+	if i.path != network.ShapeRelay && errors.As(last, &dial) {
+		why = fmt.Errorf("%w; the guest could not be reached: %w", why, dial.Err)
+	} else if route != nil && route.LastDialError() != nil {
 		why = fmt.Errorf("%w; the relay could not reach the guest: %w", why, route.LastDialError())
 	}
 	if words := lastLines(m.console(i.id), 3); words != "" {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -26,8 +27,9 @@ type Config struct {
 	DataDir string // of templates and kernels; "" means template.DefaultDir
 	RunDir  string // of the registry and the consoles; "" means registry.DefaultDir
 
-	PoolSize  int // slots kept ready; 0 means that each is made when asked for
-	FirstSlot int // lowest slot index to use; 0 means 1
+	Path      network.Shape // of sandboxes that do not ask for another; "" means network.ShapeRelay
+	PoolSize  int           // slots kept ready; 0 means that each is made when asked for
+	FirstSlot int           // lowest slot index to use; 0 means 1
 
 	BootTimeout time.Duration // from the VMM's start to envd's answer; 0 means DefaultBootTimeout
 	VCPUs       int           // of each sandbox; 0 means DefaultVCPUs
@@ -45,13 +47,14 @@ func (c *Config) validate() error {
 		return fmt.Errorf("run directory: %w", err)
 	}
 	c.RunDir = dir
+	setDefault(&c.Path, network.ShapeRelay)
 	setDefault(&c.BootTimeout, DefaultBootTimeout)
 	setDefault(&c.VCPUs, DefaultVCPUs)
 	setDefault(&c.MemoryMiB, DefaultMemoryMiB)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	if err := c.Accel.Validate(); err != nil {
+	if err := errors.Join(c.Accel.Validate(), c.Path.Validate()); err != nil {
 		return err
 	}
 	for name, n := range map[string]int{"pool size": c.PoolSize, "vCPUs": c.VCPUs, "memory": c.MemoryMiB, "boot timeout": int(c.BootTimeout)} {

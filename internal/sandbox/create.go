@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"tapwatch/internal/registry"
-	"tapwatch/internal/sandbox/envd/guest"
 	"tapwatch/internal/sandbox/template"
 	"tapwatch/internal/sandbox/vmm"
 	"tapwatch/internal/sandbox/vmm/qemu"
@@ -26,7 +25,10 @@ func (m *Manager) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 		return Sandbox{}, fmt.Errorf("create sandbox: boot timeout %v is below 0", req.BootTimeout)
 	}
 	setDefault(&req.Timeout, DefaultTimeout)
-	setDefault(&req.Shape, "relay")
+	setDefault(&req.Path, m.cfg.Path)
+	if err := req.Path.Validate(); err != nil {
+		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
+	}
 	t, err := m.store.Find(req.Template)
 	if err != nil {
 		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
@@ -47,7 +49,7 @@ func (m *Manager) start(i *instance, req CreateRequest, t template.Template) err
 	if err := m.change(i, func(*Sandbox) {}); err != nil { // recorded before there is anything to be found
 		return err
 	}
-	if _, err := m.listen(i, guest.Port); err != nil {
+	if err := m.openPath(i); err != nil {
 		return err
 	}
 	spec := m.spec(i, req, t)

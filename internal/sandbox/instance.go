@@ -20,6 +20,7 @@ import (
 type instance struct {
 	id     string
 	slot   network.Slot
+	path   network.Shape
 	token  string          // empty unless envd is to want one
 	boot   context.Context // of the work that Create does; ends with ErrKilled at a kill
 	cancel context.CancelCauseFunc
@@ -44,9 +45,9 @@ func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template
 	id, now := newID(), time.Now()
 	s := Sandbox{
 		ID: id, TemplateID: t.ID, BuildID: t.BuildID, TemplateDir: absolute(t.Dir), Name: req.Name,
-		State: registry.Booting, CreatedAt: now, EndAt: now.Add(req.Timeout), Slot: slot,
+		State: registry.Booting, CreatedAt: now, EndAt: now.Add(req.Timeout), Slot: slot, Path: req.Path,
 		Console: m.console(id),
-		VCPUs:   m.cfg.VCPUs, MemoryMiB: m.cfg.MemoryMiB, Shape: req.Shape, Metadata: maps.Clone(req.Metadata),
+		VCPUs:   m.cfg.VCPUs, MemoryMiB: m.cfg.MemoryMiB, Metadata: maps.Clone(req.Metadata),
 	}
 	if len(t.Aliases) > 0 {
 		s.Alias = t.Aliases[0]
@@ -58,7 +59,7 @@ func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template
 		s.AccessToken = newToken()
 	}
 	i := &instance{
-		id: id, slot: slot, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route),
+		id: id, slot: slot, path: req.Path, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route),
 		booted: make(chan struct{}), gone: make(chan struct{}),
 	}
 	i.boot, i.cancel = context.WithCancelCause(ctx)

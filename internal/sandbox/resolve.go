@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"tapwatch/internal/sandbox/envd/guest"
+	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/relay"
 )
@@ -16,21 +17,28 @@ const maxPorts = 64
 
 var errTooManyPorts = fmt.Errorf("the sandbox has connections on %d ports already", maxPorts)
 
-// Resolve finds where a port of a sandbox is reached and has the relay listen
-// there; it is a proxy.Resolver. An empty id means the only sandbox.
+// Resolve finds where a port of a sandbox is reached, and has the relay listen
+// there where there is one; it is a proxy.Resolver. An empty id means the only sandbox.
 func (m *Manager) Resolve(_ context.Context, id string, port int) (proxy.Target, error) {
 	i, err := m.only(id)
 	if err != nil {
 		return proxy.Target{}, err
 	}
-	route, err := m.listen(i, port)
-	if errors.Is(err, ErrKilled) {
-		return proxy.Target{}, proxy.ErrUnknownSandbox
+	target := proxy.Target{SandboxID: i.id, Addr: i.addr(port), Direct: i.path != network.ShapeRelay, Why: func() error { return m.why(i, nil) }}
+	switch i.path {
+	case network.ShapeFused:
+		target.Netns = i.slot.Netns()
+	case network.ShapeRelay:
+		route, err := m.listen(i, port)
+		if errors.Is(err, ErrKilled) {
+			return proxy.Target{}, proxy.ErrUnknownSandbox
+		}
+		if err != nil {
+			return proxy.Target{}, err
+		}
+		target.Why = func() error { return m.why(i, route) }
 	}
-	if err != nil {
-		return proxy.Target{}, err
-	}
-	return proxy.Target{SandboxID: i.id, Addr: route.Addr(), Why: func() error { return m.why(i, route) }}, nil
+	return target, nil
 }
 
 func (m *Manager) only(id string) (*instance, error) {
@@ -51,12 +59,16 @@ func (m *Manager) only(id string) (*instance, error) {
 	return nil, proxy.ErrUnknownSandbox
 }
 
-// why tells what is known to be wrong with a sandbox, nil where nothing is.
+// why tells what is known to be wrong with a sandbox, nil where nothing is. Only
+// a sandbox behind a relay has a route.
 func (m *Manager) why(i *instance, route *relay.Route) error {
 	m.mu.Lock()
 	reason := i.snap.Reason
 	m.mu.Unlock()
-	err := route.LastDialError()
+	var err error
+	if route != nil {
+		err = route.LastDialError()
+	}
 	if reason == "" {
 		return err
 	}

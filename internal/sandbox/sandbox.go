@@ -28,15 +28,13 @@ type CreateRequest struct {
 	Metadata map[string]string // kept, and handed out again
 	EnvVars  map[string]string // of every command in the sandbox
 	Secure   bool              // envd wants an access token from then on
+	Path     network.Shape     // how layer 1 reaches it; "" means the manager's
 
 	// NoNIC starts the VMM without its NIC, so that it never attaches to the tap,
 	// as after an API call that was missed: a drill.
 	NoNIC bool
 	// Alter changes what the VMM is started with, right before its start: a drill.
 	Alter func(*vmm.Spec) error
-	// Shape is the path's that is recorded, for agents; empty means relay. Another
-	// is up to whoever asks for it: Alter may lay it. A drill.
-	Shape string
 	// Keep keeps a sandbox that does not come up, as Failed, for a look, until it
 	// is killed or its timeout has passed.
 	Keep bool
@@ -59,11 +57,11 @@ type Sandbox struct {
 	CreatedAt   time.Time
 	EndAt       time.Time // when it will be killed
 	Slot        network.Slot
+	Path        network.Shape
 	VMM         registry.Process // zero until it was started
 	Console     string           // file with the guest's serial console
 	VCPUs       int
 	MemoryMiB   int
-	Shape       string            // relay, unless another was asked for
 	Metadata    map[string]string // not to be written to
 }
 
@@ -71,7 +69,7 @@ func (s Sandbox) record() *registry.Sandbox {
 	return &registry.Sandbox{
 		ID: s.ID, Name: s.Name, TemplateID: s.TemplateID, BuildID: s.BuildID, Alias: s.Alias, TemplateDir: s.TemplateDir,
 		State: s.State, Reason: s.Reason,
-		VMM: "qemu", VMMProcess: s.VMM, Console: s.Console, Shape: s.Shape,
+		VMM: "qemu", VMMProcess: s.VMM, Console: s.Console, Shape: string(s.Path),
 		CreatedAt: s.CreatedAt, EndAt: s.EndAt, Metadata: s.Metadata,
 	}
 }

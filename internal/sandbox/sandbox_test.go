@@ -215,28 +215,11 @@ func wantRecord(t *testing.T, m *Manager, s Sandbox) {
 func wantOtherPorts(t *testing.T, m *Manager, url string, s Sandbox) {
 	t.Helper()
 	exec(t, url, s, "bash", "-c", "mkdir /tmp/www; echo from the guest > /tmp/www/f; cd /tmp/www; nohup python3 -m http.server 8000 >/dev/null 2>&1 &")
-	ask := func(port string) (int, string) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/f", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Host = port + "-" + s.ID + ".sandbox.test"
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(body)
-	}
-	if code, body := ask("9"); code != http.StatusBadGateway || !strings.Contains(body, "connection refused") || !strings.Contains(body, `"port":9`) {
+	if code, body := ask(t, url, s, "9"); code != http.StatusBadGateway || !strings.Contains(body, "connection refused") || !strings.Contains(body, `"port":9`) {
 		t.Errorf("port 9: %d %s", code, body)
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		code, body := ask("8000")
+		code, body := ask(t, url, s, "8000")
 		if code == http.StatusOK && body == "from the guest\n" {
 			break
 		}
@@ -252,6 +235,26 @@ func wantOtherPorts(t *testing.T, m *Manager, url string, s Sandbox) {
 	if n := len(m.Relays()); n != maxPorts {
 		t.Errorf("%d routes, want %d", n, maxPorts)
 	}
+}
+
+// ask gets /f of a port of the sandbox.
+func ask(t *testing.T, url string, s Sandbox, port string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/f", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = port + "-" + s.ID + ".sandbox.test"
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
 }
 
 func TestVMMExitIsAFailureThatKeepsItsSlot(t *testing.T) {

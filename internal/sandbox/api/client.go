@@ -32,6 +32,7 @@ type CreateOptions struct {
 type Local struct {
 	Name  string `json:"name,omitempty"`  // a label for people
 	NoNIC bool   `json:"noNIC,omitempty"` // a drill: start the VMM without its NIC
+	Path  string `json:"path,omitempty"`  // relay, fused or dnat; empty: the launcher's
 	Keep  bool   `json:"keep,omitempty"`  // keep a sandbox whose envd never answers, as failed
 }
 
@@ -48,6 +49,7 @@ type Info struct {
 	Tapwatch    struct {
 		Name   string `json:"name"`
 		Reason string `json:"reason"`
+		Path   string `json:"path"`
 		Netns  string `json:"netns"`
 		Tap    string `json:"tap"`
 	} `json:"tapwatch"`

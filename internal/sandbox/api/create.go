@@ -9,6 +9,7 @@ import (
 
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
+	"tapwatch/internal/sandbox/network"
 )
 
 const (
@@ -41,6 +42,7 @@ type createBody struct {
 type drill struct {
 	Name  string `json:"name"`  // a label for people
 	NoNIC bool   `json:"noNIC"` // start the VMM without its NIC
+	Path  string `json:"path"`  // relay, fused or dnat; empty: the launcher's
 	Keep  bool   `json:"keep"`  // keep a sandbox whose envd never answers, as failed
 }
 
@@ -64,6 +66,10 @@ func (b createBody) request(secureByDefault bool) (sandbox.CreateRequest, error)
 			return none, badRequestf("envVars: %q is no environment variable", k)
 		}
 	}
+	path := network.Shape(b.Tapwatch.Path)
+	if path != "" && path.Validate() != nil {
+		return none, badRequestf("tapwatch.%v", path.Validate())
+	}
 	timeout, err := seconds(b.Timeout, 1)
 	if err != nil {
 		return none, err
@@ -75,7 +81,7 @@ func (b createBody) request(secureByDefault bool) (sandbox.CreateRequest, error)
 	return sandbox.CreateRequest{
 		Template: b.TemplateID, Name: b.Tapwatch.Name, Timeout: timeout,
 		Metadata: b.Metadata, EnvVars: b.EnvVars, Secure: secure,
-		NoNIC: b.Tapwatch.NoNIC, Keep: b.Tapwatch.Keep,
+		Path: path, NoNIC: b.Tapwatch.NoNIC, Keep: b.Tapwatch.Keep,
 	}, nil
 }
 

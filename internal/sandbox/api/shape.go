@@ -60,6 +60,7 @@ type listed struct {
 type local struct {
 	Name    string `json:"name,omitempty"`
 	Reason  string `json:"reason,omitempty"` // why it failed
+	Path    string `json:"path"`             // relay, fused, dnat
 	Netns   string `json:"netns"`
 	Tap     string `json:"tap"`
 	Console string `json:"console,omitempty"` // log file on the host
@@ -70,7 +71,7 @@ func listedOf(sb sandbox.Sandbox) listed {
 		SandboxID: sb.ID, TemplateID: sb.TemplateID, ClientID: clientID, Alias: sb.Alias,
 		EnvdVersion: envdVersion(sb), State: string(sb.State), StartedAt: sb.CreatedAt.UTC(), EndAt: sb.EndAt.UTC(),
 		CPUCount: sb.VCPUs, MemoryMB: sb.MemoryMiB, Metadata: sb.Metadata,
-		Tapwatch: local{Name: sb.Name, Reason: sb.Reason, Netns: sb.Slot.Netns(), Tap: sb.Slot.Tap(), Console: sb.Console},
+		Tapwatch: local{Name: sb.Name, Reason: sb.Reason, Path: string(sb.Path), Netns: sb.Slot.Netns(), Tap: sb.Slot.Tap(), Console: sb.Console},
 	}
 	if l.Metadata == nil {
 		l.Metadata = map[string]string{}

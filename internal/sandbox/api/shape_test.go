@@ -15,7 +15,7 @@ func TestShapes(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
 	sb := sandbox.Sandbox{
 		ID: "i1", TemplateID: "t1", Alias: "base", EnvdVersion: "0.5.7", AccessToken: "s3cret", State: registry.Failed,
-		Reason: "why", CreatedAt: at, EndAt: at.Add(time.Minute), VCPUs: 1, MemoryMiB: 256, Slot: network.Slot{Index: 3},
+		Reason: "why", CreatedAt: at, EndAt: at.Add(time.Minute), VCPUs: 1, MemoryMiB: 256, Slot: network.Slot{Index: 3}, Path: network.ShapeDNAT,
 	}
 	own, theirs := &server{cfg: Config{Domain: "s.example"}}, &server{}
 	foreign := sandbox.Sandbox{ID: "i2", TemplateID: "t2"} // a template with an envd of its own
@@ -26,9 +26,9 @@ func TestShapes(t *testing.T) {
 		"created": {own.createdOf(sb), `{"sandboxID":"i1","templateID":"t1","clientID":"tapwatch","envdVersion":"0.5.7","alias":"base","envdAccessToken":"s3cret","domain":"s.example"}`},
 		"foreign": {theirs.createdOf(foreign), `{"sandboxID":"i2","templateID":"t2","clientID":"tapwatch","envdVersion":"0.4.0","domain":null}`},
 		"listed": {listedOf(sb), `{"sandboxID":"i1","templateID":"t1","clientID":"tapwatch","alias":"base","envdVersion":"0.5.7","state":"failed",` +
-			`"startedAt":"2026-01-02T02:04:05Z","endAt":"2026-01-02T02:05:05Z","cpuCount":1,"memoryMB":256,"metadata":{},"tapwatch":{"reason":"why","netns":"ns-3","tap":"tap0"}}`},
+			`"startedAt":"2026-01-02T02:04:05Z","endAt":"2026-01-02T02:05:05Z","cpuCount":1,"memoryMB":256,"metadata":{},"tapwatch":{"reason":"why","path":"dnat","netns":"ns-3","tap":"tap0"}}`},
 		"detailed": {theirs.detailedOf(sb), `{"sandboxID":"i1","templateID":"t1","clientID":"tapwatch","alias":"base","envdVersion":"0.5.7","state":"failed",` +
-			`"startedAt":"2026-01-02T02:04:05Z","endAt":"2026-01-02T02:05:05Z","cpuCount":1,"memoryMB":256,"metadata":{},"tapwatch":{"reason":"why","netns":"ns-3","tap":"tap0"},"envdAccessToken":"s3cret","domain":null}`},
+			`"startedAt":"2026-01-02T02:04:05Z","endAt":"2026-01-02T02:05:05Z","cpuCount":1,"memoryMB":256,"metadata":{},"tapwatch":{"reason":"why","path":"dnat","netns":"ns-3","tap":"tap0"},"envdAccessToken":"s3cret","domain":null}`},
 	} {
 		if b, err := json.Marshal(tc.v); err != nil || string(b) != tc.want {
 			t.Errorf("%s: %s, %v\nwant %s", name, b, err, tc.want)

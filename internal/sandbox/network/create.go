@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -118,12 +117,12 @@ func furnish(s Slot) error {
 var innerSteps = []func(*netlink.Handle, Slot) error{setSysctls, raiseLoopback, raiseVpeer, makeInnerTap, raiseTap}
 
 // setSysctls lets packets through the namespace, which does not inherit a
-// forwarding host for sure, and keeps envd's port, which lies in the ephemeral
-// range, from being taken as a source port.
+// forwarding host for sure, and keeps the ports of envd and the code interpreter,
+// which lie in the ephemeral range, from being taken as source ports.
 func setSysctls(*netlink.Handle, Slot) error {
 	for file, value := range map[string]string{
 		"/proc/sys/net/ipv4/ip_forward":              "1",
-		"/proc/sys/net/ipv4/ip_local_reserved_ports": strconv.Itoa(envdPort),
+		"/proc/sys/net/ipv4/ip_local_reserved_ports": reservedPorts,
 	} {
 		if err := os.WriteFile(file, []byte(value), 0o644); err != nil {
 			return fmt.Errorf("set sysctl: %w", err)

@@ -95,7 +95,7 @@ func TestCreateMakesTheWholeSlot(t *testing.T) {
 		if tap.RawFlags&unix.IFF_LOWER_UP != 0 {
 			t.Error("tap0 has carrier with nobody attached")
 		}
-		for file, want := range map[string]string{"ip_forward": "1", "ip_local_reserved_ports": "49983"} {
+		for file, want := range map[string]string{"ip_forward": "1", "ip_local_reserved_ports": "49983,49999"} {
 			if b, err := os.ReadFile("/proc/sys/net/ipv4/" + file); err != nil || strings.TrimSpace(string(b)) != want {
 				t.Errorf("%s is %q, %v", file, b, err)
 			}

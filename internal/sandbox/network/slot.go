@@ -22,6 +22,8 @@ const (
 	GuestMAC  = "02:FC:00:00:00:05"
 	vpeerName = "eth0"
 	envdPort  = 49983
+
+	reservedPorts = "49983,49999" // envd's and the code interpreter's
 )
 
 var (
@@ -75,6 +77,7 @@ func (s Slot) Record(owner registry.Process) registry.Slot {
 		HostVeth: s.HostVeth(),
 		Tap:      s.Tap(),
 		VpeerIP:  s.VpeerIP().String(),
+		HostIP:   s.HostIP().String(),
 		GuestIP:  s.GuestIP().String(),
 		Owner:    owner,
 	}

@@ -41,6 +41,8 @@ func explain(err error, target Target) string {
 	var timeout net.Error
 	timedOut := errors.As(err, &timeout) && timeout.Timeout()
 	switch {
+	case target.Direct && (dialing || isCut(err)):
+		return explainDirect(err, dial, target)
 	case dialing && errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("nothing listens at %s: the relay of the sandbox is gone", target.Addr)
 	case dialing && timedOut:
@@ -55,6 +57,21 @@ func explain(err error, target Target) string {
 		return fmt.Sprintf("relay refused: %v", target.Why())
 	default:
 		return "relay refused: the connection ended before an answer came: the sandbox is not up, or nothing listens on its port"
+	}
+}
+
+// explainDirect is explain where no relay stands between. Dial is nil where the
+// guest took the connection.
+func explainDirect(err error, dial *net.OpError, target Target) string {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("connection refused: nothing listens on port %d in the sandbox", target.Addr.Port())
+	case isCut(err):
+		return "the sandbox ended the connection before an answer came"
+	case target.Why != nil && target.Why() != nil:
+		return fmt.Sprintf("the sandbox cannot be reached: %v: %v", dial.Err, target.Why())
+	default:
+		return fmt.Sprintf("the sandbox cannot be reached: %v", dial.Err)
 	}
 }
 

@@ -1,10 +1,14 @@
 package proxy
 
 import (
+	"context"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
+
+	"tapwatch/internal/netns"
 )
 
 const (
@@ -32,14 +36,14 @@ func newBackends(cfg Config) *backends {
 	return &backends{cfg: cfg, byID: make(map[string]*backend), pruned: time.Now()}
 }
 
-func (b *backends) of(id string) http.RoundTripper {
-	now := time.Now()
+func (b *backends) of(to Target) http.RoundTripper {
+	id, now := to.SandboxID, time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := b.byID[id]
 	if t == nil {
 		t = &backend{Transport: http.Transport{
-			DialContext:            (&net.Dialer{Timeout: b.cfg.DialTimeout}).DialContext,
+			DialContext:            b.dialer(to.Netns),
 			DisableCompression:     true,
 			MaxIdleConnsPerHost:    idlePerSandbox,
 			IdleConnTimeout:        idleTimeout,
@@ -51,6 +55,26 @@ func (b *backends) of(id string) http.RoundTripper {
 	t.used = now
 	b.prune(now)
 	return t
+}
+
+// dialer dials from inside a namespace; "" is the proxy's own.
+func (b *backends) dialer(ns string) func(context.Context, string, string) (net.Conn, error) {
+	if ns == "" {
+		return (&net.Dialer{Timeout: b.cfg.DialTimeout}).DialContext
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, b.cfg.DialTimeout)
+		defer cancel()
+		to, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		c, err := netns.DialTCP(ctx, ns, to)
+		if err != nil {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+		}
+		return c, nil
+	}
 }
 
 // prune drops, at most once a minute, transports of sandboxes whose end nobody

@@ -23,10 +23,12 @@ var (
 	ErrAmbiguous      = errors.New("several sandboxes run: name one by E2b-Sandbox-Id or by Host {port}-{id}.{domain}")
 )
 
-// Target is where the relay of a sandbox listens for one of its ports.
+// Target is where one port of a sandbox is reached.
 type Target struct {
 	SandboxID string // also where the request named none
 	Addr      netip.AddrPort
+	Netns     string // of Addr, a name or path; "" is the proxy's own
+	Direct    bool   // Addr is the guest's own, not a relay's
 	// Why tells, where it is known, what was wrong behind Addr when it was last
 	// tried, and nil where nothing was. It may be nil itself.
 	Why func() error
@@ -110,7 +112,7 @@ func (p *Proxy) forward(target Target) *httputil.ReverseProxy {
 			r.Out.URL.RawQuery = r.In.URL.RawQuery // also what Go cannot parse: it is the sandbox's
 			r.Out.Host = r.In.Host
 		},
-		Transport:     p.backends.of(target.SandboxID),
+		Transport:     p.backends.of(target),
 		FlushInterval: -1,
 		ErrorLog:      slog.NewLogLogger(p.cfg.Log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

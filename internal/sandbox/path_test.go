@@ -1,0 +1,46 @@
+package sandbox
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"tapwatch/internal/registry"
+	"tapwatch/internal/sandbox/network"
+)
+
+// A real VM behind each of the shapes that have no relay: any port is reached,
+// one that is closed is a 502, and the record says the shape.
+func TestShapesWithoutRelay(t *testing.T) {
+	for _, shape := range []network.Shape{network.ShapeFused, network.ShapeDNAT} {
+		t.Run(string(shape), func(t *testing.T) {
+			t.Parallel()
+			m := newManager(t, Config{Path: shape})
+			url := serveProxy(t, m)
+			s := create(t, m, CreateRequest{Template: "base"})
+			if got := exec(t, url, s, "echo", "42"); got != "42\n" {
+				t.Errorf("printed %q", got)
+			}
+			records, err := registry.Dir(m.cfg.RunDir).List()
+			if err != nil || len(records) != 1 || records[0].Sandbox.Shape != string(shape) || records[0].HostIP != s.Slot.HostIP().String() {
+				t.Errorf("recorded %+v, %v", records, err)
+			}
+			if code, body := ask(t, url, s, "9"); code != http.StatusBadGateway || !strings.Contains(body, "nothing listens on port 9 in the sandbox") {
+				t.Errorf("port 9: %d %s", code, body)
+			}
+			if n := len(m.Relays()); n != 0 {
+				t.Errorf("%d relays", n)
+			}
+		})
+	}
+}
+
+func TestUnknownShape(t *testing.T) {
+	m := newManager(t, Config{})
+	if _, err := m.Create(t.Context(), CreateRequest{Template: "base", Path: "bridge"}); err == nil || !strings.Contains(err.Error(), "must be relay, fused or dnat") {
+		t.Error(err)
+	}
+	if _, err := New(Config{Path: "bridge"}); err == nil || !strings.Contains(err.Error(), "must be relay, fused or dnat") {
+		t.Error(err)
+	}
+}
