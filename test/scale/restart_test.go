@@ -58,9 +58,9 @@ func (w *watcher) hooked(slots int) {
 }
 
 // begin starts an agent on a new fleet, and frames once they will be counted.
-func begin(t *testing.T, bin string) (*fleet, *watcher, *guest) {
+func begin(t testing.TB, bin string, slots int) (*fleet, *watcher, *guest) {
 	t.Helper()
-	f := makeFleet(t, restartSlots, 1)
+	f := makeFleet(t, slots, 1)
 	w := watch(t, bin, f.dir, "--attach-mode", "tc")
 	w.hooked(f.n)
 	g := speak(t, f.taps[0])
@@ -72,7 +72,7 @@ func begin(t *testing.T, bin string) (*fleet, *watcher, *guest) {
 // is counted, and no filter is touched.
 func TestRestartAfterSIGKILL(t *testing.T) {
 	bin := build(t)
-	f, w, g := begin(t, bin)
+	f, w, g := begin(t, bin, restartSlots)
 	filters := f.filterIDs(t)
 	killed := time.Now()
 	w.p.Kill()
@@ -96,7 +96,7 @@ func TestRestartAfterSIGKILL(t *testing.T) {
 // so, and misses nothing from then on.
 func TestRestartAfterSIGTERM(t *testing.T) {
 	bin := build(t)
-	f, w, g := begin(t, bin)
+	f, w, g := begin(t, bin, restartSlots)
 	w.p.Stop(t)
 	if code := w.p.ExitCode(); code != 0 {
 		t.Fatalf("ended with %d", code)
@@ -126,7 +126,7 @@ func TestRestartAfterSIGTERM(t *testing.T) {
 // counted: it begins anew, says so, and swaps the filters in place.
 func TestUpgradeToOtherMaps(t *testing.T) {
 	old, upgraded := build(t), buildUpgraded(t)
-	f, w, g := begin(t, old)
+	f, w, g := begin(t, old, restartSlots)
 	filters := f.filterIDs(t)
 	killed := time.Now()
 	w.p.Kill()

@@ -18,7 +18,7 @@ type guest struct {
 	end, ended chan struct{}
 }
 
-func speak(t *testing.T, tap *os.File) *guest {
+func speak(t testing.TB, tap *os.File) *guest {
 	t.Helper()
 	g := &guest{end: make(chan struct{}), ended: make(chan struct{})}
 	frame := make([]byte, 10+60) // struct virtio_net_hdr comes first
