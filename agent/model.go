@@ -111,7 +111,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 			SandboxID: old.SandboxID, Name: old.Name, Text: "sandbox gone, the slot is idle or another's"})
 		m.bootEnds(s)
 		m.detach(s)
-		s.diagnosis, s.relay, s.template = path.Diagnosis{}, path.Listener{}, nil
+		s.diagnosis, s.relay, s.template, s.vmmStopped = path.Diagnosis{}, path.Listener{}, nil, path.Unknown
 	}
 	if !b.Idle {
 		if s.hooks != nil {

@@ -23,8 +23,10 @@ type slot struct {
 	// what discovery last said holds.
 	vmmAlive path.Tristate
 	vmmExit  *path.VMMExit // as the kernel told it; nil: it has not
-	relay    path.Listener
-	template *path.Template // nil: unknown
+	// vmmStopped is what the same look said; unknown while all is well.
+	vmmStopped path.Tristate
+	relay      path.Listener
+	template   *path.Template // nil: unknown
 
 	hooks        *hooked
 	attaching    bool        // the hooker has been told to
@@ -75,6 +77,7 @@ func (s *slot) look() {
 	if s.vmmExit == nil && s.tap != nil && carrierOf(s.tap) == path.No && s.entry.Binding.VMMAlive == discover.Yes {
 		s.vmmAlive = path.Tristate(discover.Alive(s.entry.Binding.VMM))
 	}
+	s.vmmStopped = path.Tristate(discover.Stopped(s.entry.Binding.VMM))
 }
 
 // waiting keeps the time of the first request after the last answer.
@@ -108,6 +111,7 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		if s.vmmAlive != path.Unknown {
 			f.Sandbox.VMMAlive = s.vmmAlive
 		}
+		f.Sandbox.VMMStopped = s.vmmStopped
 	}
 	return f
 }

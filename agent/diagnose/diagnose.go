@@ -30,12 +30,15 @@ type Check struct {
 // Checks is every check, in the order of the path: causes before consequences.
 var Checks = []Check{
 	proxyNotListening,
+	relayWrongAddress,
 	relayNotListening,
 	tapMissing,
 	tapDown,
+	tapBusy,
 	vmmExited,
 	vmmNotAttached,
 	noCarrier,
+	vmmStopped,
 	initMissing,
 	initNotExecutable,
 	initShebang,

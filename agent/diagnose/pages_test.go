@@ -23,6 +23,9 @@ var examples = map[string]path.Facts{
 	"envd-refused":        changed(portClosed),
 	"envd-no-answer":      changed(synDropped),
 
+	"relay-wrong-address":    changed(relayGone, relayElsewhere),
+	"tap-busy":               changed(heldByAnother, noTrafficYet),
+	"vmm-stopped":            changed(synDropped, stopped),
 	"init-missing":           changed(vmmDead, noTrafficYet, spoiled("init-missing", "the image has no /sbin/init, so its kernel panics: no working init found", "open sbin/init: file does not exist", "install one, or make /sbin/init a link to it")),
 	"init-not-executable":    changed(vmmDead, noTrafficYet, spoiled("init-not-executable", "/sbin/init is not executable, so the kernel cannot start it", "its mode is -rw-r--r--", "chmod 755 /sbin/init in the image")),
 	"init-shebang":           changed(vmmDead, noTrafficYet, corruptShebang),

@@ -7,6 +7,8 @@ var relayNotListening = Check{
 	Title:    "Nothing listens on the vpeer in the namespace (layer 2)",
 	Hop:      path.Relay,
 	Severity: path.Critical,
+
+	DependsOn: []string{"relay-wrong-address"},
 	Run: func(f path.Facts) Result {
 		l := f.Relay
 		switch {

@@ -22,25 +22,44 @@ const userHZ = 100
 // Alive reports whether a process runs; a zombie does not. The zero process,
 // of a record that has none yet, is Unknown.
 func Alive(p registry.Process) Tristate {
-	if p.PID == 0 {
+	alive, _ := look(p)
+	return alive
+}
+
+// Stopped reports whether a process that runs is stopped, by SIGSTOP or by a
+// debugger; Unknown where Alive is not Yes.
+func Stopped(p registry.Process) Tristate {
+	alive, state := look(p)
+	switch {
+	case alive != Yes:
 		return Unknown
+	case state == "T" || state == "t":
+		return Yes
+	}
+	return No
+}
+
+// look reads whether a process runs, and its state as ps prints it.
+func look(p registry.Process) (alive Tristate, state string) {
+	if p.PID == 0 {
+		return Unknown, ""
 	}
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/stat")
 	switch {
 	case errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH):
-		return No
+		return No, ""
 	case err != nil:
-		return Unknown
+		return Unknown, ""
 	}
 	// The command, in parentheses, may hold anything: fields count from its end.
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(f) < 20 {
-		return Unknown
+		return Unknown, ""
 	}
 	if ended := f[0] == "Z" || f[0] == "X"; ended || f[19] != strconv.FormatUint(p.Start, 10) {
-		return No
+		return No, f[0]
 	}
-	return Yes
+	return Yes, f[0]
 }
 
 // remember makes a check of processes answer each once.

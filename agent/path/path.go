@@ -109,6 +109,7 @@ type Sandbox struct {
 	Booting    bool      `json:"booting"`
 	VMMPID     int       `json:"vmm_pid,omitempty"`
 	VMMAlive   Tristate  `json:"vmm_alive"`
+	VMMStopped Tristate  `json:"vmm_stopped"`        // by SIGSTOP or a debugger
 	VMMExit    *VMMExit  `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen
 	Since      time.Time `json:"since,omitzero"`     // creation
 	Boot       *Boot     `json:"boot,omitempty"`

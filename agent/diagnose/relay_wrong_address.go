@@ -1,0 +1,21 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var relayWrongAddress = Check{
+	Code:     "relay-wrong-address",
+	Title:    "The relay listens on another address than the vpeer's",
+	Hop:      path.Relay,
+	Severity: path.Critical,
+	Run: func(f path.Facts) Result {
+		l := f.Relay
+		if l.Listening != path.No || l.Actual == "" || f.Sandbox.Shape == "fused" || f.Sandbox.Shape == "dnat" {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    "the relay listens on " + l.Actual + ", where layer 1 never asks: " + l.Addr + " is refused",
+			Evidence: listenerEvidence("in "+f.Netns, l),
+			Fix:      "start it on the vpeer's address: tapwatch relay --netns " + f.Netns + " --listen " + l.Addr + " --to " + f.Device.GuestAddr + ":49983",
+		})
+	},
+}
