@@ -85,6 +85,8 @@ type Agent struct {
 	model      *model
 	holders    *holders
 	vmms       *vmms
+	inspector  *inspector
+	self       netns.Cookie    // our own namespace
 	privileges map[string]bool // by name, whether the agent has it
 }
 
@@ -150,8 +152,12 @@ func (a *Agent) wire() (err error) {
 	if err != nil {
 		return err
 	}
+	if a.self, err = netns.Current(); err != nil {
+		return err
+	}
 	a.model = newModel(a, log.With("part", "model"))
-	a.holders = newHolders(a.model, log)
+	a.inspector = &inspector{model: a.model, log: log.With("part", "inspector")}
+	a.holders = newHolders(a.model, a.discover, log)
 	a.vmms = newVMMs(a.model, log)
 	handler, err := httpapi.New(httpapi.Config{
 		Slots: a.model.Slots, Metrics: a.snapshot, Events: &a.events, Recorder: a.model.recorder, Ready: a.Ready, Log: log.With("part", "http"),
@@ -196,6 +202,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.holders.run(ctx); return nil })
 	go a.readTemplates(ctx) // not waited for: a store may hang
 	g.Go(func() error { return a.vmms.run(ctx) })
+	g.Go(func() error { a.inspector.run(ctx); return nil })
 	g.Go(func() error { a.model.hooker.run(ctx); return nil })
 	g.Go(a.serve)
 	g.Go(func() error {

@@ -119,7 +119,7 @@ func (h *host) makeSlot() {
 		h.relay = relay
 		return nil
 	})
-	h.slot = registry.Slot{Index: 1, Netns: ns, Cookie: cookie, HostVeth: "none", Tap: "tap0",
+	h.slot = registry.Slot{Index: 1, Netns: ns, Cookie: cookie, HostVeth: "", Tap: "tap0",
 		VpeerIP: "10.12.0.3", GuestIP: "169.254.0.21", Owner: me}
 	h.put()
 }

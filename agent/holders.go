@@ -2,14 +2,17 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"tapwatch/agent/discover"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/internal/netns"
 )
 
 const (
@@ -23,16 +26,17 @@ const (
 // holders reads who holds the taps that changed, all of them at once, in a
 // goroutine of its own, and has the checks run over those slots after it.
 type holders struct {
-	model *model
-	log   *slog.Logger
+	model    *model
+	discover *discover.Watcher
+	log      *slog.Logger
 
 	mu    sync.Mutex
 	asked map[*slot]bool
 	wake  chan struct{} // holds one
 }
 
-func newHolders(m *model, log *slog.Logger) *holders {
-	return &holders{model: m, log: log.With("part", "holders"), asked: map[*slot]bool{}, wake: make(chan struct{}, 1)}
+func newHolders(m *model, d *discover.Watcher, log *slog.Logger) *holders {
+	return &holders{model: m, discover: d, log: log.With("part", "holders"), asked: map[*slot]bool{}, wake: make(chan struct{}, 1)}
 }
 
 // ask wants to know who holds the taps of these slots.
@@ -84,8 +88,15 @@ func (h *holders) read(asked []*slot) {
 		h.log.Debug("read holders", "err", err)
 	}
 	of := h.model.holdersOf(all)
+	byPID := map[int][]probe.Holder{}
+	for _, f := range all {
+		byPID[f.PID] = append(byPID[f.PID], f)
+	}
 	h.model.eachOf(asked, func(s *slot) {
-		s.holders = nil
+		s.holders, s.held = nil, nil
+		if pid := vmmOf(s.entry); pid != 0 && err == nil {
+			s.held = h.held(s, byPID[pid])
+		}
 		if s.tap != nil && err == nil {
 			s.holders = of[probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}]
 			if len(s.holders) > 0 {
@@ -116,4 +127,25 @@ func (m *model) holdersOf(all []probe.Holder) map[probe.Device][]path.Holder {
 		of[f.Tap] = append(of[f.Tap], h)
 	}
 	return of
+}
+
+// held names the taps that a VMM has open.
+func (h *holders) held(s *slot, by []probe.Holder) []path.HeldTap {
+	held := []path.HeldTap{}
+	for _, f := range by {
+		t := path.HeldTap{Device: f.TapName, Here: f.Tap.Netns == s.entry.Cookie, Netns: s.entry.Name}
+		if !t.Here {
+			t.Netns = h.nameOf(f.Tap.Netns)
+		}
+		held = append(held, t)
+	}
+	return held
+}
+
+// nameOf is a namespace's name, or words for one that has none.
+func (h *holders) nameOf(c netns.Cookie) string {
+	if e, ok := h.discover.Get(c); ok && e.Name != "" {
+		return e.Name
+	}
+	return fmt.Sprintf("the namespace with cookie %d", c)
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"slices"
@@ -36,6 +37,10 @@ type model struct {
 	proxy   path.Listener
 	retired latency // of hooks that are gone
 
+	self      netns.Cookie          // our own namespace
+	hostLinks map[string]*link.Link // of it, by name
+	byVeth    map[string]*slot      // by the host's end of the veth pair
+
 	byVMM      map[int]*slot              // by the pid of the sandbox's VMM
 	boots      map[*slot]struct{}         // with a sandbox whose boot is not settled
 	bootPhases map[path.Phase]*phaseTimes // of those that are
@@ -52,7 +57,8 @@ type model struct {
 func newModel(a *Agent, log *slog.Logger) *model {
 	m := &model{log: log, events: &a.events, probe: a.probe, links: a.links,
 		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}, bound: map[*slot]struct{}{},
-		recorder: recorder.New(), began: time.Now(),
+		recorder: recorder.New(), began: time.Now(), self: a.self,
+		hostLinks: map[string]*link.Link{}, byVeth: map[string]*slot{},
 		byVMM: map[int]*slot{}, boots: map[*slot]struct{}{}, bootPhases: map[path.Phase]*phaseTimes{}}
 	m.hooker.wanted, m.hooker.attached, m.hooker.retired = m.wantsHooks, m.attached, m.retire
 	return m
@@ -79,13 +85,14 @@ func (m *model) namespaceChanged(c discover.Change) {
 	if s.entry.Name != c.New.Name {
 		m.order = nil
 	}
-	old, oldVMM := s.entry.Binding, vmmOf(s.entry)
+	old, oldVMM, oldVeth := s.entry.Binding, vmmOf(s.entry), s.entry.Binding.HostVeth
 	if was == nil {
 		oldVMM = 0
 	}
 	s.entry = c.New
 	m.rebound(s, was == nil, old, c.Time)
 	m.boundVMM(s, oldVMM)
+	m.boundVeth(s, oldVeth)
 	m.findTap(s)
 	m.phasesOfBinding(s, c.Time)
 	m.diagnose(s, c.Time)
@@ -112,6 +119,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		m.bootEnds(s)
 		m.detach(s)
 		s.diagnosis, s.relay, s.template, s.vmmStopped = path.Diagnosis{}, path.Listener{}, nil, path.Unknown
+		s.closer, s.held, s.macWas = closer{}, nil, ""
 	}
 	if !b.Idle {
 		if s.hooks != nil {
@@ -134,6 +142,9 @@ func (m *model) drop(s *slot, now time.Time) {
 	m.detach(s)
 	delete(m.slots, s.entry.Cookie)
 	delete(m.bound, s)
+	if m.byVeth[s.entry.Binding.HostVeth] == s {
+		delete(m.byVeth, s.entry.Binding.HostVeth)
+	}
 	m.order = nil
 }
 
@@ -161,11 +172,25 @@ func (m *model) setTap(s *slot, l *link.Link, since time.Time) {
 	if s.tap != nil && (l == nil || l.Ifindex != s.tap.Ifindex) {
 		m.detach(s)
 	}
+	s.macWas = macBefore(s, l)
 	s.tap = l
 	if l != nil {
 		m.tapCame(s, since)
 	}
 	m.attach(s)
+}
+
+// macBefore returns the hardware address that the guest has learned, where the tap
+// now has another.
+func macBefore(s *slot, now *link.Link) string {
+	if s.tap == nil || now == nil || carrierOf(now) != path.Yes || carrierOf(s.tap) != path.Yes {
+		return ""
+	}
+	was := cmp.Or(s.macWas, s.tap.Addr.String())
+	if was == now.Addr.String() {
+		return ""
+	}
+	return was
 }
 
 // linkChanged takes what link saw. It returns the slot where its holders must be
@@ -174,12 +199,18 @@ func (m *model) setTap(s *slot, l *link.Link, since time.Time) {
 func (m *model) linkChanged(c link.Change) *slot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if c.Key().Netns == m.self {
+		return m.hostLinkChanged(c)
+	}
 	s := m.slots[c.Key().Netns]
 	if s == nil {
 		return nil
 	}
 	s.links = true
 	if !isTap(s, c) {
+		if m.lookVeth(s) {
+			return s
+		}
 		return nil
 	}
 	since := c.Time

@@ -33,7 +33,7 @@ func TestNamespaceWithoutNameIsWatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	nettest.Tap(t, ns, "tap0")
-	nameless := registry.Slot{Index: 2, Netns: "none", Cookie: cookie, HostVeth: "none2", Tap: "tap0",
+	nameless := registry.Slot{Index: 2, Netns: "none", Cookie: cookie, HostVeth: "", Tap: "tap0",
 		VpeerIP: "10.12.0.5", GuestIP: "169.254.0.21", Owner: h.slot.Owner}
 	if err := h.dir.Put(nameless); err != nil {
 		t.Fatal(err)

@@ -27,6 +27,10 @@ type slot struct {
 	vmmStopped path.Tristate
 	relay      path.Listener
 	template   *path.Template // nil: unknown
+	veth       path.Veth
+	macWas     string         // as path.Device has it
+	held       []path.HeldTap // by the VMM; nil: unknown
+	closer     closer         // what the last close look found
 
 	hooks        *hooked
 	attaching    bool        // the hooker has been told to
@@ -99,6 +103,8 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		Cookie:   s.entry.Cookie,
 		Proxy:    proxy,
 		Relay:    s.relay,
+		Veth:     s.veth,
+		Rules:    s.closer.rules,
 		Device:   s.device(),
 		Template: s.template,
 	}
@@ -108,6 +114,7 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 	if b := s.entry.Binding; !b.Idle {
 		f.Sandbox = sandbox(b, now)
 		f.Sandbox.VMMExit, f.Sandbox.Boot = s.vmmExit, s.boot
+		f.Sandbox.Console, f.Sandbox.Holds = s.closer.console.Faults, s.held
 		if s.vmmAlive != path.Unknown {
 			f.Sandbox.VMMAlive = s.vmmAlive
 		}
@@ -156,6 +163,7 @@ func (s *slot) device() path.Device {
 	}
 	d.AdminUp = path.Known(s.tap.AdminUp)
 	d.Carrier = carrierOf(s.tap)
+	d.MTU, d.MAC, d.MACWas = s.tap.MTU, s.tap.Addr.String(), s.macWas
 	d.Operstate = s.tap.Operstate.String()
 	d.OperstateStaleSince = s.tap.StaleSince
 	d.Since = s.carrierSince

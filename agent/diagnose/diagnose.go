@@ -30,20 +30,31 @@ type Check struct {
 // Checks is every check, in the order of the path: causes before consequences.
 var Checks = []Check{
 	proxyNotListening,
+	vethDown,
 	relayWrongAddress,
 	relayNotListening,
+	ipForwardOff,
+	ruleDrops,
+	tapElsewhere,
 	tapMissing,
 	tapDown,
+	vmmElsewhere,
+	vmmOtherTap,
 	tapBusy,
 	vmmExited,
 	vmmNotAttached,
 	noCarrier,
-	vmmStopped,
 	initMissing,
 	initNotExecutable,
 	initShebang,
+	guestPanic,
+	vmmStopped,
+	guestNoDriver,
+	macChanged,
+	guestHung,
 	guestSilent,
 	guestNoARP,
+	mtuMismatch,
 	envdMissing,
 	envdNotRunnable,
 	initNoCgroup2,
@@ -51,6 +62,15 @@ var Checks = []Check{
 	envdRefused,
 	envdNoAnswer,
 }
+
+// tapFaults are the checks that explain a guest that cannot be reached.
+var tapFaults = []string{
+	"tap-elsewhere", "tap-missing", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy",
+	"vmm-exited", "vmm-not-attached", "no-carrier",
+}
+
+// guestFaults are those that explain a guest which does not answer.
+var guestFaults = slices.Concat([]string{"guest-panic", "vmm-stopped", "guest-no-driver", "mac-changed", "guest-hung"}, initCodes, tapFaults)
 
 // Result is what a check says: one of ok, problem, unknown or beside the point.
 type Result struct {

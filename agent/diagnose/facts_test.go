@@ -19,11 +19,14 @@ func secondsAgo(s float64) time.Time {
 func healthy() path.Facts {
 	return path.Facts{
 		Now: now, Netns: "ns-7", Cookie: 4711,
-		Sandbox: &path.Sandbox{ID: "i1", Source: "tapwatch", Shape: "relay", VMMPID: 4242, VMMAlive: path.Yes, Since: secondsAgo(60)},
-		Proxy:   path.Listener{Addr: "127.0.0.1:49983", Listening: path.Yes},
-		Relay:   path.Listener{Addr: "10.12.0.15:49983", Listening: path.Yes},
+		Sandbox: &path.Sandbox{ID: "i1", Source: "tapwatch", Shape: "relay", VMMPID: 4242, VMMAlive: path.Yes,
+			Since: secondsAgo(60), Holds: []path.HeldTap{{Netns: "ns-7", Device: "tap0", Here: true}}},
+		Proxy: path.Listener{Addr: "127.0.0.1:49983", Listening: path.Yes},
+		Relay: path.Listener{Addr: "10.12.0.15:49983", Listening: path.Yes},
+		Veth:  path.Veth{Host: "veth-7", HostUp: path.Yes, Peer: "eth0", PeerUp: path.Yes, MTU: 1500},
+		Rules: path.Rules{Forwards: path.Yes, Drops: []string{}},
 		Device: path.Device{
-			Name: "tap0", Addr: "169.254.0.22", GuestAddr: "169.254.0.21",
+			Name: "tap0", MTU: 1500, MAC: "02:fc:00:00:00:06", Addr: "169.254.0.22", GuestAddr: "169.254.0.21",
 			Exists: path.Yes, AdminUp: path.Yes, Carrier: path.Yes, Operstate: "up", Since: secondsAgo(59), Ups: 1, Downs: 1,
 			Holders: []path.Holder{{PID: 4242, Command: "qemu-system-x86", SameNS: true}},
 		},
@@ -54,6 +57,7 @@ func noHooks(f *path.Facts) { f.Traffic = nil }
 func noCarrierThere(f *path.Facts) {
 	f.Device.Carrier, f.Device.Operstate, f.Device.Since = path.No, "down", secondsAgo(12)
 	f.Device.Ups, f.Device.Downs, f.Device.Holders = 1, 2, []path.Holder{}
+	f.Sandbox.Holds = []path.HeldTap{}
 }
 
 func vmmDead(f *path.Facts) {
@@ -71,6 +75,61 @@ func neverAttached(f *path.Facts) {
 func guestMute(f *path.Facts) {
 	*f.Traffic = path.Traffic{TransmitPackets: 9, ARPRequests: 4, LastARPRequest: secondsAgo(0.9), ARPWaiting: secondsAgo(4.2)}
 }
+
+func vethCut(f *path.Facts) { f.Veth.HostUp, f.Veth.PeerUp = path.No, path.Unknown }
+
+func notForwarding(f *path.Facts) {
+	f.Sandbox.Shape, f.Rules.Forwards = "dnat", path.No
+	f.Relay = path.Listener{}
+}
+
+func filtered(f *path.Facts) {
+	f.Rules.Drops = []string{"chain input of table filter drops what layer 1 sends the relay, by rule 1"}
+}
+
+func tapMoved(f *path.Facts) {
+	tapGone(f)
+	f.Sandbox.Holds = []path.HeldTap{{Netns: "ns-lost", Device: "tap0"}}
+}
+
+func inAnotherNamespace(f *path.Facts) {
+	neverAttached(f)
+	f.Sandbox.Holds = []path.HeldTap{{Netns: "ns-8", Device: "tap0"}}
+}
+
+func onAnotherTap(f *path.Facts) {
+	neverAttached(f)
+	f.Sandbox.Holds = []path.HeldTap{{Netns: "ns-7", Device: "tap1", Here: true}}
+}
+
+// panicked is a guest whose kernel ended, and its VMM with it.
+func panicked(f *path.Facts) {
+	vmmDead(f)
+	noTrafficYet(f)
+	onConsole("guest-panic", "[ 12.204113] Kernel panic - not syncing: Out of memory: system-wide panic_on_oom is enabled")(f)
+}
+
+func onConsole(code, line string) func(*path.Facts) {
+	return func(f *path.Facts) {
+		f.Sandbox.Console = append(f.Sandbox.Console, path.ConsoleFault{Code: code, Line: line})
+	}
+}
+
+func otherMAC(f *path.Facts) {
+	f.Device.MAC, f.Device.MACWas = "02:fc:00:00:00:66", "02:fc:00:00:00:06"
+}
+
+// hung is a guest that was up and answers nothing more.
+func hung(f *path.Facts) {
+	f.Traffic.LastReceive, f.Traffic.LastEnvdSYNACK = secondsAgo(40), secondsAgo(40)
+	f.Traffic.EnvdWaiting, f.Traffic.LastEnvdSYN = secondsAgo(31), secondsAgo(1)
+	f.Traffic.ARPWaiting, f.Traffic.LastARPRequest = secondsAgo(26), secondsAgo(0.5)
+}
+
+func otherMTU(f *path.Facts) { f.Device.MTU = 1300 }
+
+// neverUp takes away what envd's port once answered.
+func neverUp(f *path.Facts) { f.Traffic.SYNACKs, f.Traffic.LastEnvdSYNACK = 0, time.Time{} }
 
 // outcome is what a check comes to within a whole diagnosis: one of problem,
 // ok, unknown, beside (the point), booting (a problem, excused for now) and

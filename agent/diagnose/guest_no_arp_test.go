@@ -25,7 +25,7 @@ func TestGuestNoARP(t *testing.T) {
 		}},
 		{"answered once, hangs now", changed(func(f *path.Facts) {
 			f.Traffic.LastReceive, f.Traffic.LastEnvdSYNACK, f.Traffic.ARPWaiting = secondsAgo(40), secondsAgo(40), secondsAgo(30)
-		}), "problem", []string{"the guest's last frame of any kind: 40s ago", "vCPU spins"}},
+		}), "suppressed", []string{"guest-hung"}},
 		{"asked just now", changed(wrongAddress, func(f *path.Facts) { f.Traffic.ARPWaiting = secondsAgo(1.4) }), "ok", nil},
 		// The host has the MAC from the guest's own ARP request and does not ask again.
 		{"no answer to ARP, but to a SYN since", changed(wrongAddress, learned), "ok", nil},

@@ -11,7 +11,7 @@ var guestSilent = Check{
 	Title:     "Carrier is there, but the guest has never sent a frame",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
-	DependsOn: append([]string{"tap-missing", "tap-down", "tap-busy", "vmm-exited", "vmm-not-attached", "no-carrier", "vmm-stopped"}, initCodes...),
+	DependsOn: guestFaults,
 	Run: func(f path.Facts) Result {
 		t := f.Traffic
 		if t == nil {

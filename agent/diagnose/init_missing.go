@@ -7,7 +7,7 @@ var initMissing = Check{
 	Title:     "The image has no /sbin/init",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
-	DependsOn: []string{"tap-missing", "tap-down"},
+	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down"},
 	First:     true,
 	InBoot:    true,
 	Run:       func(f path.Facts) Result { return initFault(f, "init-missing") },

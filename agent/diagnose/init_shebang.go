@@ -7,7 +7,7 @@ var initShebang = Check{
 	Title:     "The first line of /sbin/init is no shebang",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
-	DependsOn: []string{"tap-missing", "tap-down"},
+	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down"},
 	First:     true,
 	InBoot:    true,
 	Run:       func(f path.Facts) Result { return initFault(f, "init-shebang") },

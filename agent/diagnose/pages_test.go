@@ -24,7 +24,6 @@ var examples = map[string]path.Facts{
 	"envd-no-answer":      changed(synDropped),
 
 	"relay-wrong-address":    changed(relayGone, relayElsewhere),
-	"tap-busy":               changed(heldByAnother, noTrafficYet),
 	"vmm-stopped":            changed(synDropped, stopped),
 	"init-missing":           changed(vmmDead, noTrafficYet, spoiled("init-missing", "the image has no /sbin/init, so its kernel panics: no working init found", "open sbin/init: file does not exist", "install one, or make /sbin/init a link to it")),
 	"init-not-executable":    changed(vmmDead, noTrafficYet, spoiled("init-not-executable", "/sbin/init is not executable, so the kernel cannot start it", "its mode is -rw-r--r--", "chmod 755 /sbin/init in the image")),
@@ -33,6 +32,19 @@ var examples = map[string]path.Facts{
 	"envd-not-runnable":      changed(portClosed, spoiled("envd-not-runnable", "this host's guests cannot run /usr/bin/envd: it is built for EM_AARCH64, not for EM_X86_64", "", "install envd as it is built for amd64")),
 	"init-no-cgroup2":        changed(portClosed, noCgroup2),
 	"cache-metadata-missing": changed(portClosed, spoiled("cache-metadata-missing", "metadata.json in the template cache is missing or makes no sense", "open /cache/b1/cache/c1/metadata.json: no such file or directory", "copy it from /templates/b1/metadata.json, or remove that directory of the cache while no sandbox uses it")),
+
+	"veth-down":       changed(vethCut),
+	"ip-forward-off":  changed(notForwarding),
+	"rule-drops":      changed(filtered),
+	"tap-elsewhere":   changed(tapMoved),
+	"vmm-elsewhere":   changed(inAnotherNamespace, noTrafficYet),
+	"tap-busy":        changed(heldByAnother, noTrafficYet),
+	"vmm-other-tap":   changed(onAnotherTap, noTrafficYet),
+	"guest-panic":     changed(panicked),
+	"guest-no-driver": changed(guestMute, onConsole("guest-no-driver", "init: no network interface eth0: is the NIC driver there?")),
+	"mac-changed":     changed(synDropped, otherMAC),
+	"guest-hung":      changed(hung),
+	"mtu-mismatch":    changed(otherMTU),
 }
 
 func noTrafficYet(f *path.Facts) { *f.Traffic = path.Traffic{} }
@@ -72,5 +84,5 @@ func head(c Check) string {
 	if c.InBoot {
 		boot = ", also while the sandbox boots"
 	}
-	return "# " + c.Title + "\n\n`" + c.Code + "`, hop " + string(c.Hop) + ", " + string(c.Severity) + boot + ".\n"
+	return "# " + c.Title + "\n\n`" + c.Code + "`, hop " + string(c.Hop) + ", " + string(c.Severity) + boot
 }

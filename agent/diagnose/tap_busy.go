@@ -11,7 +11,7 @@ var tapBusy = Check{
 	Title:     "Another process holds the tap, and the VMM has ended",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
-	DependsOn: []string{"tap-missing", "tap-down"},
+	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down"},
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
 		d := f.Device

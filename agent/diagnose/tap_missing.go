@@ -3,10 +3,11 @@ package diagnose
 import "tapwatch/agent/path"
 
 var tapMissing = Check{
-	Code:     "tap-missing",
-	Title:    "The namespace has no tap",
-	Hop:      path.Tap,
-	Severity: path.Critical,
+	Code:      "tap-missing",
+	Title:     "The namespace has no tap",
+	Hop:       path.Tap,
+	Severity:  path.Critical,
+	DependsOn: []string{"tap-elsewhere"},
 	Run: func(f path.Facts) Result {
 		switch f.Device.Exists {
 		case path.Yes:

@@ -11,7 +11,7 @@ var vmmStopped = Check{
 	Title:     "The VMM is stopped (SIGSTOP, or a debugger)",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
-	DependsOn: []string{"tap-missing", "tap-down", "tap-busy", "vmm-exited"},
+	DependsOn: tapFaults,
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
 		if f.Sandbox.VMMStopped != path.Yes {

@@ -92,6 +92,8 @@ type Facts struct {
 	Sandbox *Sandbox     `json:"sandbox"` // nil: an idle slot
 	Proxy   Listener     `json:"proxy"`
 	Relay   Listener     `json:"relay"`
+	Veth    Veth         `json:"veth"`
+	Rules   Rules        `json:"rules"`
 	Device  Device       `json:"tap"`
 	Traffic *Traffic     `json:"traffic"` // nil: no hooks on the tap
 	// Template is what the sandbox boots from; nil: it was not read, or cannot be.
@@ -100,19 +102,36 @@ type Facts struct {
 
 // Sandbox is the VM that is bound to the slot.
 type Sandbox struct {
-	ID         string    `json:"id"`
-	Name       string    `json:"name,omitempty"`
-	TemplateID string    `json:"template_id,omitempty"`
-	BuildID    string    `json:"build_id,omitempty"`
-	Source     string    `json:"source"` // who says so: tapwatch, firecracker
-	Shape      string    `json:"shape"`  // relay, fused, dnat; empty: unknown
-	Booting    bool      `json:"booting"`
-	VMMPID     int       `json:"vmm_pid,omitempty"`
-	VMMAlive   Tristate  `json:"vmm_alive"`
-	VMMStopped Tristate  `json:"vmm_stopped"`        // by SIGSTOP or a debugger
-	VMMExit    *VMMExit  `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen
-	Since      time.Time `json:"since,omitzero"`     // creation
-	Boot       *Boot     `json:"boot,omitempty"`
+	ID         string   `json:"id"`
+	Name       string   `json:"name,omitempty"`
+	TemplateID string   `json:"template_id,omitempty"`
+	BuildID    string   `json:"build_id,omitempty"`
+	Source     string   `json:"source"` // who says so: tapwatch, firecracker
+	Shape      string   `json:"shape"`  // relay, fused, dnat; empty: unknown
+	Booting    bool     `json:"booting"`
+	VMMPID     int      `json:"vmm_pid,omitempty"`
+	VMMAlive   Tristate `json:"vmm_alive"`
+	VMMStopped Tristate `json:"vmm_stopped"`        // by SIGSTOP or a debugger
+	VMMExit    *VMMExit `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen
+	// Holds is the taps that the VMM has open, wherever; nil: unknown.
+	Holds   []HeldTap      `json:"vmm_holds"`
+	Console []ConsoleFault `json:"console,omitempty"`
+	Since   time.Time      `json:"since,omitzero"` // creation
+	Boot    *Boot          `json:"boot,omitempty"`
+}
+
+// HeldTap is a tap that a process has open.
+type HeldTap struct {
+	Netns  string `json:"netns"` // its name, or its cookie in words
+	Device string `json:"device"`
+	Here   bool   `json:"here"` // in the slot's namespace
+}
+
+// ConsoleFault is what the guest's console says of a failure. The guest writes
+// it: it is a hint, not a proof.
+type ConsoleFault struct {
+	Code string `json:"code"` // the check that it speaks for
+	Line string `json:"line"`
 }
 
 // VMMExit is the end of a VMM's process as the kernel told it.
@@ -145,6 +164,23 @@ type Listener struct {
 	Actual    string   `json:"actual,omitempty"` // where it listens instead, if anywhere
 }
 
+// Veth is the pair that leads from the host to the namespace.
+type Veth struct {
+	Host   string   `json:"host,omitempty"` // the name of the host's end; empty: unknown
+	HostUp Tristate `json:"host_up"`        // it is there, and up
+	Peer   string   `json:"peer,omitempty"` // the namespace's end
+	PeerUp Tristate `json:"peer_up"`        // it is there, up, and has a carrier
+	MTU    uint32   `json:"mtu,omitempty"`  // of the namespace's end; 0: unknown
+}
+
+// Rules is what the namespace does with packets on their way.
+type Rules struct {
+	Forwards Tristate `json:"forwards"` // ip_forward
+	// Drops is the rules that surely drop what the path needs, in words; nil:
+	// unknown.
+	Drops []string `json:"drops"`
+}
+
 // Device is the tap as the kernel reports it.
 type Device struct {
 	Name      string   `json:"name"`
@@ -154,6 +190,11 @@ type Device struct {
 	AdminUp   Tristate `json:"admin_up"`
 	Carrier   Tristate `json:"carrier"`
 	Operstate string   `json:"operstate,omitempty"` // lags behind the carrier
+	MTU       uint32   `json:"mtu,omitempty"`       // 0: unknown
+	// MAC is the hardware address; MACWas another that it had while the VMM was
+	// attached, empty where there was none.
+	MAC    string `json:"mac,omitempty"`
+	MACWas string `json:"mac_was,omitempty"`
 	// OperstateStaleSince is since when it has contradicted the carrier; zero: it does not.
 	OperstateStaleSince time.Time `json:"operstate_stale_since,omitzero"`
 	Since               time.Time `json:"since,omitzero"` // of the present carrier; zero: before the agent

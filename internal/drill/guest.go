@@ -13,7 +13,7 @@ import (
 var guestFaults = []Fault{
 	{
 		Name: "guest-no-driver", What: "the guest's kernel has no driver for the NIC",
-		Hop: path.Guest, Expected: "guest-silent", Variant: template.NoDriver,
+		Hop: path.Guest, Expected: "guest-no-driver", Variant: template.NoDriver,
 	},
 	{
 		Name: "guest-wrong-address", What: "the guest gets the address 169.254.0.25",

@@ -1,0 +1,24 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var guestPanic = Check{
+	Code:      "guest-panic",
+	Title:     "The guest's kernel panicked",
+	Hop:       path.Guest,
+	Severity:  path.Critical,
+	DependsOn: initCodes,
+	First:     true, // a guest that panics may take its VMM with it
+	InBoot:    true,
+	Run: func(f path.Facts) Result {
+		line, ok := said(f, "guest-panic")
+		if !ok {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    "the guest's kernel panicked",
+			Evidence: line,
+			Fix:      "read what comes before it on the console: tapwatch sandbox logs " + f.Sandbox.ID,
+		})
+	},
+}

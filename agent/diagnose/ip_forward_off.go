@@ -1,0 +1,21 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var ipForwardOff = Check{
+	Code:      "ip-forward-off",
+	Title:     "The namespace does not forward",
+	Hop:       path.Relay,
+	Severity:  path.Critical,
+	DependsOn: []string{"veth-down"},
+	Run: func(f path.Facts) Result {
+		if f.Sandbox.Shape != "dnat" || f.Rules.Forwards != path.No {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    f.Netns + " does not forward, but its path is DNAT: what is sent to the sandbox ends there",
+			Evidence: []string{"net.ipv4.ip_forward is 0 in " + f.Netns},
+			Fix:      "ip netns exec " + f.Netns + " sysctl -w net.ipv4.ip_forward=1, and see who switched it off",
+		})
+	},
+}

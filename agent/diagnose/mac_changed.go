@@ -1,0 +1,27 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"tapwatch/agent/path"
+)
+
+var macChanged = Check{
+	Code:      "mac-changed",
+	Title:     "The tap's hardware address was changed under the guest",
+	Hop:       path.Guest,
+	Severity:  path.Critical,
+	DependsOn: append([]string{"vmm-stopped"}, tapFaults...),
+	Run: func(f path.Facts) Result {
+		t := f.Traffic
+		if f.Device.MACWas == "" || t == nil || max(arpUnanswered(f), synUnanswered(f)) <= Patience {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause: fmt.Sprintf("%s has another hardware address than the guest answers to: %s, it was %s", f.Device.Name, f.Device.MAC, f.Device.MACWas),
+			Evidence: append(unansweredEvidence(f),
+				"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
+			Fix: "ip -n " + f.Netns + " link set " + f.Device.Name + " address " + f.Device.MACWas + ", and see who changed it; the guest learns the new one after a minute or so",
+		})
+	},
+}

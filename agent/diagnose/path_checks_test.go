@@ -1,0 +1,103 @@
+package diagnose
+
+import (
+	"testing"
+
+	"tapwatch/agent/path"
+)
+
+func TestVethDown(t *testing.T) {
+	tryCheck(t, vethDown, []look{
+		{"up", healthy(), "beside", nil},
+		{"not known", changed(func(f *path.Facts) { f.Veth = path.Veth{} }), "beside", nil},
+		{"host's end", changed(vethCut), "problem", []string{"veth-7 on the host is down", "ip link set veth-7 up"}},
+		{"namespace's end", changed(func(f *path.Facts) { f.Veth.PeerUp = path.No }), "problem", []string{"eth0 in ns-7 is down", "ip -n ns-7 link set eth0 up"}},
+	})
+}
+
+func TestIPForwardOff(t *testing.T) {
+	tryCheck(t, ipForwardOff, []look{
+		{"off, but a relay stands there", changed(func(f *path.Facts) { f.Rules.Forwards = path.No }), "beside", nil},
+		{"off", changed(notForwarding), "problem", []string{"ns-7 does not forward", "sysctl -w net.ipv4.ip_forward=1"}},
+		{"not known", changed(notForwarding, func(f *path.Facts) { f.Rules.Forwards = path.Unknown }), "beside", nil},
+		{"behind a veth that is down", changed(notForwarding, vethCut), "suppressed", []string{"veth-down"}},
+	})
+}
+
+func TestRuleDrops(t *testing.T) {
+	tryCheck(t, ruleDrops, []look{
+		{"none", healthy(), "beside", nil},
+		{"not known", changed(func(f *path.Facts) { f.Rules.Drops = nil }), "beside", nil},
+		{"one", changed(filtered), "problem", []string{"chain input of table filter drops what layer 1 sends the relay"}},
+	})
+}
+
+func TestWhereTheVMMsHandIs(t *testing.T) {
+	tryCheck(t, tapElsewhere, []look{
+		{"here", healthy(), "beside", nil},
+		{"gone, and the VMM holds none", changed(tapGone), "beside", nil},
+		{"moved", changed(tapMoved), "problem", []string{"the VMM's tap is tap0 in ns-lost", "ip -n ns-lost link set tap0 netns ns-7"}},
+	})
+	tryCheck(t, tapMissing, []look{{"moved", changed(tapMoved), "suppressed", []string{"tap-elsewhere"}}})
+	tryCheck(t, vmmElsewhere, []look{
+		{"here", healthy(), "beside", nil},
+		{"in another", changed(inAnotherNamespace), "problem", []string{"has opened tap0 in ns-8, not in ns-7"}},
+		{"here and there", changed(func(f *path.Facts) {
+			f.Sandbox.Holds = append(f.Sandbox.Holds, path.HeldTap{Netns: "ns-8", Device: "tap9"})
+		}), "beside", nil},
+	})
+	tryCheck(t, vmmOtherTap, []look{
+		{"its own", healthy(), "beside", nil},
+		{"another", changed(onAnotherTap), "problem", []string{"was given tap1, but the slot's tap is tap0", "host_dev_name"}},
+	})
+	tryCheck(t, vmmNotAttached, []look{
+		{"elsewhere", changed(inAnotherNamespace), "suppressed", []string{"vmm-elsewhere"}},
+		{"another tap", changed(onAnotherTap), "suppressed", []string{"vmm-other-tap"}},
+	})
+}
+
+func TestConsole(t *testing.T) {
+	tryCheck(t, guestPanic, []look{
+		{"nothing said", healthy(), "beside", nil},
+		{"said", changed(panicked), "problem", []string{"console: [ 12.204113] Kernel panic"}},
+		{"said, also while it boots", changed(panicked, booting), "problem", nil},
+		{"for want of an init", changed(panicked, corruptShebang), "suppressed", []string{"init-shebang"}},
+	})
+	tryCheck(t, vmmExited, []look{{"the VMM went with its guest", changed(panicked), "suppressed", []string{"guest-panic"}}})
+	driver := onConsole("guest-no-driver", "no network interface eth0")
+	tryCheck(t, guestNoDriver, []look{
+		{"mute, and said", changed(guestMute, driver), "problem", nil},
+		{"said, but it speaks", changed(driver), "beside", nil},
+	})
+	tryCheck(t, guestSilent, []look{{"for want of a driver", changed(guestMute, driver), "suppressed", []string{"guest-no-driver"}}})
+}
+
+func TestGuestThatStopped(t *testing.T) {
+	tryCheck(t, envdNoAnswer, []look{
+		{"another MAC", changed(synDropped, otherMAC), "suppressed", []string{"mac-changed"}},
+		{"hung", changed(hung), "suppressed", []string{"guest-hung"}},
+	})
+	tryCheck(t, macChanged, []look{
+		{"another, yet all is answered", changed(otherMAC), "beside", nil},
+		{"another, and nothing is answered", changed(synDropped, otherMAC), "problem", []string{"02:fc:00:00:00:66, it was 02:fc:00:00:00:06"}},
+	})
+	tryCheck(t, guestHung, []look{
+		{"answers", healthy(), "beside", nil},
+		{"does not answer SYNs", changed(synDropped), "beside", nil},
+		{"nothing", changed(hung), "problem", []string{"answered before", "top -H -p 4242"}},
+		{"never answered", changed(hung, neverUp), "beside", nil},
+		{"speaks of something else", changed(hung, func(f *path.Facts) { f.Traffic.LastReceive = secondsAgo(1) }), "beside", nil},
+	})
+}
+
+// A warning is a finding, and its hop works.
+func TestWarningBreaksNothing(t *testing.T) {
+	tryCheck(t, mtuMismatch, []look{
+		{"same", healthy(), "beside", nil},
+		{"other", changed(otherMTU), "problem", []string{"tap0 has an MTU of 1300, eth0 in front of it 1500"}},
+		{"not known", changed(otherMTU, func(f *path.Facts) { f.Veth.MTU = 0 }), "beside", nil},
+	})
+	if d := Run(changed(otherMTU)); d.State != path.OK || d.BrokenAt() != "" || len(d.Findings) != 1 {
+		t.Errorf("got %s, broken at %q", d.State, d.BrokenAt())
+	}
+}

@@ -1,0 +1,44 @@
+package inspect
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"tapwatch/agent/path"
+)
+
+// consolePatterns are lines of Linux (net/ipv4/ipconfig.c, kernel/panic.c) and of
+// our guest's init. What is wrong with a template is read from its files.
+var consolePatterns = []struct {
+	code string
+	line *regexp.Regexp
+}{
+	{"guest-no-driver", regexp.MustCompile(`no network interface \S+: is the NIC driver there|IP-Config: No network devices available|IP-Config: Device .* not found`)},
+	{"guest-panic", regexp.MustCompile(`Kernel panic - not syncing`)},
+}
+
+// maxLine bounds what of a guest's words is passed on.
+const maxLine = 160
+
+// consoleFaults returns the first line of each kind. It is the guest that writes:
+// whatever is not plain text is left out.
+func consoleFaults(text []byte) (found []path.ConsoleFault) {
+	for line := range strings.Lines(string(text)) {
+		for _, p := range consolePatterns {
+			known := slices.ContainsFunc(found, func(f path.ConsoleFault) bool { return f.Code == p.code })
+			if !known && p.line.MatchString(line) {
+				found = append(found, path.ConsoleFault{Code: p.code, Line: plain(line)})
+			}
+		}
+	}
+	return found
+}
+
+func plain(line string) string {
+	line = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(line, ""), func(r rune) bool { return r <= ' ' || r == 0x7f }), " ")
+	if len(line) > maxLine {
+		line = strings.ToValidUTF8(line[:maxLine], "") + "..."
+	}
+	return line
+}

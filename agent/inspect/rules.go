@@ -1,0 +1,151 @@
+package inspect
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
+	"tapwatch/internal/netns"
+)
+
+// Packet is a TCP segment that a path needs, at one hook of its namespace.
+type Packet struct {
+	What        string // for people, e.g. "from layer 1 to the relay"
+	Hook        nftables.ChainHook
+	In, Out     string // interfaces; empty: none at this hook
+	From, To    netip.AddrPort
+	Established bool // an answer, of a connection that is known
+}
+
+// Drops returns the rules of a namespace that surely drop one of the packets, in
+// words. Rules of nftables and of iptables-nft are read; a rule that asks for
+// more than is known of a packet is passed over.
+func Drops(ns string, packets []Packet) (drops []string, err error) {
+	err = netns.Do(ns, func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		set, err := readRules(c)
+		if err != nil {
+			return err
+		}
+		drops = set.drops(packets)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the rules of %s: %w", ns, err)
+	}
+	return drops, nil
+}
+
+// ruleset is the chains of all tables that see IPv4.
+type ruleset struct {
+	chains []*nftables.Chain
+	rules  map[*nftables.Chain][]*nftables.Rule
+}
+
+func readRules(c *nftables.Conn) (*ruleset, error) {
+	chains, err := c.ListChains()
+	if err != nil {
+		return nil, err
+	}
+	s := &ruleset{rules: map[*nftables.Chain][]*nftables.Rule{}}
+	for _, chain := range chains {
+		if f := chain.Table.Family; f != nftables.TableFamilyIPv4 && f != nftables.TableFamilyINet {
+			continue
+		}
+		s.chains = append(s.chains, chain)
+		if s.rules[chain], err = c.GetRules(chain.Table, chain); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *ruleset) drops(packets []Packet) (drops []string) {
+	for _, chain := range s.chains {
+		if chain.Hooknum == nil || chain.Type == nftables.ChainTypeNAT {
+			continue
+		}
+		for i := range packets {
+			p := &packets[i]
+			if *chain.Hooknum != p.Hook {
+				continue
+			}
+			at := s.walk(chain, p, 0)
+			if at.verdict == none && chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop {
+				at = result{dropped, "by its policy"}
+			}
+			if at.verdict == dropped {
+				drops = append(drops, fmt.Sprintf("chain %s of table %s drops %s, %s", chain.Name, chain.Table.Name, p.What, at.how))
+			}
+		}
+	}
+	return slices.Compact(drops)
+}
+
+// verdict is what becomes of a packet; unclear where a rule that is not
+// understood might have decided.
+type verdict int
+
+const (
+	none verdict = iota
+	accepted
+	dropped
+	unclear
+)
+
+type result struct {
+	verdict verdict
+	how     string
+}
+
+// maxJumps is the kernel's bound too.
+const maxJumps = 16
+
+func (s *ruleset) walk(chain *nftables.Chain, p *Packet, depth int) result {
+	for n, r := range s.rules[chain] {
+		switch m, v := match(r.Exprs, p); {
+		case m == no || v == nil:
+		case m == perhaps:
+			// What an unclear rule would accept might be spared what follows.
+			if v.Kind != expr.VerdictContinue {
+				return result{unclear, ""}
+			}
+		case v.Kind == expr.VerdictDrop:
+			return result{dropped, fmt.Sprintf("by rule %d", n+1)}
+		case v.Kind == expr.VerdictAccept:
+			return result{accepted, ""}
+		case v.Kind == expr.VerdictReturn:
+			return result{}
+		case v.Kind == expr.VerdictJump || v.Kind == expr.VerdictGoto:
+			to := s.find(chain.Table, v.Chain)
+			if to == nil || depth >= maxJumps {
+				return result{unclear, ""}
+			}
+			if at := s.walk(to, p, depth+1); at.verdict != none {
+				if at.verdict == dropped {
+					at.how += " of chain " + to.Name
+				}
+				return at
+			}
+			if v.Kind == expr.VerdictGoto {
+				return result{}
+			}
+		}
+	}
+	return result{}
+}
+
+func (s *ruleset) find(t *nftables.Table, name string) *nftables.Chain {
+	for _, c := range s.chains {
+		if c.Name == name && c.Table.Name == t.Name && c.Table.Family == t.Family {
+			return c
+		}
+	}
+	return nil
+}

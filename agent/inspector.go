@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+
+	"tapwatch/agent/inspect"
+	"tapwatch/agent/path"
+)
+
+// inspector looks closely at slots, in a goroutine of its own: at those in
+// trouble every time, at the others in turn, so that a rule that nobody told of
+// is found at last.
+type inspector struct {
+	model *model
+	log   *slog.Logger
+	turn  []*slot // the bound slots that are still to be looked at in this round
+}
+
+const (
+	// inspectEvery is the time between two looks at a slot in trouble.
+	inspectEvery = time.Second
+	// inspectInTurn is how many slots without trouble are looked at each time: a
+	// look takes half a millisecond.
+	inspectInTurn = 4
+	// inspectMost bounds the looks of one time.
+	inspectMost = 32
+)
+
+func (i *inspector) run(ctx context.Context) {
+	tick := time.NewTicker(inspectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, t := range i.choose() {
+			if ctx.Err() != nil {
+				return
+			}
+			i.model.inspected(t, i.look(t))
+		}
+	}
+}
+
+// target is what a look needs to know of a slot.
+type target struct {
+	slot           *slot
+	path           string
+	pid            int
+	console, shape string
+	before         closer
+	tap            string
+	vpeer, guest   netip.Addr
+}
+
+// closer is what a look found.
+type closer struct {
+	console inspect.Said
+	rules   path.Rules
+}
+
+// choose returns the slots in trouble and the next few others.
+func (i *inspector) choose() []target {
+	m := i.model
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []target
+	for s := range m.bound {
+		if s.troubled() && len(out) < inspectMost {
+			out = append(out, targetOf(s))
+		}
+	}
+	if len(i.turn) == 0 {
+		for s := range m.bound {
+			i.turn = append(i.turn, s)
+		}
+	}
+	for n := 0; n < inspectInTurn && len(i.turn) > 0; n++ {
+		s := i.turn[0]
+		i.turn = i.turn[1:]
+		if _, ok := m.bound[s]; ok && !s.troubled() {
+			out = append(out, targetOf(s))
+		}
+	}
+	return out
+}
+
+// troubled says whether something is broken, or a request waits.
+func (s *slot) troubled() bool {
+	return len(s.diagnosis.Findings) > 0 || s.diagnosis.State == path.Booting ||
+		s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
+}
+
+func targetOf(s *slot) target {
+	b := s.entry.Binding
+	t := target{slot: s, path: s.entry.Path, pid: vmmOf(s.entry), console: b.Console, shape: b.Shape, before: s.closer, tap: b.Tap}
+	t.vpeer, _ = netip.ParseAddr(b.VpeerIP) // the zero address: unknown
+	t.guest, _ = netip.ParseAddr(b.GuestIP)
+	return t
+}
+
+func (i *inspector) look(t target) (c closer) {
+	var err error
+	if t.console != "" {
+		if c.console, err = inspect.Console(t.console, t.before.console); err != nil {
+			i.log.Debug("read a console", "err", err)
+		}
+	}
+	if t.path == "" {
+		return c
+	}
+	if c.rules.Forwards, err = inspect.Forwards(t.path); err != nil {
+		i.log.Debug("read ip_forward", "netns", t.path, "err", err)
+	}
+	if t.vpeer.IsValid() && t.guest.IsValid() {
+		if c.rules.Drops, err = inspect.Drops(t.path, packets(t)); err != nil {
+			i.log.Debug("read rules", "netns", t.path, "err", err)
+		}
+	}
+	return c
+}
+
+// packets is what a path of the target's shape sends through its namespace.
+func packets(t target) []inspect.Packet {
+	const eth0 = "eth0"
+	relay, guest := netip.AddrPortFrom(t.vpeer, envdPort), netip.AddrPortFrom(t.guest, envdPort)
+	own := netip.AddrPortFrom(netip.MustParseAddr(hostTapAddr), 0)
+	var client netip.AddrPort
+	if t.vpeer.IsValid() {
+		client = netip.AddrPortFrom(t.vpeer.Prev(), 0) // the host's end of the /31
+	}
+	switch t.shape {
+	case "dnat":
+		return []inspect.Packet{
+			{What: "what is forwarded to the guest", Hook: *nftables.ChainHookForward, In: eth0, Out: t.tap, From: client, To: guest},
+			{What: "what the guest answers", Hook: *nftables.ChainHookForward, In: t.tap, Out: eth0, From: guest, To: client, Established: true},
+		}
+	case "relay", "":
+		return []inspect.Packet{
+			{What: "what layer 1 sends the relay", Hook: *nftables.ChainHookInput, In: eth0, From: client, To: relay},
+			{What: "what the relay answers layer 1", Hook: *nftables.ChainHookOutput, Out: eth0, From: relay, To: client, Established: true},
+			{What: "what the relay sends the guest", Hook: *nftables.ChainHookOutput, Out: t.tap, From: own, To: guest},
+			{What: "what the guest answers", Hook: *nftables.ChainHookInput, In: t.tap, From: guest, To: own, Established: true},
+		}
+	}
+	return []inspect.Packet{
+		{What: "what layer 1 sends the guest", Hook: *nftables.ChainHookOutput, Out: t.tap, From: own, To: guest},
+		{What: "what the guest answers", Hook: *nftables.ChainHookInput, In: t.tap, From: guest, To: own, Established: true},
+	}
+}
+
+// inspected takes what a look found, and runs the checks where it is new.
+func (m *model) inspected(t target, c closer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := t.slot
+	if m.slots[s.entry.Cookie] != s || s.entry.Binding.Idle || vmmOf(s.entry) != t.pid {
+		return
+	}
+	same := s.closer.same(&c)
+	s.closer = c
+	if same {
+		return
+	}
+	m.diagnose(s, time.Now())
+}
+
+func (c *closer) same(o *closer) bool {
+	return slices.Equal(c.console.Faults, o.console.Faults) &&
+		c.rules.Forwards == o.rules.Forwards && (c.rules.Drops == nil) == (o.rules.Drops == nil) && slices.Equal(c.rules.Drops, o.rules.Drops)
+}
