@@ -213,8 +213,14 @@ func (m *model) retire(c probe.Counters) {
 	m.retired.add(&c)
 }
 
-// detachAll is the clean stop, after the hooker's end.
+// detachAll is the clean stop, after the hooker's end. Sandboxes lose their hooks
+// last, since the next agent may be about to come.
 func (m *model) detachAll() {
-	m.each(m.detach)
+	m.each(func(s *slot) {
+		if _, bound := m.bound[s]; !bound {
+			m.detach(s)
+		}
+	})
+	m.eachBound(m.detach)
 	m.hooker.rest()
 }

@@ -40,7 +40,8 @@ func (w *Watcher) merge(ctx context.Context) {
 }
 
 // diff orders what has gone before what is new: a name or nsid that changed
-// hands is free before it is taken.
+// hands is free before it is taken. Of what is new, slots with a sandbox come
+// first: among thousands they are what somebody waits for.
 func diff(old, next map[netns.Cookie]*Entry, now time.Time) []Change {
 	var gone, come []Change
 	for _, c := range slices.Sorted(maps.Keys(old)) {
@@ -53,7 +54,19 @@ func diff(old, next map[netns.Cookie]*Entry, now time.Time) []Change {
 			come = append(come, Change{Time: now, Old: old[c], New: next[c]})
 		}
 	}
+	slices.SortStableFunc(come, func(a, b Change) int { return cmp.Compare(a.New.rank(), b.New.rank()) })
 	return append(gone, come...)
+}
+
+// rank is 0 of a slot with a sandbox, 1 of an idle one, 2 of no slot.
+func (e *Entry) rank() int {
+	switch {
+	case e.Binding == nil:
+		return 2
+	case e.Binding.Idle:
+		return 1
+	}
+	return 0
 }
 
 func (w *Watcher) known() bool {

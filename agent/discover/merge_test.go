@@ -155,3 +155,15 @@ func TestDiffTellsWhatWentFirst(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestDiffTellsOfSandboxesFirst(t *testing.T) {
+	none := &Entry{Namespace: Namespace{Cookie: 1}}
+	idle := &Entry{Namespace: Namespace{Cookie: 2}, Binding: &Binding{Idle: true}}
+	bound := &Entry{Namespace: Namespace{Cookie: 3}, Binding: &Binding{SandboxID: "i"}}
+	got := diff(nil, map[netns.Cookie]*Entry{1: none, 2: idle, 3: bound}, created)
+	for i, want := range []*Entry{bound, idle, none} {
+		if got[i].New != want {
+			t.Errorf("change %d is of cookie %d, want %d", i, got[i].Cookie(), want.Cookie)
+		}
+	}
+}
