@@ -45,6 +45,7 @@ func parseBytes(body []byte) (b Bytes, err error) {
 	if len(body) < unix.SizeofIfInfomsg {
 		return b, fmt.Errorf("%w: %d bytes of link header", nlsafe.ErrMalformed, len(body))
 	}
+	found := false
 	err = nlsafe.EachAttr(body[unix.SizeofIfInfomsg:], func(typ uint16, v []byte) error {
 		if typ != unix.IFLA_STATS64 {
 			return nil
@@ -53,7 +54,14 @@ func parseBytes(body []byte) (b Bytes, err error) {
 			return fmt.Errorf("%w: %d bytes of statistics", nlsafe.ErrMalformed, len(v))
 		}
 		b.Receive, b.Transmit = binary.NativeEndian.Uint64(v[16:]), binary.NativeEndian.Uint64(v[24:])
+		found = true
 		return nil
 	})
-	return b, err
+	if err == nil && !found {
+		err = fmt.Errorf("%w: no statistics", nlsafe.ErrMalformed)
+	}
+	if err != nil {
+		return Bytes{}, err
+	}
+	return b, nil
 }

@@ -118,5 +118,28 @@ func FuzzParseLink(f *testing.F) {
 			t.Fatalf("taken for a link: %+v", l)
 		}
 		_, _ = netns.ParseNSID(b)
+		if n, err := parseBytes(b); err != nil && n != (Bytes{}) {
+			t.Fatalf("counts %+v of what cannot be read: %v", n, err)
+		}
 	})
+}
+
+func TestParseBytes(t *testing.T) {
+	stats := make([]byte, 40)
+	for i := range 5 {
+		binary.NativeEndian.PutUint64(stats[8*i:], uint64(i))
+	}
+	whole := nlsafe.AppendAttr(body(unix.AF_UNSPEC, 2, 1), unix.IFLA_STATS64, stats)
+	if got, err := parseBytes(whole); err != nil || got != (Bytes{Receive: 2, Transmit: 3}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for what, b := range map[string][]byte{
+		"no header": {1, 2, 3},
+		"short":     nlsafe.AppendAttr(body(unix.AF_UNSPEC, 2, 1), unix.IFLA_STATS64, stats[:31]),
+		"none":      body(unix.AF_UNSPEC, 2, 1),
+	} {
+		if got, err := parseBytes(b); !errors.Is(err, nlsafe.ErrMalformed) {
+			t.Errorf("%s: %+v, %v", what, got, err)
+		}
+	}
 }
