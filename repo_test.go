@@ -57,7 +57,7 @@ var importRules = []rule{
 	{"internal/sandbox/template/templatetest", []string{"internal/nettest", "internal/sandbox/template"}, "for tests only"},
 	{"internal/sandbox/stream", []string{"internal/netns"}, "moves bytes between sockets, whatever they are for"},
 	{"internal/sandbox/relay", []string{"internal/sandbox/stream"}, "says which address leads where"},
-	{"internal/sandbox/proxy", []string{"internal/netns", "internal/registry"}, "is told where a sandbox is"},
+	{"internal/sandbox/proxy", []string{"internal/netns", "internal/registry", "internal/sandbox/stream"}, "is told where a sandbox is"},
 	{"internal/sandbox/envd", []string{"internal/sandbox/envd/proto/filesystem", "internal/sandbox/envd/proto/process"}, "a client of any envd, not of ours"},
 	{"internal/sandbox/envd/guest", []string{"internal/sandbox/envd/proto/filesystem", "internal/sandbox/envd/proto/process"}, "runs in the guest, where nothing else of ours is"},
 	{"internal/sandbox/envd/proto", nil, "the protocol"},

@@ -37,6 +37,7 @@ func sandboxCommand() *cobra.Command {
 		sandboxExecCommand(&client),
 		sandboxLogsCommand(&client),
 		sandboxKillCommand(&client),
+		sandboxConnectionsCommand(&client),
 	)
 	return c
 }

@@ -112,6 +112,19 @@ func (m *Manager) Proxy(domain string) (*proxy.Proxy, error) {
 	return p, nil
 }
 
+// Connections returns what the manager's proxies have counted of one sandbox, or
+// with "" of all that were asked for lately.
+func (m *Manager) Connections(id string) []proxy.Stats {
+	m.mu.Lock()
+	proxies := slices.Clone(m.proxies)
+	m.mu.Unlock()
+	all := []proxy.Stats{}
+	for _, p := range proxies {
+		all = append(all, p.Stats(id)...)
+	}
+	return all
+}
+
 // Get returns a sandbox, or ErrNotFound.
 func (m *Manager) Get(id string) (Sandbox, error) {
 	m.mu.Lock()

@@ -1,11 +1,13 @@
 package sandbox
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"tapwatch/internal/registry"
+	"tapwatch/internal/sandbox/envd"
 	"tapwatch/internal/sandbox/network"
 )
 
@@ -31,8 +33,47 @@ func TestShapesWithoutRelay(t *testing.T) {
 			if n := len(m.Relays()); n != 0 {
 				t.Errorf("%d relays", n)
 			}
+			if c := m.Connections(s.ID); len(c) != 1 || c[0].DialErrors["ECONNREFUSED"] == 0 || c[0].Opened == 0 {
+				t.Errorf("counted %+v", c)
+			}
+			wantCutByKill(t, m, url, s)
 		})
 	}
+}
+
+// wantCutByKill kills the sandbox under a command that runs on: no relay is there
+// to cut its connection.
+func wantCutByKill(t *testing.T, m *Manager, url string, s Sandbox) {
+	t.Helper()
+	started, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		c := &envd.Client{BaseURL: url, Header: http.Header{"E2b-Sandbox-Id": {s.ID}}}
+		_, err := c.Exec(t.Context(), envd.ExecRequest{Cmd: "bash", Args: []string{"-c", "echo up; sleep 600"}}, closer{started}, io.Discard)
+		ended <- err
+	}()
+	select {
+	case <-started:
+	case err := <-ended:
+		t.Fatal("the command did not start:", err)
+	}
+	if err := m.Kill(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("the command ended well in a sandbox that was killed")
+	}
+}
+
+// closer closes its channel at the first write.
+type closer struct{ at chan struct{} }
+
+func (c closer) Write(b []byte) (int, error) {
+	select {
+	case <-c.at:
+	default:
+		close(c.at)
+	}
+	return len(b), nil
 }
 
 func TestUnknownShape(t *testing.T) {

@@ -66,6 +66,7 @@ func New(cfg Config) (http.Handler, error) {
 	keyed.HandleFunc("POST /sandboxes/{id}/timeout", s.setTimeout)
 	keyed.HandleFunc("GET /sandboxes/{id}/metrics", s.metrics)
 	keyed.HandleFunc("GET /sandboxes/{id}/console", s.console) // ours alone
+	keyed.HandleFunc("GET /connections", s.connections)        // likewise
 	keyed.HandleFunc("/sandboxes/{id}/{what...}", s.unsupported)
 	keyed.HandleFunc("/", s.noRoute)
 

@@ -6,9 +6,11 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"tapwatch/internal/netns"
+	"tapwatch/internal/sandbox/stream"
 )
 
 const (
@@ -27,9 +29,18 @@ type backends struct {
 	pruned time.Time
 }
 
+// backend is the way to one sandbox, with the connections on it.
 type backend struct {
 	http.Transport
-	used time.Time
+	id   string
+	used time.Time // guarded by backends.mu
+
+	mu         sync.Mutex
+	gone       bool // no connection may be added
+	conns      map[*conn]struct{}
+	counts     Stats // of connections: all that were opened, else those that ended
+	reasons    map[stream.Reason]int64
+	dialErrors map[syscall.Errno]int64
 }
 
 func newBackends(cfg Config) *backends {
@@ -42,14 +53,21 @@ func (b *backends) of(to Target) http.RoundTripper {
 	defer b.mu.Unlock()
 	t := b.byID[id]
 	if t == nil {
-		t = &backend{Transport: http.Transport{
-			DialContext:            b.dialer(to.Netns),
-			DisableCompression:     true,
-			MaxIdleConnsPerHost:    idlePerSandbox,
-			IdleConnTimeout:        idleTimeout,
-			ResponseHeaderTimeout:  b.cfg.FirstByteTimeout,
-			MaxResponseHeaderBytes: 256 << 10,
-		}}
+		t = &backend{
+			id: id, conns: make(map[*conn]struct{}),
+			reasons: make(map[stream.Reason]int64), dialErrors: make(map[syscall.Errno]int64),
+			Transport: http.Transport{
+				DisableCompression:     true,
+				MaxIdleConnsPerHost:    idlePerSandbox,
+				IdleConnTimeout:        idleTimeout,
+				ResponseHeaderTimeout:  b.cfg.FirstByteTimeout,
+				MaxResponseHeaderBytes: 256 << 10,
+			},
+		}
+		dial := b.dialer(to.Netns)
+		t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return t.dial(ctx, func(ctx context.Context) (net.Conn, error) { return dial(ctx, network, addr) })
+		}
 		b.byID[id] = t
 	}
 	t.used = now
@@ -77,26 +95,72 @@ func (b *backends) dialer(ns string) func(context.Context, string, string) (net.
 	}
 }
 
+// dial opens a connection that is counted, and cut with the sandbox.
+func (b *backend) dial(ctx context.Context, open func(context.Context) (net.Conn, error)) (net.Conn, error) {
+	begun := time.Now()
+	plain, err := open(ctx)
+	if err != nil {
+		b.failed(err)
+		return nil, err
+	}
+	c := &conn{TCPConn: plain.(*net.TCPConn), owner: b, opened: time.Now()}
+	c.connect = c.opened.Sub(begun)
+	tune(c.TCPConn)
+	b.mu.Lock()
+	gone := b.gone
+	b.conns[c] = struct{}{}
+	b.counts.Opened++
+	b.counts.ConnectUS += c.connect.Microseconds()
+	b.mu.Unlock()
+	if gone { // while it was dialled
+		c.cut()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: net.ErrClosed}
+	}
+	return c, nil
+}
+
+// cut resets every connection and lets none be added.
+func (b *backend) cut() {
+	b.mu.Lock()
+	b.gone = true
+	conns := make([]*conn, 0, len(b.conns))
+	for c := range b.conns {
+		conns = append(conns, c)
+	}
+	b.mu.Unlock()
+	for _, c := range conns {
+		c.cut()
+	}
+	b.CloseIdleConnections()
+}
+
 // prune drops, at most once a minute, transports of sandboxes whose end nobody
-// told us. One that is still in use works on, its connections are just not kept.
+// told us, but for those in use.
 func (b *backends) prune(now time.Time) {
 	if now.Sub(b.pruned) < time.Minute {
 		return
 	}
 	b.pruned = now
 	for id, t := range b.byID {
-		if now.Sub(t.used) > unusedAfter {
+		if now.Sub(t.used) > unusedAfter && !t.busy() {
 			t.CloseIdleConnections()
 			delete(b.byID, id)
 		}
 	}
 }
 
-func (b *backends) forget(id string) {
+func (b *backend) busy() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t := b.byID[id]; t != nil {
-		t.CloseIdleConnections()
-		delete(b.byID, id)
+	return len(b.conns) > 0 // idle ones have ended long before unusedAfter
+}
+
+func (b *backends) forget(id string) {
+	b.mu.Lock()
+	t := b.byID[id]
+	delete(b.byID, id)
+	b.mu.Unlock()
+	if t != nil {
+		t.cut()
 	}
 }

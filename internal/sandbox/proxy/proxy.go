@@ -100,8 +100,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.forward(target).ServeHTTP(w, r)
 }
 
-// Forget closes the idle connections to a sandbox that is gone, before another
-// may have its address. Connections in use end with the sandbox's relay.
+// Forget resets the connections to a sandbox that is gone, those in use too,
+// before another may have its address.
 func (p *Proxy) Forget(sandboxID string) { p.backends.forget(sandboxID) }
 
 func (p *Proxy) forward(target Target) *httputil.ReverseProxy {
