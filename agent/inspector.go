@@ -56,6 +56,7 @@ type target struct {
 	path           string
 	pid            int
 	console, shape string
+	waiting        bool // a SYN is, and nothing has come from the guest since
 	before         closer
 	tap            string
 	vpeer, guest   netip.Addr
@@ -102,6 +103,9 @@ func (s *slot) troubled() bool {
 func targetOf(s *slot) target {
 	b := s.entry.Binding
 	t := target{slot: s, path: s.entry.Path, pid: vmmOf(s.entry), console: b.Console, shape: b.Shape, before: s.closer, tap: b.Tap}
+	if h := s.hooks; h != nil {
+		t.waiting = h.envdWaiting != 0 && h.arpWaiting == 0 && h.counters.LastReceive < h.envdWaiting
+	}
 	t.vpeer, _ = netip.ParseAddr(b.VpeerIP) // the zero address: unknown
 	t.guest, _ = netip.ParseAddr(b.GuestIP)
 	return t
@@ -119,6 +123,11 @@ func (i *inspector) look(t target) (c closer) {
 	}
 	if c.rules.Forwards, err = inspect.Forwards(t.path); err != nil {
 		i.log.Debug("read ip_forward", "netns", t.path, "err", err)
+	}
+	if t.waiting && t.guest.IsValid() {
+		if err := inspect.AskNeighbour(t.path, t.tap, t.guest); err != nil {
+			i.log.Debug("ask a guest", "err", err)
+		}
 	}
 	if t.vpeer.IsValid() && t.guest.IsValid() {
 		if c.rules.Drops, err = inspect.Drops(t.path, packets(t)); err != nil {

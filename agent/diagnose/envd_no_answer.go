@@ -1,6 +1,13 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"time"
+
+	"tapwatch/agent/path"
+)
+
+// askedAfter is when a guest that is asked by ARP has answered, or hangs.
+const askedAfter = 5 * time.Second
 
 var envdNoAnswer = Check{
 	Code:      "envd-no-answer",
@@ -13,6 +20,8 @@ var envdNoAnswer = Check{
 		switch {
 		case t == nil:
 			return notApplicable()
+		case synUnanswered(f) > Patience && synUnanswered(f) < askedAfter && !t.LastReceive.After(t.EnvdWaiting):
+			return unsure("a SYN waits, and nothing has come from the guest since: it is being asked by ARP")
 		case synUnanswered(f) > Patience:
 			return wrong(path.Finding{
 				Cause: "SYNs to envd's port stay unanswered: a firewall in the guest drops them, or the guest is overloaded or paused",

@@ -14,11 +14,16 @@ var macChanged = Check{
 	DependsOn: append([]string{"vmm-stopped"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		t := f.Traffic
-		if f.Device.MACWas == "" || t == nil || max(arpUnanswered(f), synUnanswered(f)) <= Patience {
+		if f.Device.MACWas == "" || t == nil {
 			return notApplicable()
 		}
+		severity := path.Severity("")
+		if max(arpUnanswered(f), synUnanswered(f)) <= Patience { // the guest has learned it, by ARP
+			severity = path.Warning
+		}
 		return wrong(path.Finding{
-			Cause: fmt.Sprintf("%s has another hardware address than the guest answers to: %s, it was %s", f.Device.Name, f.Device.MAC, f.Device.MACWas),
+			Severity: severity,
+			Cause:    fmt.Sprintf("%s has another hardware address than the guest answers to: %s, it was %s", f.Device.Name, f.Device.MAC, f.Device.MACWas),
 			Evidence: append(unansweredEvidence(f),
 				"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
 			Fix: "ip -n " + f.Netns + " link set " + f.Device.Name + " address " + f.Device.MACWas + ", and see who changed it; the guest learns the new one after a minute or so",

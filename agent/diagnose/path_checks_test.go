@@ -76,9 +76,11 @@ func TestGuestThatStopped(t *testing.T) {
 	tryCheck(t, envdNoAnswer, []look{
 		{"another MAC", changed(synDropped, otherMAC), "suppressed", []string{"mac-changed"}},
 		{"hung", changed(hung), "suppressed", []string{"guest-hung"}},
+		{"is being asked by ARP", changed(synDropped, func(f *path.Facts) { f.Traffic.EnvdWaiting = secondsAgo(3) }), "unknown", []string{"asked by ARP"}},
+		{"answers ARP", changed(synDropped, func(f *path.Facts) { f.Traffic.EnvdWaiting, f.Traffic.LastReceive = secondsAgo(3), secondsAgo(1) }), "problem", nil},
 	})
 	tryCheck(t, macChanged, []look{
-		{"another, yet all is answered", changed(otherMAC), "beside", nil},
+		{"another, yet all is answered", changed(otherMAC), "problem", []string{"last frame of any kind: 2s ago"}},
 		{"another, and nothing is answered", changed(synDropped, otherMAC), "problem", []string{"02:fc:00:00:00:66, it was 02:fc:00:00:00:06"}},
 	})
 	tryCheck(t, guestHung, []look{

@@ -1,5 +1,5 @@
 // Package inspect looks closely at one slot: at what no event tells of and no
-// counter shows. It only reads, and holds nothing open.
+// counter shows. It holds nothing open, and only reads, but for AskNeighbour.
 package inspect
 
 import (

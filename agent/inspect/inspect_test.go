@@ -1,15 +1,18 @@
 package inspect
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/path"
@@ -150,5 +153,62 @@ func TestDrops(t *testing.T) {
 	}
 	if _, err := Drops(nettest.RandomName("none"), nil); err == nil {
 		t.Error("no namespace, and no error")
+	}
+}
+
+// A neighbour that the kernel knows is asked; one that it does not is not.
+func TestAskNeighbour(t *testing.T) {
+	nettest.NeedRoot(t)
+	ns := nettest.Netns(t)
+	tap := nettest.AttachTap(t, ns, "tap0")
+	guest := netip.MustParseAddr("169.254.0.21")
+	nettest.In(t, ns, func() error {
+		l, err := netlink.LinkByName("tap0")
+		if err != nil {
+			return err
+		}
+		addr, err := netlink.ParseAddr("169.254.0.22/30")
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(l, addr); err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(l)
+	})
+	if err := AskNeighbour(ns, "tap0", guest); err != nil {
+		t.Fatal(err)
+	}
+	nettest.In(t, ns, func() error {
+		l, err := netlink.LinkByName("tap0")
+		if err != nil {
+			return err
+		}
+		return netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_STALE, IP: guest.AsSlice(),
+			HardwareAddr: net.HardwareAddr{2, 0xfc, 0, 0, 0, 5}})
+	})
+	if err := AskNeighbour(ns, "tap0", guest); err != nil {
+		t.Fatal(err)
+	}
+	if err := tap.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	const vnet = 10 // struct virtio_net_hdr
+	frame := make([]byte, 2048)
+	for {
+		n, err := tap.Read(frame)
+		if err != nil {
+			t.Fatal("the guest was not asked: ", err)
+		}
+		f := frame[vnet:n]
+		if len(f) >= 42 && f[12] == 8 && f[13] == 6 { // ARP
+			if f[0] != 2 || f[5] != 5 || netip.AddrFrom4([4]byte(f[38:42])) != guest {
+				t.Errorf("asked %x for %v, want the guest itself", f[:6], f[38:42])
+			}
+			break
+		}
+	}
+	if err := AskNeighbour(ns, "tap9", guest); err != nil {
+		t.Errorf("a tap that has gone: %v", err)
 	}
 }
