@@ -64,6 +64,7 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&s.VCPUs, "vcpus", sandbox.DefaultVCPUs, "virtual CPUs of each sandbox")
 	cmd.Flags().IntVar(&s.MemoryMiB, "memory", sandbox.DefaultMemoryMiB, "memory of each sandbox, in MiB")
 	cmd.Flags().DurationVar(&s.BootTimeout, "boot-timeout", sandbox.DefaultBootTimeout, "how long a sandbox may take until envd answers")
+	cmd.Flags().DurationVar(&s.WaitBooting, "wait-booting", sandbox.DefaultWaitBooting, "how long a request for a booting sandbox waits until it is a 502")
 	cmd.Flags().StringVar(&f.path, "path", string(network.ShapeRelay), "how layer 1 reaches the guests: "+paths)
 	cmd.Flags().StringVar(&f.accel, "accel", string(qemu.Auto), "auto (KVM where it really works), kvm or tcg (emulation)")
 }

@@ -16,6 +16,7 @@ import (
 // What a zero Config means.
 const (
 	DefaultBootTimeout = 30 * time.Second
+	DefaultWaitBooting = 10 * time.Second
 	DefaultTimeout     = 5 * time.Minute // of a sandbox's life, as E2B's SDK has it
 	DefaultVCPUs       = 1
 	DefaultMemoryMiB   = 256
@@ -31,6 +32,7 @@ type Config struct {
 	PoolSize  int           // slots kept ready; 0 means that each is made when asked for
 	FirstSlot int           // lowest slot index to use; 0 means 1
 
+	WaitBooting time.Duration // that a request for a booting sandbox waits; 0 means DefaultWaitBooting
 	BootTimeout time.Duration // from the VMM's start to envd's answer; 0 means DefaultBootTimeout
 	VCPUs       int           // of each sandbox; 0 means DefaultVCPUs
 	MemoryMiB   int           // of each sandbox; 0 means DefaultMemoryMiB
@@ -48,6 +50,7 @@ func (c *Config) validate() error {
 	}
 	c.RunDir = dir
 	setDefault(&c.Path, network.ShapeRelay)
+	setDefault(&c.WaitBooting, DefaultWaitBooting)
 	setDefault(&c.BootTimeout, DefaultBootTimeout)
 	setDefault(&c.VCPUs, DefaultVCPUs)
 	setDefault(&c.MemoryMiB, DefaultMemoryMiB)
@@ -57,7 +60,7 @@ func (c *Config) validate() error {
 	if err := errors.Join(c.Accel.Validate(), c.Path.Validate()); err != nil {
 		return err
 	}
-	for name, n := range map[string]int{"pool size": c.PoolSize, "vCPUs": c.VCPUs, "memory": c.MemoryMiB, "boot timeout": int(c.BootTimeout)} {
+	for name, n := range map[string]int{"pool size": c.PoolSize, "vCPUs": c.VCPUs, "memory": c.MemoryMiB, "boot timeout": int(c.BootTimeout), "wait for a booting sandbox": int(c.WaitBooting)} {
 		if n < 0 {
 			return fmt.Errorf("%s: %d is below 0", name, n)
 		}

@@ -18,10 +18,16 @@ const maxPorts = 64
 var errTooManyPorts = fmt.Errorf("the sandbox has connections on %d ports already", maxPorts)
 
 // Resolve finds where a port of a sandbox is reached, and has the relay listen
-// there where there is one; it is a proxy.Resolver. An empty id means the only sandbox.
-func (m *Manager) Resolve(_ context.Context, id string, port int) (proxy.Target, error) {
+// there where there is one; it is a proxy.Resolver. An empty id means the only
+// sandbox. For one that is booting it waits, as long as Config.WaitBooting says;
+// what is met at its port after that is the answer.
+func (m *Manager) Resolve(ctx context.Context, id string, port int) (proxy.Target, error) {
 	i, err := m.only(id)
 	if err != nil {
+		return proxy.Target{}, err
+	}
+	m.awaitBoot(ctx, i)
+	if i, err = m.only(i.id); err != nil { // it went meanwhile, its slot may be another's
 		return proxy.Target{}, err
 	}
 	target := proxy.Target{SandboxID: i.id, Addr: i.addr(port), Direct: i.path != network.ShapeRelay, Why: func() error { return m.why(i, nil) }}
@@ -39,6 +45,22 @@ func (m *Manager) Resolve(_ context.Context, id string, port int) (proxy.Target,
 		target.Why = func() error { return m.why(i, route) }
 	}
 	return target, nil
+}
+
+// awaitBoot waits until a sandbox is up, failed or removed, or patience is over.
+func (m *Manager) awaitBoot(ctx context.Context, i *instance) {
+	select {
+	case <-i.booted:
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.WaitBooting)
+	defer cancel()
+	select {
+	case <-i.booted:
+	case <-i.boot.Done(): // killed
+	case <-ctx.Done():
+	}
 }
 
 func (m *Manager) only(id string) (*instance, error) {

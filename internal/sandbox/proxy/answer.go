@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 )
 
@@ -82,5 +83,6 @@ func isCut(err error) bool {
 			return true
 		}
 	}
-	return false
+	// Go's word, of an unexported type, for an end that came before the request went out.
+	return strings.Contains(err.Error(), "http: server closed idle connection")
 }

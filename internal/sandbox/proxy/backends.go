@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,7 +34,8 @@ type backends struct {
 type backend struct {
 	http.Transport
 	id   string
-	used time.Time // guarded by backends.mu
+	used time.Time    // guarded by backends.mu
+	open atomic.Int64 // requests
 
 	mu         sync.Mutex
 	gone       bool // no connection may be added
@@ -47,7 +49,7 @@ func newBackends(cfg Config) *backends {
 	return &backends{cfg: cfg, byID: make(map[string]*backend), pruned: time.Now()}
 }
 
-func (b *backends) of(to Target) http.RoundTripper {
+func (b *backends) of(to Target) *backend {
 	id, now := to.SandboxID, time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,6 +120,17 @@ func (b *backend) dial(ctx context.Context, open func(context.Context) (net.Conn
 	}
 	return c, nil
 }
+
+// enter begins a request, unless that many are open already.
+func (b *backend) enter(limit int) bool {
+	if b.open.Add(1) > int64(limit) {
+		b.leave()
+		return false
+	}
+	return true
+}
+
+func (b *backend) leave() { b.open.Add(-1) }
 
 // cut resets every connection and lets none be added.
 func (b *backend) cut() {

@@ -59,7 +59,7 @@ func TestForgetWhileDialing(t *testing.T) {
 	var s sandboxes
 	s.put("old", newBackend(t, func(http.ResponseWriter, *http.Request) {}), nil)
 	p, _ := newProxy(t, Config{Resolve: s.resolve})
-	b := p.backends.of(s.byID["old"]).(*backend)
+	b := p.backends.of(s.byID["old"])
 	p.Forget("old")
 	c, err := b.DialContext(t.Context(), "tcp", s.byID["old"].Addr.String())
 	if !errors.Is(err, net.ErrClosed) || c != nil {

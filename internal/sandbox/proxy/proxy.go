@@ -7,6 +7,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -48,7 +49,14 @@ type Config struct {
 	// FirstByteTimeout bounds a sandbox that took the request and is silent; 0
 	// means 10 min. It does not bound a stream that has begun.
 	FirstByteTimeout time.Duration
+	// MaxRequests bounds the requests and upgraded connections to one sandbox that
+	// are open at once, so that a flood of one takes no descriptors and memory of
+	// the others; 0 means DefaultMaxRequests.
+	MaxRequests int
 }
+
+// DefaultMaxRequests is how many requests to one sandbox may be open at once.
+const DefaultMaxRequests = 4096
 
 func (c *Config) validate() error {
 	if c.Resolve == nil {
@@ -62,6 +70,12 @@ func (c *Config) validate() error {
 	}
 	if c.FirstByteTimeout == 0 {
 		c.FirstByteTimeout = 10 * time.Minute
+	}
+	if c.MaxRequests == 0 {
+		c.MaxRequests = DefaultMaxRequests
+	}
+	if c.MaxRequests < 0 {
+		return fmt.Errorf("proxy: at most %d requests a sandbox: must be above 0", c.MaxRequests)
 	}
 	return nil
 }
@@ -95,16 +109,24 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, statusOf(err), failure{SandboxID: id, Message: err.Error(), Port: port})
 		return
 	}
+	to := p.backends.of(target)
+	if !to.enter(p.cfg.MaxRequests) {
+		answer(w, http.StatusTooManyRequests, failure{
+			SandboxID: target.SandboxID, Message: fmt.Sprintf("the sandbox has %d requests open already", p.cfg.MaxRequests), Port: port,
+		})
+		return
+	}
+	defer to.leave()
 	// Else Go would read the whole request before it lets the answer begin.
 	_ = http.NewResponseController(w).EnableFullDuplex() // not there in HTTP/2, which needs it not
-	p.forward(target).ServeHTTP(w, r)
+	p.forward(target, to).ServeHTTP(w, r)
 }
 
 // Forget resets the connections to a sandbox that is gone, those in use too,
 // before another may have its address.
 func (p *Proxy) Forget(sandboxID string) { p.backends.forget(sandboxID) }
 
-func (p *Proxy) forward(target Target) *httputil.ReverseProxy {
+func (p *Proxy) forward(target Target, to http.RoundTripper) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme = "http"
@@ -112,7 +134,7 @@ func (p *Proxy) forward(target Target) *httputil.ReverseProxy {
 			r.Out.URL.RawQuery = r.In.URL.RawQuery // also what Go cannot parse: it is the sandbox's
 			r.Out.Host = r.In.Host
 		},
-		Transport:     p.backends.of(target),
+		Transport:     to,
 		FlushInterval: -1,
 		ErrorLog:      slog.NewLogLogger(p.cfg.Log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

@@ -97,6 +97,10 @@ func newPeer(t *testing.T, fn func(*net.TCPConn)) netip.AddrPort {
 // respond waits for a request, answers with raw bytes and ends the stream.
 func respond(c *net.TCPConn, raw string) {
 	defer c.Close()
+	respondKeep(c, raw)
+}
+
+func respondKeep(c *net.TCPConn, raw string) {
 	if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
 		_, _ = io.WriteString(c, raw) // the client judges
 	}
@@ -209,6 +213,14 @@ func TestResetWhileDialing(t *testing.T) {
 	err := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNRESET)}
 	got := explain(err, Target{Why: func() error { return errors.New("no route to host") }})
 	if got != "relay refused: no route to host" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// An end may be seen before the request went out.
+func TestEndBeforeTheRequest(t *testing.T) {
+	got := explain(errors.New("http: server closed idle connection"), Target{Direct: true})
+	if got != "the sandbox ended the connection before an answer came" {
 		t.Errorf("got %q", got)
 	}
 }
