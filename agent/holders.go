@@ -129,11 +129,24 @@ func (m *model) holdersOf(all []probe.Holder) map[probe.Device][]path.Holder {
 	return of
 }
 
+// heldMost bounds what is told of the taps that a VMM has open, of those in its
+// slot's namespace and of those elsewhere. It has one; by a fault a few. One
+// process that is the VMM of a thousand slots would be told of in a million lines.
+const heldMost = 8
+
 // held names the taps that a VMM has open.
 func (h *holders) held(s *slot, by []probe.Holder) []path.HeldTap {
 	held := []path.HeldTap{}
+	here, elsewhere := 0, 0
 	for _, f := range by {
 		t := path.HeldTap{Device: f.TapName, Here: f.Tap.Netns == s.entry.Cookie, Netns: s.entry.Name}
+		n := &here
+		if !t.Here {
+			n = &elsewhere
+		}
+		if *n++; *n > heldMost {
+			continue
+		}
 		if !t.Here {
 			t.Netns = h.nameOf(f.Tap.Netns)
 		}

@@ -33,3 +33,26 @@ func TestHoldersInTheWordsOfSlots(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
+
+// However many taps a process has open, the slot's own and some of the others are
+// told of.
+func TestHeldIsBounded(t *testing.T) {
+	d, err := discover.New(discover.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &holders{discover: d}
+	s := &slot{entry: &discover.Entry{Namespace: discover.Namespace{Cookie: 1, Name: "ns-1"}}}
+	var by []probe.Holder
+	for c := range netns.Cookie(1000) {
+		by = append(by, probe.Holder{Tap: probe.Device{Netns: 1001 - c, Ifindex: 2}, TapName: "tap0", PID: 11})
+	}
+	by = append(by, probe.Holder{Tap: probe.Device{Netns: 1, Ifindex: 2}, TapName: "tap0", PID: 11})
+	got := h.held(s, by)
+	if len(got) != heldMost+1 || got[heldMost] != (path.HeldTap{Device: "tap0", Here: true, Netns: "ns-1"}) {
+		t.Errorf("%+v, want the slot's own last and %d others", got, heldMost)
+	}
+	if got[0].Here || got[0].Netns == "ns-1" {
+		t.Errorf("%+v, want a tap elsewhere", got[0])
+	}
+}

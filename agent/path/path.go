@@ -113,7 +113,7 @@ type Sandbox struct {
 	VMMAlive   Tristate `json:"vmm_alive"`
 	VMMStopped Tristate `json:"vmm_stopped"`        // by SIGSTOP or a debugger
 	VMMExit    *VMMExit `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen
-	// Holds is the taps that the VMM has open, wherever; nil: unknown.
+	// Holds is taps that the VMM has open, wherever, a few of many; nil: unknown.
 	Holds   []HeldTap      `json:"vmm_holds"`
 	Console []ConsoleFault `json:"console,omitempty"`
 	Since   time.Time      `json:"since,omitzero"` // creation
