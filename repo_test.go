@@ -42,11 +42,12 @@ var importRules = []rule{
 	{"agent/exits", []string{"bpf"}, "tells of processes, whosever they are"},
 	{"agent/inspect", []string{"agent/path", "internal/netns"}, "looks closely at what no event tells of"},
 	{"agent/sockets", []string{"internal/netns"}, "asks the kernel who listens"},
+	{"agent/prober", []string{"agent/path", "internal/netns"}, "asks envd, knows no slot"},
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},
 	{"agent/metrics", []string{"agent/link", "agent/path"}, "exports what is known and finds nothing out"},
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
-		"agent/diagnose", "agent/discover", "agent/exits", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/path", "agent/probe", "agent/recorder", "agent/sockets",
+		"agent/diagnose", "agent/discover", "agent/exits", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
 		"internal/image", "internal/netns", "internal/nlsafe", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 

@@ -44,6 +44,9 @@ type Config struct {
 	TemplateCache string
 	// AttachMode is how the frames of taps are seen; empty means probe.ModeAuto.
 	AttachMode probe.Mode
+	// ProbeEvery is how often every sandbox's envd is asked for its health, from
+	// inside its namespace; 0 means never.
+	ProbeEvery time.Duration
 	// DropPrivileges gives up, once started, every capability that the mode does
 	// not use: for a process that is the agent and nothing else.
 	DropPrivileges bool
@@ -51,7 +54,7 @@ type Config struct {
 }
 
 func (c *Config) fill() error {
-	if c.Every < 0 {
+	if c.Every < 0 || c.ProbeEvery < 0 {
 		return errors.New("agent: the time between readings must not be negative")
 	}
 	if c.Listen == "" {
@@ -86,6 +89,7 @@ type Agent struct {
 	holders    *holders
 	vmms       *vmms
 	inspector  *inspector
+	health     *health
 	self       netns.Cookie    // our own namespace
 	privileges map[string]bool // by name, whether the agent has it
 }
@@ -156,6 +160,7 @@ func (a *Agent) wire() (err error) {
 		return err
 	}
 	a.model = newModel(a, log.With("part", "model"))
+	a.health = &health{model: a.model, every: a.cfg.ProbeEvery}
 	a.inspector = &inspector{model: a.model, log: log.With("part", "inspector")}
 	a.holders = newHolders(a.model, a.discover, log)
 	a.vmms = newVMMs(a.model, log)
@@ -203,6 +208,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	go a.readTemplates(ctx) // not waited for: a store may hang
 	g.Go(func() error { return a.vmms.run(ctx) })
 	g.Go(func() error { a.inspector.run(ctx); return nil })
+	g.Go(func() error { a.health.run(ctx); return nil })
 	g.Go(func() error { a.model.hooker.run(ctx); return nil })
 	g.Go(a.serve)
 	g.Go(func() error {

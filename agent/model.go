@@ -119,7 +119,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		m.bootEnds(s)
 		m.detach(s)
 		s.diagnosis, s.relay, s.template, s.vmmStopped = path.Diagnosis{}, path.Listener{}, nil, path.Unknown
-		s.closer, s.held, s.macWas = closer{}, nil, ""
+		s.closer, s.held, s.macWas, s.health = closer{}, nil, "", path.Health{}
 	}
 	if !b.Idle {
 		if s.hooks != nil {

@@ -97,6 +97,7 @@ func (a *Agent) snapshot() metrics.Snapshot {
 		Capabilities: map[string]bool{},
 		EventsLost:   a.events.Lost(),
 		TapLatency:   metrics.Histogram{Counts: sum.counts[:], Sum: sum.sum},
+		Health:       a.health.results(),
 		BootPhases:   a.model.bootTimes(),
 	}
 	for i := range probe.LatencyBuckets - 1 {

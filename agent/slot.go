@@ -30,6 +30,7 @@ type slot struct {
 	veth       path.Veth
 	macWas     string         // as path.Device has it
 	held       []path.HeldTap // by the VMM; nil: unknown
+	health     path.Health    // zero: not asked
 	closer     closer         // what the last close look found
 
 	hooks        *hooked
@@ -105,6 +106,7 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		Relay:    s.relay,
 		Veth:     s.veth,
 		Rules:    s.closer.rules,
+		Health:   s.health,
 		Device:   s.device(),
 		Template: s.template,
 	}

@@ -61,6 +61,7 @@ var Checks = []Check{
 	cacheMetadataMissing,
 	envdRefused,
 	envdNoAnswer,
+	envdHung,
 }
 
 // tapFaults are the checks that explain a guest that cannot be reached.

@@ -38,6 +38,7 @@ var examples = map[string]path.Facts{
 	"rule-drops":      changed(filtered),
 	"tap-elsewhere":   changed(tapMoved),
 	"vmm-elsewhere":   changed(inAnotherNamespace, noTrafficYet),
+	"envd-hung":       changed(silentEnvd),
 	"tap-busy":        changed(heldByAnother, noTrafficYet),
 	"vmm-other-tap":   changed(onAnotherTap, noTrafficYet),
 	"guest-panic":     changed(panicked),

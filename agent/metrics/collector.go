@@ -14,6 +14,7 @@ import (
 type Snapshot struct {
 	Slots        []*path.Slot
 	TapLatency   Histogram                // of all taps that there are and were
+	Health       map[string]uint64        // questions to envd by result
 	BootPhases   map[path.Phase]Histogram // since the phase before
 	Netlink      link.Stats
 	Attach       map[string]Attach // by mode; those that were used
@@ -81,6 +82,9 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	out.histogram(hopLatency, s.TapLatency, string(path.Tap))
 	for p, h := range s.BootPhases {
 		out.histogram(bootPhase, h, string(p))
+	}
+	for result, n := range s.Health {
+		out.counter(healthProbes, n, result)
 	}
 	out.agent(&s)
 }

@@ -65,6 +65,9 @@ var (
 	hopLatency = desc("hop_latency_seconds",
 		"Time that requests spend in a hop, of all sandboxes. tap: SYN to SYN-ACK at the tap, which is host kernel, VMM and guest kernel.", "hop")
 
+	healthProbes = desc("health_probes_total",
+		"Questions to envd for its health, by result: ok, ill, no answer, not connected. None are asked unless --probe-every says so.", "result")
+
 	bootPhase = desc("sandbox_boot_phase_seconds",
 		"Time that sandboxes took for a phase of their boot, since the phase before: slot_ready, vmm_started, tap_attached, carrier, guest_frame, arp_answered, syn_ack, envd_healthy.", "phase")
 

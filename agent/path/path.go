@@ -93,6 +93,7 @@ type Facts struct {
 	Proxy   Listener     `json:"proxy"`
 	Relay   Listener     `json:"relay"`
 	Veth    Veth         `json:"veth"`
+	Health  Health       `json:"health"`
 	Rules   Rules        `json:"rules"`
 	Device  Device       `json:"tap"`
 	Traffic *Traffic     `json:"traffic"` // nil: no hooks on the tap
@@ -171,6 +172,16 @@ type Veth struct {
 	Peer   string   `json:"peer,omitempty"` // the namespace's end
 	PeerUp Tristate `json:"peer_up"`        // it is there, up, and has a carrier
 	MTU    uint32   `json:"mtu,omitempty"`  // of the namespace's end; 0: unknown
+}
+
+// Health is the last answer of envd to a question of the agent's own. Without one
+// the time is zero.
+type Health struct {
+	Time      time.Time     `json:"time,omitzero"`
+	Connected bool          `json:"connected"`
+	Code      int           `json:"code,omitempty"` // of HTTP; 0: none came
+	Took      time.Duration `json:"took_ns,omitempty"`
+	Error     string        `json:"error,omitempty"`
 }
 
 // Rules is what the namespace does with packets on their way.

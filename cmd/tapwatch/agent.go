@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -47,12 +48,14 @@ func agentCommand() *cobra.Command {
 // agentFlags are the flags of the agent, alone or in up.
 type agentFlags struct {
 	listen, runDir, proxy, pyroscope, attachMode, templateCache string
+	probeEvery                                                  time.Duration
 }
 
 func (f *agentFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:10917", "where the agent serves /metrics, API and page; port 0 takes a free one")
 	cmd.Flags().StringVar(&f.attachMode, "attach-mode", string(probe.ModeAuto), "how to see the frames of taps: auto, tc, tcx or tracepoint")
 	cmd.Flags().StringVar(&f.templateCache, "template-cache", "", "E2B's template cache, {build}/cache/{id}/metadata.json; empty: not looked at")
+	cmd.Flags().DurationVar(&f.probeEvery, "probe-every", 0, "how often to ask every sandbox's envd for its health, from inside its namespace, e.g. 30s; 0: never")
 	cmd.Flags().StringVar(&f.pyroscope, "pyroscope", "", "URL of a Pyroscope server to send profiles of this process to; empty: none")
 }
 
@@ -61,5 +64,5 @@ func (f *agentFlags) config() (agent.Config, error) {
 	if err != nil {
 		return agent.Config{}, fmt.Errorf("--proxy %q: must be an address and port like 127.0.0.1:49983", f.proxy)
 	}
-	return agent.Config{Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, AttachMode: probe.Mode(f.attachMode)}, nil
+	return agent.Config{Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery, AttachMode: probe.Mode(f.attachMode)}, nil
 }

@@ -190,7 +190,7 @@ func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(cache)) }()
 	a, err := agent.New(agent.Config{
-		Listen: d.listen, RunDir: d.sandbox.RunDir, Proxy: netip.MustParseAddrPort(layer.Addr().String()), TemplateCache: cache, Log: log,
+		Listen: d.listen, RunDir: d.sandbox.RunDir, Proxy: netip.MustParseAddrPort(layer.Addr().String()), TemplateCache: cache, ProbeEvery: time.Second, Log: log,
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,41 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"tapwatch/agent/path"
+)
+
+var envdHung = Check{
+	Code:      "envd-hung",
+	Title:     "envd takes connections and does not answer",
+	Hop:       path.Envd,
+	Severity:  path.Critical,
+	DependsOn: slices.Concat([]string{"guest-silent", "guest-no-arp", "envd-refused", "envd-no-answer"}, envdCodes, guestFaults),
+	Run: func(f path.Facts) Result {
+		h := f.Health
+		switch {
+		case h.Time.IsZero(): // nobody asks
+			return notApplicable()
+		case h.Connected && h.Error != "":
+			return wrong(path.Finding{
+				Cause: "envd hangs: it takes connections, and does not answer GET /health",
+				Evidence: []string{fmt.Sprintf("GET http://%s:49983/health from inside %s, %s: %s", f.Device.GuestAddr, f.Netns, ago(f.Now, h.Time), h.Error),
+					"the guest's kernel took the connection"},
+				Fix: "look at it from inside, if another way in is there (its console), or take a snapshot; else kill the sandbox and create it anew",
+			})
+		case h.Code >= http.StatusBadRequest:
+			return wrong(path.Finding{
+				Severity: path.Warning,
+				Cause:    fmt.Sprintf("envd answers GET /health with %d", h.Code),
+				Evidence: []string{fmt.Sprintf("asked from inside %s, %s", f.Netns, ago(f.Now, h.Time))},
+				Fix:      "read its log on the guest's console: tapwatch sandbox logs " + f.Sandbox.ID,
+			})
+		case h.Code == 0: // not even connected: others say why
+			return notApplicable()
+		}
+		return fine(fmt.Sprintf("healthy (%d) %s", h.Code, ago(f.Now, h.Time)))
+	},
+}

@@ -1,0 +1,25 @@
+package diagnose
+
+import (
+	"testing"
+
+	"tapwatch/agent/path"
+)
+
+func silentEnvd(f *path.Facts) {
+	f.Health = path.Health{Time: secondsAgo(3), Connected: true, Error: "no answer in 2s"}
+}
+
+func TestEnvdHung(t *testing.T) {
+	answers := func(code int) func(*path.Facts) {
+		return func(f *path.Facts) { f.Health = path.Health{Time: secondsAgo(3), Connected: true, Code: code} }
+	}
+	tryCheck(t, envdHung, []look{
+		{"nobody asks", healthy(), "beside", nil},
+		{"healthy", changed(answers(204)), "ok", []string{"healthy (204) 3s ago"}},
+		{"ill", changed(answers(500)), "problem", []string{"with 500"}},
+		{"silent", changed(silentEnvd), "problem", []string{"envd hangs", "http://169.254.0.21:49983/health from inside ns-7, 3s ago: no answer in 2s"}},
+		{"not connected", changed(func(f *path.Facts) { f.Health = path.Health{Time: secondsAgo(3), Error: "connection refused"} }), "beside", nil},
+		{"silent, of a VMM that is stopped", changed(silentEnvd, synDropped, stopped), "suppressed", []string{"vmm-stopped"}},
+	})
+}
