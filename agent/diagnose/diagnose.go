@@ -15,6 +15,7 @@ type Check struct {
 	Code     string // names the finding and its page docs/checks/<code>.md
 	Title    string
 	Hop      path.Hop
+	Fused    path.Hop // instead, in a fused path, which has no relay hop; "": the same
 	Severity path.Severity
 	// DependsOn are the checks that must not have found a problem for this one to
 	// mean anything: behind a break everything looks broken.
@@ -121,7 +122,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 	h := path.HopState{Hop: hop, State: path.OK}
 	var seen []string
 	for _, c := range Checks {
-		if c.Hop != hop {
+		if c.at(f.Sandbox.Shape) != hop {
 			continue
 		}
 		if slices.ContainsFunc(c.DependsOn, func(code string) bool { return found[code] }) {
@@ -141,7 +142,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 				h.State, h.Detail = worseHop(h, path.Booting, r.finding.Cause)
 				continue
 			}
-			r.finding.Code, r.finding.Hop, r.finding.Severity = c.Code, c.Hop, cmp.Or(r.finding.Severity, c.Severity)
+			r.finding.Code, r.finding.Hop, r.finding.Severity = c.Code, hop, cmp.Or(r.finding.Severity, c.Severity)
 			*findings = append(*findings, r.finding)
 			if r.finding.Severity == path.Warning { // requests get through, so the hop is not broken
 				found[c.Code] = false
@@ -158,6 +159,14 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 		h.Detail = strings.Join(seen, ", ")
 	}
 	return h
+}
+
+// at is the hop that a check belongs to in a path of that shape.
+func (c Check) at(shape string) path.Hop {
+	if shape == "fused" && c.Fused != "" {
+		return c.Fused
+	}
+	return c.Hop
 }
 
 // worseHop keeps the first detail of the worst state.

@@ -31,6 +31,7 @@ func TestRun(t *testing.T) {
 	}{
 		{"healthy", healthy(), "ok: ok ok ok ok ok []"},
 		{"fused, without the hop that it does not have", changed(relayGone, shape("fused")), "ok: ok ok ok ok []"},
+		{"fused, a rule drops", changed(relayGone, shape("fused"), func(f *path.Facts) { f.Rules.Drops = []string{"one"} }), "broken: ok broken ok ok [rule-drops]"},
 		{"dnat, broken", changed(relayGone, shape("dnat"), vmmDead), "broken: ok ok broken unknown unknown [vmm-exited]"},
 		{"healthy, still called booting", changed(booting), "ok: ok ok ok ok ok []"},
 		{"idle", changed(neverAttached, noHooks, idle), "idle:  []"},

@@ -6,6 +6,7 @@ var ruleDrops = Check{
 	Code:      "rule-drops",
 	Title:     "A rule in the namespace drops what the path needs",
 	Hop:       path.Relay,
+	Fused:     path.Tap, // layer 1 dials through the same namespace
 	Severity:  path.Critical,
 	DependsOn: []string{"veth-down"},
 	Run: func(f path.Facts) Result {
