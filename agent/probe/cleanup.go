@@ -82,7 +82,7 @@ func (h hooks) cleanCurrent() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	links, err := netlink.LinkList()
+	links, err := listLinks()
 	if err != nil {
 		return 0, fmt.Errorf("list devices: %w", err)
 	}
@@ -102,6 +102,20 @@ func (h hooks) cleanCurrent() (int, error) {
 		cleaned++
 	}
 	return cleaned, nil
+}
+
+// listTries is how often devices are listed while others come and go.
+const listTries = 20
+
+// listLinks lists the devices of the thread's namespace; a list that a change
+// interrupted is made again, it may lack a device.
+func listLinks() (links []netlink.Link, err error) {
+	for range listTries {
+		if links, err = netlink.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return links, err
 }
 
 func (h hooks) hasOurs(l netlink.Link) (bool, error) {
