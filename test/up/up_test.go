@@ -202,7 +202,7 @@ func TestVMMKilledThenCtrlC(t *testing.T) {
 		t.Fatalf("before the kill %q, want 1", got)
 	}
 	h.doctor(t, 0, `^healthy  \S+ in \S+: ok\n`, "healthy")
-	h.doctor(t, 1, `docs/checks/guest-silent\.md`, "no-driver")
+	h.doctor(t, 1, `docs/checks/guest-no-driver\.md`, "no-driver")
 	h.doctor(t, 1, "^$", "nonesuch")
 	if err := syscall.Kill(s.Sandbox.VMMPID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
