@@ -118,13 +118,18 @@ func New(cfg Config) (_ *Agent, err error) {
 	if a.listener, err = listen(cfg.Listen); err != nil {
 		return nil, err
 	}
-	if a.probe, err = probe.Load(probe.Config{EnvdPort: envdPort, HooksDir: HooksDir(cfg.RunDir), Mode: cfg.AttachMode}); err != nil {
+	if err := a.load(); err != nil {
 		return nil, err
 	}
 	if err := a.wire(); err != nil {
 		return nil, err
 	}
 	return a, a.settlePrivileges()
+}
+
+func (a *Agent) load() (err error) {
+	a.probe, err = probe.Load(probe.Config{EnvdPort: envdPort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode})
+	return err
 }
 
 // settlePrivileges gives up what is needed no more, and notes what there is.

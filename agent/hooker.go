@@ -152,7 +152,7 @@ func (h *hooker) failures() map[string]uint64 {
 
 // attach has hooks put on the slot's tap where it has none.
 func (m *model) attach(s *slot) {
-	if s.hooks == nil {
+	if s.hooks == nil && !m.noHooks {
 		m.hook(s)
 	}
 }

@@ -27,6 +27,7 @@ type model struct {
 	links  *link.Watcher
 	hooker *hooker
 
+	noHooks  bool // taps are left as they are
 	recorder *recorder.Recorder
 	began    time.Time // of this agent's watch
 

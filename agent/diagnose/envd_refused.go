@@ -15,6 +15,14 @@ var envdRefused = Check{
 	Run: func(f path.Facts) Result {
 		t := f.Traffic
 		switch {
+		case t == nil && f.Health.Refused:
+			return wrong(path.Finding{
+				Cause:    "nothing listens on envd's port in the guest, which is up",
+				Evidence: []string{"asked from inside " + f.Netns + ", " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error},
+				Fix:      "read the guest's console (tapwatch sandbox logs " + f.Sandbox.ID + "): envd is missing, crashed, or has not started yet",
+			})
+		case t == nil && !f.Health.Time.IsZero():
+			return notApplicable() // others say what came of it
 		case t == nil:
 			return unsure("no hooks on the tap: its traffic is not seen")
 		case sinceAttach(f, t.LastEnvdRefused) && t.LastEnvdRefused.After(t.LastEnvdSYNACK):

@@ -14,6 +14,9 @@ var guestSilent = Check{
 	DependsOn: guestFaults,
 	Run: func(f path.Facts) Result {
 		t := f.Traffic
+		if t == nil && (f.Health.Connected || f.Health.Refused) {
+			return fine("answered " + ago(f.Now, f.Health.Time))
+		}
 		if t == nil {
 			return unsure("no hooks on the tap: its traffic is not seen")
 		}

@@ -177,11 +177,15 @@ type Veth struct {
 // Health is the last answer of envd to a question of the agent's own. Without one
 // the time is zero.
 type Health struct {
-	Time      time.Time     `json:"time,omitzero"`
-	Connected bool          `json:"connected"`
-	Code      int           `json:"code,omitempty"` // of HTTP; 0: none came
-	Took      time.Duration `json:"took_ns,omitempty"`
-	Error     string        `json:"error,omitempty"`
+	Time      time.Time `json:"time,omitzero"`
+	Connected bool      `json:"connected"`
+	// Refused says that the guest's kernel refused the connection, Unreachable that
+	// the host's found no guest of that address (no answer to ARP).
+	Refused     bool          `json:"refused,omitempty"`
+	Unreachable bool          `json:"unreachable,omitempty"`
+	Code        int           `json:"code,omitempty"` // of HTTP; 0: none came
+	Took        time.Duration `json:"took_ns,omitempty"`
+	Error       string        `json:"error,omitempty"`
 }
 
 // Rules is what the namespace does with packets on their way.

@@ -13,6 +13,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 )
@@ -46,6 +48,7 @@ func Health(ctx context.Context, ns string, envd netip.AddrPort) path.Health {
 	h.Took = time.Since(h.Time)
 	if err != nil {
 		h.Error = words(err)
+		h.Refused, h.Unreachable = errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EHOSTUNREACH)
 		return h
 	}
 	defer resp.Body.Close()

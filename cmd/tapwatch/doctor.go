@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent"
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
 )
@@ -21,13 +24,16 @@ func doctorCommand() *cobra.Command {
 	var (
 		agentURL, output string
 		all, history     bool
+		noAgent          bool
 	)
 	cmd := &cobra.Command{
 		Use:   "doctor [SANDBOX|NAME|NETNS]",
 		Short: "Draw the path of a sandbox, mark where it breaks, name the cause and the fix",
 		Long: `Doctor asks the running agent for the path of one sandbox (by id, name or
-namespace), or of every sandbox of the host, and draws it. The exit status is 0
-where all is well, 1 where something is broken, 2 where that could not be told.`,
+namespace), or of every sandbox of the host, and draws it. Where no agent runs it
+reads the kernel itself, once, as root: it changes nothing and sees no traffic, so
+it asks each sandbox's envd for its health. The exit status is 0 where all is well,
+1 where there is a finding, 2 where that could not be told.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
@@ -36,7 +42,7 @@ where all is well, 1 where something is broken, 2 where that could not be told.`
 			if history {
 				return printHistory(cmd, args, agentURL, output)
 			}
-			slots, err := httpapi.Client{BaseURL: agentURL}.Paths(cmd.Context())
+			slots, err := pathsOf(cmd, agentURL, noAgent)
 			if err != nil {
 				return err
 			}
@@ -61,8 +67,22 @@ where all is well, 1 where something is broken, 2 where that could not be told.`
 	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "where the agent answers")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	cmd.Flags().BoolVar(&all, "all", false, "idle slots too")
+	cmd.Flags().BoolVar(&noAgent, "no-agent", false, "do not ask an agent: read the kernel")
 	cmd.Flags().BoolVar(&history, "history", false, "what happened to the sandbox and how it booted, up to an hour after its end")
 	return cmd
+}
+
+// pathsOf asks the agent for all paths; where none was named and none answers, or
+// none is to be asked, they are read from the kernel.
+func pathsOf(cmd *cobra.Command, agentURL string, noAgent bool) ([]path.Slot, error) {
+	if !noAgent {
+		slots, err := httpapi.Client{BaseURL: agentURL}.Paths(cmd.Context())
+		if err == nil || cmd.Flags().Changed("agent-url") || !errors.Is(err, syscall.ECONNREFUSED) {
+			return slots, err
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), "no agent runs: the kernel was read once, so there is no traffic to judge by and no history")
+	}
+	return agent.Look(cmd.Context(), agent.Config{Log: slog.New(slog.DiscardHandler)})
 }
 
 // chosen is the slots that were asked for: by name, or every sandbox's.

@@ -172,7 +172,7 @@ func TestDemoOnce(t *testing.T) {
 		`healthy  i\w{19} in ns-\d+: ok`,
 		`no-carrier  i\w{19} in ns-\d+: broken`,
 		`  tap    tap0 169\.254\.0\.22 +BROKEN  NO-CARRIER: the VMM runs \(pid \d+\) but has not opened tap0   <- lost here`,
-		`  guest  eth0 169\.254\.0\.21 +BROKEN  the guest is silent: .* <- lost here`,
+		`  guest  eth0 169\.254\.0\.21 +BROKEN  the guest found no network interface: .* <- lost here`,
 		`  envd   169\.254\.0\.21:49983 +BROKEN  the image has no envd +<- lost here`,
 		`python3 -c 'print\(6\*7\)' in the guest printed 42`,
 		`healthy +20 of 20 requests answered`,

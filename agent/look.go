@@ -1,0 +1,122 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tapwatch/agent/path"
+	"tapwatch/agent/prober"
+)
+
+const (
+	// lookPatience is how long namespaces and links may take to be read.
+	lookPatience = time.Minute
+	// lookAtOnce is how many slots are looked at at a time.
+	lookAtOnce = 32
+)
+
+// Look reads the kernel once, where no agent runs, and returns every slot as it
+// then is. It puts no hooks on taps, so nothing is known of their traffic; each
+// sandbox's envd is asked for its health instead, once. Of the configuration
+// RunDir, Proxy, TemplateCache and Log count.
+func Look(ctx context.Context, cfg Config) (_ []path.Slot, err error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	if err := needPrivileges(cfg.AttachMode); err != nil {
+		return nil, err
+	}
+	a := &Agent{cfg: cfg}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	if err := a.wire(); err != nil {
+		return nil, err
+	}
+	a.model.noHooks = true
+	ctx, stop := context.WithCancel(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	defer func() { stop(); err = errors.Join(err, g.Wait()) }()
+	g.Go(func() error { return a.discover.Run(ctx) })
+	g.Go(func() error { return a.links.Run(ctx) })
+	g.Go(func() error { return a.watch(ctx) })
+	if err := a.untilReady(ctx); err != nil {
+		return nil, err
+	}
+	a.lookAtAll(ctx)
+	return a.Slots(), ctx.Err()
+}
+
+// readTemplatesOnce reads what the slots boot from, unless a store hangs.
+func (a *Agent) readTemplatesOnce(bound []*slot) {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		known := map[string]*path.Template{}
+		for _, s := range bound {
+			dir := s.entry.Binding.TemplateDir // an entry is never changed
+			if dir == "" {
+				continue
+			}
+			if _, ok := known[dir]; !ok {
+				known[dir] = readTemplate(dir, a.cfg.TemplateCache)
+			}
+			a.model.templateIs([]*slot{s}, known[dir])
+		}
+	}()
+	select {
+	case <-read:
+	case <-time.After(prober.Patience):
+	}
+}
+
+func (a *Agent) untilReady(ctx context.Context) error {
+	for end := time.Now().Add(lookPatience); ; {
+		err := a.Ready()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("look at the host: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// lookAtAll reads, once, what the goroutines of an agent that stays read now and
+// then.
+func (a *Agent) lookAtAll(ctx context.Context) {
+	m := a.model
+	m.readListeners(a.cfg.Proxy)
+	var bound []*slot
+	m.eachBound(func(s *slot) { bound = append(bound, s) })
+	a.holders.read(bound)
+	a.readTemplatesOnce(bound)
+	var g errgroup.Group
+	g.SetLimit(lookAtOnce)
+	for _, s := range bound {
+		m.mu.Lock()
+		t, carrier := targetOf(s), s.tap != nil && carrierOf(s.tap) == path.Yes
+		s.look()
+		m.mu.Unlock()
+		g.Go(func() error {
+			m.inspected(t, a.inspector.look(t))
+			if carrier && t.path != "" && t.guest.IsValid() {
+				m.healthIs(t, prober.Health(ctx, t.path, netip.AddrPortFrom(t.guest, envdPort)))
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // nobody returns an error
+	m.each(func(s *slot) { m.diagnose(s, time.Now()) })
+}

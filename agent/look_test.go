@@ -1,0 +1,63 @@
+package agent
+
+import (
+	"log/slog"
+	"net"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/nettest"
+	"tapwatch/internal/registry"
+)
+
+// Without an agent the kernel is read once, and left as it was.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	nettest.NeedRoot(t)
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	h := &host{t: t, dir: registry.Dir(t.TempDir())}
+	h.makeSlot()
+	h.bind(registry.Running)
+	look := func() path.Slot {
+		t.Helper()
+		slots, err := Look(t.Context(), Config{RunDir: string(h.dir), Proxy: proxy.Addr().(*net.TCPAddr).AddrPort(), Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range slots {
+			if s.Cookie == h.slot.Cookie {
+				return s
+			}
+		}
+		t.Fatalf("the slot is not among %d", len(slots))
+		return path.Slot{}
+	}
+	if s := look(); code(s) != "vmm-not-attached" || s.Proxy.Listening != path.Yes || s.Relay.Listening != path.Yes || s.Traffic != nil {
+		t.Errorf("nobody holds the tap: %s, proxy %s, relay %s, traffic %v", code(s), s.Proxy.Listening, s.Relay.Listening, s.Traffic)
+	}
+	tap := nettest.AttachTap(t, h.slot.Netns, "tap0")
+	defer tap.Close()
+	s := look() // the tap has no address, so there is no way to the guest
+	if s.Device.Carrier != path.Yes || len(s.Device.Holders) != 1 || s.Health.Time.IsZero() || s.Health.Connected || s.Diagnosis.State == path.OK {
+		t.Errorf("held, without a guest: %+v, %+v, %s", s.Device, s.Health, s.Diagnosis.State)
+	}
+	nettest.In(t, h.slot.Netns, func() error {
+		l, err := netlink.LinkByName("tap0")
+		if err != nil {
+			return err
+		}
+		qdiscs, err := netlink.QdiscList(l)
+		for _, q := range qdiscs {
+			if q.Type() == "clsact" {
+				t.Error("a look put hooks on the tap")
+			}
+		}
+		return err
+	})
+}
