@@ -13,7 +13,7 @@ import (
 
 const (
 	// hiddenTurn is how many readings lie between two looks at one slot.
-	hiddenTurn = 10
+	hiddenTurn = 30
 	// hiddenBytes is how much the driver must have counted before anything is
 	// concluded: less may be between the two counters.
 	hiddenBytes = 4096

@@ -27,7 +27,7 @@ const (
 	inspectEvery = time.Second
 	// inspectInTurn is how many slots without trouble are looked at each time: a
 	// look takes half a millisecond.
-	inspectInTurn = 4
+	inspectInTurn = 2
 	// inspectMost bounds the looks of one time.
 	inspectMost = 32
 )
@@ -121,8 +121,10 @@ func (i *inspector) look(t target) (c closer) {
 	if t.path == "" {
 		return c
 	}
-	if c.rules.Forwards, err = inspect.Forwards(t.path); err != nil {
-		i.log.Debug("read ip_forward", "netns", t.path, "err", err)
+	if t.shape == "dnat" { // no other needs it
+		if c.rules.Forwards, err = inspect.Forwards(t.path); err != nil {
+			i.log.Debug("read ip_forward", "netns", t.path, "err", err)
+		}
 	}
 	if t.waiting && t.guest.IsValid() {
 		if err := inspect.AskNeighbour(t.path, t.tap, t.guest); err != nil {

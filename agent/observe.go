@@ -170,7 +170,9 @@ func (m *model) checkAll(n int) bool {
 	quiet := true
 	m.eachBound(func(s *slot) {
 		if s.restless() || s.diagnosis.State == path.Broken && int(s.entry.Cookie%brokenEvery) == n%brokenEvery {
-			s.look()
+			if s.troubled() { // traffic alone is no reason to look at a process
+				s.look()
+			}
 			m.diagnose(s, time.Now())
 		}
 		quiet = quiet && (s.relay.Listening == path.Yes || !path.HasRelay(s.entry.Binding.Shape))

@@ -190,7 +190,7 @@ type Health struct {
 
 // Rules is what the namespace does with packets on their way.
 type Rules struct {
-	Forwards Tristate `json:"forwards"` // ip_forward
+	Forwards Tristate `json:"forwards"` // ip_forward; read in the shape dnat only
 	// Drops is the rules that surely drop what the path needs, in words; nil:
 	// unknown.
 	Drops []string `json:"drops"`
