@@ -199,7 +199,7 @@ func code(s path.Slot) string {
 // A slot's life: idle without a fault, booting without a finding, broken with the
 // right cause as the facts change, and gone from the metrics with its namespace.
 func TestSlotLife(t *testing.T) {
-	t.Parallel()
+	// Not beside others: this process is their VMM too, and would hold their taps.
 	h := start(t)
 	h.until("idle, no carrier", func(s path.Slot) bool {
 		return s.Diagnosis.State == path.Idle && s.Device.Carrier == path.No && s.Traffic != nil

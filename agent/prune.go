@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"runtime/debug"
 	"time"
 
 	"tapwatch/agent/probe"
@@ -20,6 +21,7 @@ func (m *model) prune(now time.Time, ready func() error) {
 	if !due {
 		return
 	}
+	debug.FreeOSMemory() // what the start needed is given back
 	if _, err := m.probe.Prune(func(d probe.Device) bool { return hooked[d] }); err != nil {
 		m.log.Warn("prune counters", "err", err)
 	}
