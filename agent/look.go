@@ -79,8 +79,11 @@ func (a *Agent) readTemplatesOnce(bound []*slot) {
 func (a *Agent) untilReady(ctx context.Context) error {
 	for end := time.Now().Add(lookPatience); ; {
 		err := a.Ready()
-		if err == nil {
+		if err == nil && a.applied() && a.Ready() == nil {
 			return nil
+		}
+		if err == nil {
+			err = errors.New("what was found has not been taken in yet")
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("look at the host: %w", err)
@@ -91,6 +94,21 @@ func (a *Agent) untilReady(ctx context.Context) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// applied says whether the model has every slot that discovery has found: it is
+// told of them one by one.
+func (a *Agent) applied() bool {
+	found := a.discover.Snapshot()
+	a.model.mu.Lock()
+	defer a.model.mu.Unlock()
+	for _, e := range found {
+		s := a.model.slots[e.Cookie]
+		if (s != nil) != (e.Binding != nil) || s != nil && s.entry.Binding != e.Binding {
+			return false
+		}
+	}
+	return true
 }
 
 // lookAtAll reads, once, what the goroutines of an agent that stays read now and
