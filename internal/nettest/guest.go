@@ -15,9 +15,27 @@ import (
 // the test.
 func Guest(t testing.TB, slot, tap, mac string, addr, gateway net.IP) (ns string) {
 	t.Helper()
+	ns, inside, outside := GuestTaps(t, slot, tap, mac, addr, gateway)
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); Carry(int(inside.Fd()), int(outside.Fd()), stop) }()
+	t.Cleanup(func() { // before the taps' own, which close them
+		_, _ = unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		<-done
+		unix.Close(stop)
+	})
+	return ns
+}
+
+// GuestTaps is Guest with nobody who carries the frames yet: it returns both
+// taps, the guest's eth0 and the slot's, for Carry.
+func GuestTaps(t testing.TB, slot, tap, mac string, addr, gateway net.IP) (ns string, inside, outside *os.File) {
+	t.Helper()
 	ns = Netns(t)
-	inside := AttachTap(t, ns, "eth0")
-	outside := AttachTap(t, slot, tap)
+	inside, outside = AttachTap(t, ns, "eth0"), AttachTap(t, slot, tap)
 	In(t, ns, func() error {
 		hw, err := net.ParseMAC(mac)
 		if err != nil {
@@ -44,22 +62,12 @@ func Guest(t testing.TB, slot, tap, mac string, addr, gateway net.IP) (ns string
 		}
 		return netlink.RouteAdd(&netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: gateway})
 	})
-	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() { defer close(done); carry(int(inside.Fd()), int(outside.Fd()), stop) }()
-	t.Cleanup(func() { // before the taps' own, which close them
-		_, _ = unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-		<-done
-		unix.Close(stop)
-	})
-	return ns
+	return ns, inside, outside
 }
 
-// carry carries frames both ways until stop is readable.
-func carry(a, b, stop int) {
+// Carry carries frames between two taps, which do not block, until stop is
+// readable; a stop below 0 never is.
+func Carry(a, b, stop int) {
 	buf := make([]byte, 128<<10)
 	fds := []unix.PollFd{{Fd: int32(a), Events: unix.POLLIN}, {Fd: int32(b), Events: unix.POLLIN}, {Fd: int32(stop), Events: unix.POLLIN}}
 	for {
