@@ -107,6 +107,7 @@ func (b *backend) dial(ctx context.Context, open func(context.Context) (net.Conn
 	}
 	c := &conn{TCPConn: plain.(*net.TCPConn), owner: b, opened: time.Now()}
 	c.connect = c.opened.Sub(begun)
+	c.cookie = sync.OnceValue(func() uint64 { return cookieOf(c.TCPConn) })
 	tune(c.TCPConn)
 	b.mu.Lock()
 	gone := b.gone

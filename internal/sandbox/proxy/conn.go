@@ -27,6 +27,7 @@ type conn struct {
 	owner   *backend
 	opened  time.Time
 	connect time.Duration
+	cookie  func() uint64
 
 	sent, received atomic.Int64
 	asked, answer  atomic.Int64 // when the first byte was sent and received, ns after opened; 0 means not yet

@@ -53,6 +53,10 @@ type Config struct {
 	// are open at once, so that a flood of one takes no descriptors and memory of
 	// the others; 0 means DefaultMaxRequests.
 	MaxRequests int
+	// Paired, where it is set, is told for each request the socket cookies of the
+	// client's connection and of the one to the sandbox, before the sandbox sees the
+	// request's first byte. It is called by many goroutines.
+	Paired func(front, back uint64)
 }
 
 // DefaultMaxRequests is how many requests to one sandbox may be open at once.
@@ -119,6 +123,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer to.leave()
 	// Else Go would read the whole request before it lets the answer begin.
 	_ = http.NewResponseController(w).EnableFullDuplex() // not there in HTTP/2, which needs it not
+	if p.cfg.Paired != nil {
+		r = traced(r, p.cfg.Paired)
+	}
 	p.forward(target, to).ServeHTTP(w, r)
 }
 
@@ -157,5 +164,6 @@ func NewServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       10 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnContext:       withFront,
 	}
 }
