@@ -121,6 +121,9 @@ func (l *loop) connect(c *Conn) {
 	if errno == 0 {
 		c.legs[Backend].fd = fd
 		l.engine.tuneDial(fd)
+		if paired := l.engine.cfg.Paired; paired != nil {
+			paired(cookie(c.legs[Client].fd), cookie(fd))
+		}
 		errno = connect(fd, &t.raw)
 	}
 	if errno != 0 && errno != unix.EINPROGRESS {

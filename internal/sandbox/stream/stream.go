@@ -38,6 +38,11 @@ type Config struct {
 	// Congestion control of both legs; "" means cubic: what suits the internet
 	// (bbr) costs two thirds of the bulk on a link within the host.
 	Congestion string
+	// Paired, where it is set, is told the cookies of both sockets of a connection
+	// (SO_COOKIE) each time that it gets a backend, before the backend's socket
+	// connects and anything is moved. It is called on the loops, which it must not
+	// keep waiting.
+	Paired func(front, back uint64)
 }
 
 func (c *Config) validate() error {

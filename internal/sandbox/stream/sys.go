@@ -106,6 +106,15 @@ func pending(fd int32) syscall.Errno {
 	return syscall.Errno(v)
 }
 
+// cookie is the kernel's own number of a socket, which no other ever has.
+func cookie(fd int32) uint64 {
+	var v uint64
+	size := uint32(unsafe.Sizeof(v))
+	_, _, _ = syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_COOKIE,
+		uintptr(unsafe.Pointer(&v)), uintptr(unsafe.Pointer(&size)), 0) // every socket has one
+	return v
+}
+
 func tcpInfo(fd int32, info *unix.TCPInfo) bool {
 	size := uint32(unsafe.Sizeof(*info))
 	_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
