@@ -38,6 +38,7 @@ var importRules = []rule{
 	{"agent/diagnose", []string{"agent/path"}, "facts in, findings out, no I/O"},
 	{"agent/link", []string{"internal/netns", "internal/nlsafe"}, "the kernel's side of links, whosever they are"},
 	{"agent/discover", []string{"internal/netns", "internal/nlsafe", "internal/registry"}, "learns whose a namespace is from outside: it must serve hosts that we did not launch"},
+	{"agent/flow", []string{"bpf", "internal/netns"}, "measures requests, knows no sandbox"},
 	{"agent/probe", []string{"bpf", "internal/netns"}, "attaches hooks, interprets nothing"},
 	{"agent/exits", []string{"bpf"}, "tells of processes, whosever they are"},
 	{"agent/inspect", []string{"agent/path", "internal/netns"}, "looks closely at what no event tells of"},
@@ -47,7 +48,7 @@ var importRules = []rule{
 	{"agent/metrics", []string{"agent/link", "agent/path"}, "exports what is known and finds nothing out"},
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
-		"agent/diagnose", "agent/discover", "agent/exits", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
+		"agent/diagnose", "agent/discover", "agent/exits", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
 		"internal/image", "internal/netns", "internal/nlsafe", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 
