@@ -24,12 +24,15 @@ import (
 
 // TestMain lets a copy of the test binary be the foreign Firecracker: a real
 // process with that command line, which says that it runs and waits for its
-// end. It ends by itself when the test does.
+// end; or a wanderer. Both end by themselves when the test does.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "firecracker" {
 		os.Stdout.WriteString("running\n")
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		os.Exit(0)
+	}
+	if os.Args[0] == wanderer {
+		wander()
 	}
 	os.Exit(m.Run())
 }

@@ -24,8 +24,8 @@ const young = 10 * time.Second
 type procs struct {
 	seen    map[int]sighting
 	found   map[int]VMM
-	outside map[uint64]int // inode of a namespace that is not ours: a process in it
-	self    uint64         // inode of our own namespace
+	outside map[uint64]member // inode of a namespace that is not ours: who is in it
+	self    uint64            // inode of our own namespace
 	buf     []byte
 	read    int  // command lines read in the last scan
 	changed bool // found or outside, since the last merge
@@ -35,6 +35,9 @@ type sighting struct {
 	inode uint64
 	first time.Time
 	netns uint64 // inode of its namespace; 0: ours, or not to be read
+	// threads are those elsewhere, by the inode of their namespace, as the last
+	// full scan saw them; nil mostly.
+	threads map[uint64]int
 }
 
 func newProcs() *procs {
@@ -59,6 +62,9 @@ func (p *procs) scan(now time.Time, full bool) error {
 		if _, is := p.found[pid]; is || full || now.Sub(s.first) < young {
 			p.look(pid)
 			s.netns = p.netnsOf(pid)
+			if full {
+				s.threads = p.threadsOf(pid, s.netns)
+			}
 			p.seen[pid] = s
 		}
 	}
@@ -131,24 +137,28 @@ func (p *procs) cmdline(pid int) []byte {
 }
 
 // list returns the pids of /proc with the inodes of their directories.
-func (p *procs) list() (map[int]uint64, error) {
-	fd, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func (p *procs) list() (map[int]uint64, error) { return listNumbers("/proc", p.buf, len(p.seen)) }
+
+// listNumbers returns the entries of a directory whose names are numbers, with
+// their inodes: about so many. It reads by way of buf.
+func listNumbers(dir string, buf []byte, about int) (map[int]uint64, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	pids := make(map[int]uint64, len(p.seen))
+	numbers := make(map[int]uint64, about)
 	for {
-		n, err := unix.Getdents(fd, p.buf)
+		n, err := unix.Getdents(fd, buf)
 		if err != nil {
 			return nil, err
 		}
 		if n == 0 {
-			return pids, nil
+			return numbers, nil
 		}
-		eachDirent(p.buf[:n], func(inode uint64, name string) {
-			if pid, err := strconv.Atoi(name); err == nil {
-				pids[pid] = inode
+		eachDirent(buf[:n], func(inode uint64, name string) {
+			if number, err := strconv.Atoi(name); err == nil {
+				numbers[number] = inode
 			}
 		})
 	}

@@ -34,39 +34,39 @@ func (w *Watcher) spaces(before map[netns.Cookie]*Entry) map[netns.Cookie]*Names
 	return all
 }
 
-// addHeld adds the namespaces that only processes show: of VMMs, and of all
-// others that are in none that is known by now.
+// addHeld adds the namespaces that only processes and threads show: of VMMs, and
+// of all others that are in none that is known by now.
 func (w *Watcher) addHeld(all map[netns.Cookie]*Namespace, taken map[netns.NSID]bool) {
 	for pid, v := range w.procs.found {
 		if v.Netns != 0 && all[v.Netns] == nil {
-			w.addHeldBy(pid, all, taken)
+			w.addHeldBy(member{pid: pid}, all, taken)
 		}
 	}
 	known := map[uint64]bool{}
 	for _, n := range all {
 		known[n.Inode] = true
 	}
-	for inode, pid := range w.procs.outside {
+	for inode, m := range w.procs.outside {
 		if !known[inode] {
-			w.addHeldBy(pid, all, taken)
+			w.addHeldBy(m, all, taken)
 		}
 	}
-	for pid, p := range w.held {
-		if n := all[p.cookie]; n == nil || n.Path != nsPath(pid) {
-			delete(w.held, pid)
+	for m, p := range w.held {
+		if n := all[p.cookie]; n == nil || n.Path != m.path() {
+			delete(w.held, m)
 		}
 	}
 }
 
-// addHeldBy adds the namespace that a process is in now.
-func (w *Watcher) addHeldBy(pid int, all map[netns.Cookie]*Namespace, taken map[netns.NSID]bool) {
-	p, err := w.names.visit(nsPath(pid), w.held[pid])
+// addHeldBy adds the namespace that a process or thread is in now.
+func (w *Watcher) addHeldBy(m member, all map[netns.Cookie]*Namespace, taken map[netns.NSID]bool) {
+	p, err := w.names.visit(m.path(), w.held[m])
 	w.failed(err)
 	if err != nil || p.cookie == w.self || all[p.cookie] != nil {
 		return
 	}
-	w.held[pid] = p
-	all[p.cookie] = &Namespace{Cookie: p.cookie, NSID: p.nsid, Inode: p.inode, Path: nsPath(pid)}
+	w.held[m] = p
+	all[p.cookie] = &Namespace{Cookie: p.cookie, NSID: p.nsid, Inode: p.inode, Path: m.path()}
 	taken[p.nsid] = true
 }
 

@@ -69,7 +69,7 @@ type Watcher struct {
 	names     *names
 	procs     *procs
 	records   *registry.Reader
-	held      map[int]place       // shown by processes only, by pid
+	held      map[member]place    // shown by processes and threads only
 	ended     map[netns.NSID]bool // heard since the last merge
 	dirty     map[string]bool     // names to read
 	rewritten map[string]bool     // files of records to read
@@ -93,7 +93,7 @@ func New(cfg Config) (*Watcher, error) {
 		changes:   make(chan Change, cfg.Backlog),
 		rescan:    make(chan struct{}, 1),
 		procs:     newProcs(),
-		held:      map[int]place{},
+		held:      map[member]place{},
 		ended:     map[netns.NSID]bool{},
 		dirty:     map[string]bool{},
 		rewritten: map[string]bool{},

@@ -1,0 +1,100 @@
+package discover
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/netns"
+	"tapwatch/internal/nettest"
+)
+
+// wanderer is the name by which a copy of this test's program has one thread in a
+// namespace of its own. It says which, and ends that thread at the first line that
+// it reads, itself at the second.
+const wanderer = "wanderer"
+
+func wander() {
+	in := bufio.NewScanner(os.Stdin)
+	wait := make(chan bool)
+	go leave(wait)
+	in.Scan()
+	wait <- true
+	in.Scan()
+	os.Exit(0)
+}
+
+// leave goes with a thread that is not the process's first: Go would not end that.
+func leave(wait chan bool) {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if unix.Gettid() == os.Getpid() {
+		left := make(chan bool)
+		go func() { leave(wait); close(left) }()
+		<-left
+		return
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println(unix.Gettid())
+	<-wait
+}
+
+// TestNamespaceOfAThreadAlone finds a namespace that nothing but a thread is in,
+// whose process is in ours.
+func TestNamespaceOfAThreadAlone(t *testing.T) {
+	w := start(t, Config{Every: time.Hour, FullEvery: 10 * time.Millisecond})
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{wanderer}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	m := member{pid: cmd.Process.Pid}
+	if _, err := fmt.Fscan(out, &m.tid); err != nil {
+		t.Fatal(err)
+	}
+	cookie, err := netns.CookieOf(m.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if home, err := netns.CookieOf(nsPath(m.pid)); err != nil || home != w.Self() {
+		t.Fatalf("its process is in %d, %v", home, err)
+	}
+	nettest.Eventually(t, "found", func() bool { _, there := w.Get(cookie); return there })
+	e, _ := w.Get(cookie)
+	if e.Name != "" || e.NSID == netns.NoNSID || e.Inode == 0 || e.Path != m.path() || e.Binding != nil {
+		t.Errorf("found %+v", e)
+	}
+	if got, ok := w.Resolve(e.NSID); !ok || got != cookie {
+		t.Errorf("nsid %d resolved to %d, %v", e.NSID, got, ok)
+	}
+	fmt.Fprintln(in)
+	w.gone(cookie)
+}
+
+func TestMembersInOrder(t *testing.T) {
+	in := []member{{pid: 7}, {pid: 9}, {2, 3}, {2, 4}, {8, 1}}
+	for i, a := range in {
+		for j, b := range in {
+			if a.before(b) != (i < j) {
+				t.Errorf("%+v before %+v: %v", a, b, a.before(b))
+			}
+		}
+	}
+}
