@@ -39,6 +39,9 @@ type Config struct {
 	// Every is the time between two readings of counters and listeners; 0 means
 	// 1 s. Carrier is not read but told.
 	Every time.Duration
+	// SeriesGrace is for how long the counters of a sandbox's tap are told after it
+	// has gone, so that a scrape sees their last values; 0 means 30 s, below 0 not.
+	SeriesGrace time.Duration
 	// TemplateCache is where E2B's orchestrator keeps what it resumes from; empty:
 	// it is not looked at.
 	TemplateCache string
@@ -65,6 +68,9 @@ func (c *Config) fill() error {
 	}
 	if !c.Proxy.IsValid() {
 		c.Proxy = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), envdPort)
+	}
+	if c.SeriesGrace == 0 {
+		c.SeriesGrace = seriesGrace
 	}
 	if c.Every == 0 {
 		c.Every = time.Second

@@ -29,6 +29,13 @@ import (
 // patience is for what must come at last: a slow machine is no failure.
 const patience = time.Minute
 
+// never is how long tests let the counters of what has gone be told: until they
+// say that the grace is over.
+const never = 24 * time.Hour
+
+// graceEnds lets the time pass for which the counters of what has gone are told.
+func (h *host) graceEnds() { h.agent.model.forgetGone(time.Now().Add(2 * never)) }
+
 // host is a running agent with one slot of ours: a namespace with a persistent
 // tap that nobody holds.
 type host struct {
@@ -44,6 +51,12 @@ type host struct {
 
 func start(t *testing.T) *host {
 	t.Helper()
+	return startWith(t, Config{Every: 50 * time.Millisecond})
+}
+
+// startWith has the rest of the configuration made here.
+func startWith(t *testing.T, cfg Config) *host {
+	t.Helper()
 	nettest.NeedRoot(t)
 	dir := t.TempDir()
 	proxy, err := net.Listen("tcp", "127.0.0.1:0") // only looked at, never called
@@ -51,9 +64,10 @@ func start(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { proxy.Close() })
-	a, err := New(Config{Listen: "127.0.0.1:0", RunDir: dir, Every: 50 * time.Millisecond,
-		Proxy: proxy.Addr().(*net.TCPAddr).AddrPort(),
-		Log:   slog.New(slog.NewTextHandler(t.Output(), nil))})
+	cfg.Listen, cfg.RunDir, cfg.SeriesGrace = "127.0.0.1:0", dir, never
+	cfg.Proxy = proxy.Addr().(*net.TCPAddr).AddrPort()
+	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	a, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,9 +234,12 @@ func TestSlotLife(t *testing.T) {
 	s := h.until("carrier, held by this test", func(s path.Slot) bool {
 		return s.Device.Carrier == path.Yes && len(s.Device.Holders) == 1 && code(s) != "vmm-not-attached"
 	})
-	if pid := s.Device.Holders[0].PID; pid != os.Getpid() {
-		t.Errorf("held by %d, want %d", pid, os.Getpid())
+	// The test opened the tap inside its namespace and sits outside.
+	if held := s.Device.Holders[0]; held.PID != os.Getpid() || held.SameNS || held.SandboxID != "itest" {
+		t.Errorf("held by %+v, want %d of another namespace, which is the sandbox's VMM", held, os.Getpid())
 	}
+	h.hasLine(fmt.Sprintf(`tapwatch_tap_holders{device="tap0",netns="%s",sandbox_id="itest"} 1`, h.slot.Netns))
+	h.hasLine(fmt.Sprintf(`tapwatch_tap_holders_elsewhere{device="tap0",netns="%s",sandbox_id="itest"} 1`, h.slot.Netns))
 	h.hasLine(fmt.Sprintf(`tapwatch_network_carrier{device="tap0",netns="%s",sandbox_id="itest"} 1`, h.slot.Netns))
 
 	h.slot.Sandbox.VMMProcess = registry.Process{PID: 1 << 22, Start: 1} // above pid_max: nobody's
@@ -235,9 +252,37 @@ func TestSlotLife(t *testing.T) {
 	if err := netns.Delete(h.slot.Netns); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(patience); strings.Contains(h.metrics(), h.slot.Netns); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the series outlive the namespace")
+	h.untilGone()
+	h.hasCountersOnly("itest")
+	h.graceEnds()
+	if left := grep(h.metrics(), h.slot.Netns); left != "" {
+		t.Errorf("series outlive the namespace and their grace:\n%s", left)
+	}
+}
+
+// untilGone waits until the slot is known no more.
+func (h *host) untilGone() {
+	h.t.Helper()
+	nettest.Eventually(h.t, "the slot gone", func() bool {
+		for _, s := range h.agent.Slots() {
+			if s.Cookie == h.slot.Cookie {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// hasCountersOnly sees that of a sandbox counters are told, and nothing else.
+func (h *host) hasCountersOnly(sandbox string) {
+	h.t.Helper()
+	of := grep(h.metrics(), fmt.Sprintf("sandbox_id=%q", sandbox))
+	if of == "" {
+		h.t.Error("its counters went with it")
+	}
+	for line := range strings.Lines(of) {
+		if name, _, _ := strings.Cut(line, "{"); !strings.HasSuffix(name, "_total") {
+			h.t.Errorf("a state of what is gone: %s", line)
 		}
 	}
 }

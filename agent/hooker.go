@@ -18,11 +18,10 @@ type hooker struct {
 	log   *slog.Logger
 	probe *probe.Probe
 	// wanted says whether an attachment still is; attached is told how it ended,
-	// and whether the hooks may stay; retired gets the last counters of a device
-	// whose hooks go.
+	// and whether the hooks may stay; retired gets what hooks that go had counted.
 	wanted   func(hooking) bool
 	attached func(o hooking, done bool) (stay bool)
-	retired  func(probe.Counters)
+	retired  func(hooking)
 
 	mu     sync.Mutex // of what follows
 	queue  []hooking
@@ -38,6 +37,7 @@ type hooking struct {
 	device  probe.Device
 	name    string
 	last    probe.Counters // what was read before, of one to be taken off
+	gone    *gone          // where the last counters are to be told; nil: nowhere
 }
 
 func newHooker(p *probe.Probe, log *slog.Logger) *hooker {
@@ -121,7 +121,7 @@ func (h *hooker) detach(o hooking) {
 	if c, err := h.probe.Counters(o.device); err == nil {
 		o.last = c
 	}
-	h.retired(o.last)
+	h.retired(o)
 	if err := h.probe.Detach(o.path, o.device); err != nil {
 		h.log.Warn("detach hooks", "netns", o.path, "err", err)
 	}
@@ -195,22 +195,29 @@ func (m *model) attached(o hooking, done bool) bool {
 }
 
 // detach has the hooks taken off, and a pending attachment given up.
-func (m *model) detach(s *slot) {
+func (m *model) detach(s *slot) { m.unhook(s, nil) }
+
+// unhook is detach, and has the last counters told with what has gone.
+func (m *model) unhook(s *slot, g *gone) {
 	s.attaching = false
 	s.attempt++
 	if s.hooks == nil {
 		return
 	}
-	m.hooker.do(hooking{path: s.entry.Path, device: s.hooks.device, last: s.hooks.counters})
+	m.hooker.do(hooking{path: s.entry.Path, device: s.hooks.device, last: s.hooks.counters, gone: g})
 	s.hooks = nil
 	s.changed()
 }
 
-// retire keeps the latencies of hooks that go in the fleet's histogram.
-func (m *model) retire(c probe.Counters) {
+// retire keeps the latencies of hooks that go in the fleet's histogram, and their
+// counters for as long as they are told.
+func (m *model) retire(o hooking) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.retired.add(&c)
+	m.retired.add(&o.last)
+	if o.gone != nil {
+		o.gone.last(o.last)
+	}
 }
 
 // detachAll is the clean stop, after the hooker's end. Sandboxes lose their hooks

@@ -18,13 +18,19 @@ import (
 )
 
 // Whatever becomes of a slot's namespace and devices, the agent's state ends
-// right, and what is gone has no series any more.
+// right. What is gone has no state any more, and no series when its grace is over.
 func TestLifecycle(t *testing.T) {
 	for name, c := range map[string]struct {
 		do   func(*host)
 		want string
-		is   func(path.Slot) bool
+		is   func(path.Slot) bool // nil: the slot is gone
 	}{
+		"the namespace is deleted": {do: (*host).deleteNetns},
+		"the tap is deleted": {
+			do:   func(h *host) { h.onTap(netlink.LinkDel) },
+			want: "no tap",
+			is:   func(s path.Slot) bool { return s.Device.Exists == path.No && code(s) == "tap-missing" },
+		},
 		"the tap is renamed": {
 			do:   func(h *host) { h.onTap(func(l netlink.Link) error { return rename(l, "tap9") }) },
 			want: "no tap of that name",
@@ -90,10 +96,7 @@ func TestLifecycle(t *testing.T) {
 		},
 		"the name becomes another namespace's": {
 			do: func(h *host) {
-				h.relay.Close()
-				if err := netns.Delete(h.slot.Netns); err != nil {
-					h.t.Fatal(err)
-				}
+				h.deleteNetns()
 				if err := netns.Create(h.slot.Netns); err != nil {
 					h.t.Fatal(err)
 				}
@@ -127,9 +130,27 @@ func TestLifecycle(t *testing.T) {
 			h.bind(registry.Running)
 			h.until("watched", func(s path.Slot) bool { return s.Sandbox != nil && s.Traffic != nil })
 			c.do(h)
+			if c.is == nil {
+				h.untilGone()
+				h.hasCountersOnly("itest")
+				h.graceEnds()
+				if left := grep(h.metrics(), h.slot.Netns); left != "" {
+					t.Errorf("left behind:\n%s", left)
+				}
+				return
+			}
 			s := h.until(c.want, c.is)
+			h.graceEnds()
 			h.hasNoOther(s)
 		})
+	}
+}
+
+// deleteNetns removes the slot's namespace with all that is in it.
+func (h *host) deleteNetns() {
+	h.relay.Close()
+	if err := netns.Delete(h.slot.Netns); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
@@ -216,8 +237,8 @@ func (h *host) hasNoOther(s path.Slot) {
 		if !strings.Contains(line, fmt.Sprintf("netns=%q", s.Netns)) {
 			h.t.Errorf("a series of another namespace than %s: %s", s.Netns, line)
 		}
-		if strings.HasPrefix(line, "tapwatch_network_carrier{") && s.Device.Exists == path.No {
-			h.t.Errorf("a tap that is gone has a carrier: %s", line)
+		if strings.HasPrefix(line, "tapwatch_network_") && s.Device.Exists == path.No {
+			h.t.Errorf("a tap that is gone has a series: %s", line)
 		}
 	}
 }

@@ -53,12 +53,15 @@ type model struct {
 	activity           probe.Activity
 
 	pruned bool // counters of devices that went before the agent came
+
+	grace time.Duration // of series
+	gone  []*gone       // by when their grace ends
 }
 
 func newModel(a *Agent, log *slog.Logger) *model {
 	m := &model{log: log, events: &a.events, probe: a.probe, links: a.links,
 		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}, bound: map[*slot]struct{}{},
-		recorder: recorder.New(), began: time.Now(), self: a.self,
+		recorder: recorder.New(), began: time.Now(), self: a.self, grace: a.cfg.SeriesGrace,
 		hostLinks: map[string]*link.Link{}, byVeth: map[string]*slot{},
 		byVMM: map[int]*slot{}, boots: map[*slot]struct{}{}, bootPhases: map[path.Phase]*phaseTimes{}}
 	m.hooker.wanted, m.hooker.attached, m.hooker.retired = m.wantsHooks, m.attached, m.retire
@@ -90,7 +93,7 @@ func (m *model) namespaceChanged(c discover.Change) {
 	if was == nil {
 		oldVMM = 0
 	}
-	s.entry = c.New
+	s.entry, s.name = c.New, cmp.Or(c.New.Name, s.name)
 	m.rebound(s, was == nil, old, c.Time)
 	m.boundVMM(s, oldVMM)
 	m.boundVeth(s, oldVeth)
@@ -118,7 +121,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		m.publish(path.Event{Time: now, Kind: path.Unbound, Netns: s.entry.Name, Device: old.Tap,
 			SandboxID: old.SandboxID, Name: old.Name, Text: "sandbox gone, the slot is idle or another's"})
 		m.bootEnds(s)
-		m.detach(s)
+		m.unhook(s, m.keep(s, old, now))
 		s.diagnosis, s.relay, s.template, s.vmmStopped = path.Diagnosis{}, path.Listener{}, nil, path.Unknown
 		s.closer, s.held, s.macWas, s.health = closer{}, nil, "", path.Health{}
 	}
@@ -131,16 +134,16 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 	}
 }
 
-// drop forgets a slot whose namespace has gone or is nobody's any more. Its
-// series go at once: what is gone has no state, and the sandbox's last one is
-// told by events.
+// drop forgets a slot whose namespace has gone or is nobody's any more. Its state
+// goes at once, and the sandbox's last one is told by events; counters are kept
+// for a while.
 func (m *model) drop(s *slot, now time.Time) {
 	m.tell(s, now, path.SlotRemoved, "the slot is gone")
 	m.bootEnds(s)
 	if pid := vmmOf(s.entry); m.byVMM[pid] == s {
 		delete(m.byVMM, pid)
 	}
-	m.detach(s)
+	m.unhook(s, m.keep(s, s.entry.Binding, now))
 	delete(m.slots, s.entry.Cookie)
 	delete(m.bound, s)
 	if m.byVeth[s.entry.Binding.HostVeth] == s {
@@ -171,7 +174,7 @@ func (m *model) setTap(s *slot, l *link.Link, since time.Time) {
 		}
 	}
 	if s.tap != nil && (l == nil || l.Ifindex != s.tap.Ifindex) {
-		m.detach(s)
+		m.unhook(s, m.keep(s, s.entry.Binding, since))
 	}
 	s.macWas = macBefore(s, l)
 	s.tap = l

@@ -40,6 +40,7 @@ func (a *Agent) observe(ctx context.Context) {
 		a.model.lookForHidden(n)
 		a.model.settleBoots(time.Now())
 		a.model.prune(time.Now(), a.Ready)
+		a.model.forgetGone(time.Now())
 		quiet := a.model.checkAll(n)
 		if !quiet || n%listenersEvery == 0 {
 			a.model.readListeners(a.cfg.Proxy)

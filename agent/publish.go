@@ -88,9 +88,10 @@ func (m *model) bootTimes() map[path.Phase]metrics.Histogram {
 
 // snapshot is what a scrape reads.
 func (a *Agent) snapshot() metrics.Snapshot {
-	sum := a.model.latencies()
+	sum, slots := a.model.latencies(), a.model.views()
 	s := metrics.Snapshot{
-		Slots:        a.model.views(),
+		Slots:        slots,
+		Gone:         a.model.goneViews(slots),
 		Netlink:      a.links.Stats(),
 		Attach:       map[string]metrics.Attach{},
 		AttachErrors: a.model.hooker.failures(),

@@ -13,6 +13,7 @@ import (
 // slot is what the model keeps of one namespace that is somebody's slot.
 type slot struct {
 	entry *discover.Entry // Binding is never nil
+	name  string          // its namespace's last one: a namespace that is deleted loses its name first
 
 	links        bool // the namespace's links have been read
 	tap          *link.Link

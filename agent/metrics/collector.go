@@ -13,6 +13,7 @@ import (
 // Snapshot is what one scrape reads. It is not changed once handed out.
 type Snapshot struct {
 	Slots        []*path.Slot
+	Gone         []*path.Slot             // taps of sandboxes that have gone: their counters only
 	TapLatency   Histogram                // of all taps that there are and were
 	Health       map[string]uint64        // questions to envd by result
 	BootPhases   map[path.Phase]Histogram // since the phase before
@@ -71,6 +72,11 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		if !c.withoutSlots {
 			out.slot(s.Slots[i])
+		}
+	}
+	if !c.withoutSlots {
+		for _, v := range s.Gone {
+			out.gone(v)
 		}
 	}
 	if c.withoutHost {
@@ -146,14 +152,21 @@ func (e emitter) slot(s *path.Slot) {
 func (e emitter) device(s *path.Slot, labels ...string) {
 	e.state(networkCarrier, s.Device.Carrier, labels...)
 	e.state(networkUp, s.Device.AdminUp, labels...)
-	if s.Device.Exists == path.Yes {
-		e.counter(networkCarrierChanges, uint64(s.Device.Ups)+uint64(s.Device.Downs), labels...)
-	}
 	if s.Device.Holders != nil {
 		e.gauge(tapHolders, float64(len(s.Device.Holders)), labels...)
 		if s.Sandbox != nil {
 			e.gauge(tapHoldersElsewhere, float64(elsewhere(s.Device.Holders)), labels...)
 		}
+	}
+	e.counters(s, labels...)
+}
+
+// gone sends what a tap that is there no more had counted.
+func (e emitter) gone(s *path.Slot) { e.counters(s, s.Netns, s.Device.Name, s.Sandbox.ID) }
+
+func (e emitter) counters(s *path.Slot, labels ...string) {
+	if s.Device.Exists == path.Yes {
+		e.counter(networkCarrierChanges, uint64(s.Device.Ups)+uint64(s.Device.Downs), labels...)
 	}
 	t := s.Traffic
 	if t == nil || s.Sandbox == nil { // an idle slot's say nothing, and there may be thousands

@@ -14,7 +14,8 @@ import (
 	"tapwatch/agent/path"
 )
 
-// snapshot has a broken sandbox, an idle slot and one of which nothing is known.
+// snapshot has a broken sandbox, an idle slot, one of which nothing is known, and
+// a tap that has gone.
 func snapshot() Snapshot {
 	broken := path.Slot{
 		Facts: path.Facts{
@@ -34,8 +35,12 @@ func snapshot() Snapshot {
 		Diagnosis: path.Diagnosis{State: path.Idle},
 	}
 	unknown := path.Slot{Facts: path.Facts{Netns: "ns-3", Device: path.Device{Name: "tap0"}, Sandbox: &path.Sandbox{ID: "i3"}}}
+	gone := path.Slot{Facts: path.Facts{Netns: "ns-4", Sandbox: &path.Sandbox{ID: "i4"},
+		Device:  path.Device{Name: "tap0", Exists: path.Yes, Ups: 1, Downs: 1},
+		Traffic: &path.Traffic{ReceivePackets: 6, TransmitDrops: map[string]uint64{"QDISC_DROP": 1}, Since: time.Unix(3000, 0)}}}
 	return Snapshot{
 		Slots:      []*path.Slot{&broken, &idle, &unknown},
+		Gone:       []*path.Slot{&gone},
 		TapLatency: Histogram{Bounds: []time.Duration{time.Microsecond, 2 * time.Microsecond}, Counts: []uint64{1, 2, 4}, Sum: 3 * time.Millisecond},
 		Attach: map[string]Attach{"tc": {Devices: 2, Took: Histogram{
 			Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{3, 1}, Sum: 5 * time.Millisecond}}},
@@ -58,6 +63,7 @@ tapwatch_network_carrier{device="tap0",netns="ns-2",sandbox_id=""} 0
 # TYPE tapwatch_network_carrier_changes_total counter
 tapwatch_network_carrier_changes_total{device="tap0",netns="ns-1",sandbox_id="i1"} 7
 tapwatch_network_carrier_changes_total{device="tap0",netns="ns-2",sandbox_id=""} 0
+tapwatch_network_carrier_changes_total{device="tap0",netns="ns-4",sandbox_id="i4"} 2
 `},
 		{"tapwatch_tap_holders", `
 # HELP tapwatch_tap_holders Processes that have the tap open. Absent while unknown.
@@ -97,11 +103,16 @@ tapwatch_network_resets_total{device="tap0",direction="receive",netns="ns-1",ori
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="forwarded",sandbox_id="i1"} 0
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="kernel",sandbox_id="i1"} 0
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="relay",sandbox_id="i1"} 4
+tapwatch_network_resets_total{device="tap0",direction="receive",netns="ns-4",origin="guest",sandbox_id="i4"} 0
+tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-4",origin="forwarded",sandbox_id="i4"} 0
+tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-4",origin="kernel",sandbox_id="i4"} 0
+tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-4",origin="relay",sandbox_id="i4"} 0
 `},
 		{"tapwatch_network_transmit_drop_total", `
 # HELP tapwatch_network_transmit_drop_total Frames to the guest that the kernel dropped, by its reason (enum skb_drop_reason).
 # TYPE tapwatch_network_transmit_drop_total counter
 tapwatch_network_transmit_drop_total{device="tap0",netns="ns-1",reason="FULL_RING",sandbox_id="i1"} 9
+tapwatch_network_transmit_drop_total{device="tap0",netns="ns-4",reason="QDISC_DROP",sandbox_id="i4"} 1
 `},
 		{"tapwatch_network_retransmits_total", ""}, // unknown
 		{"tapwatch_probe_attached", `

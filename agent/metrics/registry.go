@@ -100,7 +100,7 @@ func (h *textHandler) write(b *bufio.Writer, format expfmt.Format) error {
 			return err
 		}
 	}
-	if err := writeSlots(b, h.snapshot().Slots, format.FormatType() == expfmt.TypeOpenMetrics); err != nil {
+	if err := writeSlots(b, h.snapshot(), format.FormatType() == expfmt.TypeOpenMetrics); err != nil {
 		return err
 	}
 	if c, ok := enc.(expfmt.Closer); ok { // OpenMetrics has an end

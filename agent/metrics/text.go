@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"tapwatch/agent/path"
 )
 
 // The metrics of slots as text. A host may have a hundred thousand of them, of
@@ -35,12 +33,15 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // writeSlots writes the metrics of slots in the text format of Prometheus, or in
 // that of OpenMetrics without its end.
-func writeSlots(w io.Writer, slots []*path.Slot, openMetrics bool) error {
+func writeSlots(w io.Writer, s Snapshot, openMetrics bool) error {
 	t := slotText{openMetrics: openMetrics, of: map[*family]*lines{}}
 	defer t.free()
 	e := emitter{send: t.add}
-	for _, s := range slots {
-		e.slot(s)
+	for _, v := range s.Slots {
+		e.slot(v)
+	}
+	for _, v := range s.Gone {
+		e.gone(v)
 	}
 	families := make([]*family, 0, len(t.of))
 	for f := range t.of {

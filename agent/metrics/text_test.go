@@ -52,7 +52,7 @@ func TestTextIsTheLibrarys(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := writeSlots(&got, s.Slots, f == expfmt.TypeOpenMetrics); err != nil {
+		if err := writeSlots(&got, s, f == expfmt.TypeOpenMetrics); err != nil {
 			t.Fatal(err)
 		}
 		a, b := sorted(want.String()), sorted(got.String())
@@ -136,7 +136,7 @@ func TestFormats(t *testing.T) {
 
 func TestUnknownIsNotWritten(t *testing.T) {
 	var b strings.Builder
-	if err := writeSlots(&b, []*path.Slot{{Facts: path.Facts{Netns: "ns-1"}}}, false); err != nil {
+	if err := writeSlots(&b, Snapshot{Slots: []*path.Slot{{Facts: path.Facts{Netns: "ns-1"}}}}, false); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(b.String(), "tapwatch_network_carrier") {

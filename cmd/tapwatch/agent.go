@@ -57,7 +57,7 @@ const gcPercent = 50
 // agentFlags are the flags of the agent, alone or in up.
 type agentFlags struct {
 	listen, runDir, proxy, pyroscope, attachMode, templateCache string
-	probeEvery                                                  time.Duration
+	probeEvery, seriesGrace                                     time.Duration
 }
 
 func (f *agentFlags) add(cmd *cobra.Command) {
@@ -65,6 +65,7 @@ func (f *agentFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.attachMode, "attach-mode", string(probe.ModeAuto), "how to see the frames of taps: auto, tc, tcx or tracepoint")
 	cmd.Flags().StringVar(&f.templateCache, "template-cache", "", "E2B's template cache, {build}/cache/{id}/metadata.json; empty: not looked at")
 	cmd.Flags().DurationVar(&f.probeEvery, "probe-every", 0, "how often to ask every sandbox's envd for its health, from inside its namespace, e.g. 30s; 0: never")
+	cmd.Flags().DurationVar(&f.seriesGrace, "series-grace", 30*time.Second, "for how long the counters of a sandbox's tap are still told when it has gone, so that a scrape sees the last of them; 0: not at all")
 	cmd.Flags().StringVar(&f.pyroscope, "pyroscope", "", "URL of a Pyroscope server to send profiles of this process to; empty: none")
 }
 
@@ -73,5 +74,11 @@ func (f *agentFlags) config() (agent.Config, error) {
 	if err != nil {
 		return agent.Config{}, fmt.Errorf("--proxy %q: must be an address and port like 127.0.0.1:49983", f.proxy)
 	}
-	return agent.Config{Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery, AttachMode: probe.Mode(f.attachMode)}, nil
+	if f.seriesGrace < 0 {
+		return agent.Config{}, fmt.Errorf("--series-grace %s: must not be negative", f.seriesGrace)
+	}
+	if f.seriesGrace == 0 {
+		f.seriesGrace = -1 // of the agent's Config, where zero is its default
+	}
+	return agent.Config{SeriesGrace: f.seriesGrace, Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery, AttachMode: probe.Mode(f.attachMode)}, nil
 }

@@ -33,7 +33,7 @@ func (f footprint) String() string {
 // TestSoak makes and removes thousands of slots while an agent runs. What it holds
 // afterwards is what it held after the first batch.
 func TestSoak(t *testing.T) {
-	w := watch(t, build(t), runDir(t))
+	w := watch(t, build(t), runDir(t), "--series-grace", "1s")
 	w.until("ready", w.ready)
 	var first footprint
 	for made := 0; made < soakSlots; made += soakBatch {
