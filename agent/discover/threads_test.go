@@ -2,10 +2,10 @@ package discover
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"testing"
 	"time"
 
@@ -15,9 +15,9 @@ import (
 	"tapwatch/internal/nettest"
 )
 
-// wanderer is the name by which a copy of this test's program has one thread in a
-// namespace of its own. It says which, and ends that thread at the first line that
-// it reads, itself at the second.
+// wanderer is the name by which a copy of this test's program has one thread in
+// the namespace of its argument. It says which thread, ends that at the first line
+// that it reads, and itself at the second.
 const wanderer = "wanderer"
 
 func wander() {
@@ -32,14 +32,22 @@ func wander() {
 
 // leave goes with a thread that is not the process's first: Go would not end that.
 func leave(wait chan bool) {
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	thread, err := netns.Lock() // never unlocked: the thread ends with the goroutine
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	if unix.Gettid() == os.Getpid() {
 		left := make(chan bool)
 		go func() { leave(wait); close(left) }()
 		<-left
 		return
 	}
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+	there, err := netns.Open(os.Args[1])
+	if err == nil {
+		err = errors.Join(thread.Enter(there), there.Close()) // the file would keep it too
+	}
+	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
@@ -51,8 +59,9 @@ func leave(wait chan bool) {
 // whose process is in ours.
 func TestNamespaceOfAThreadAlone(t *testing.T) {
 	w := start(t, Config{Every: time.Hour, FullEvery: 10 * time.Millisecond})
+	host, stop := stranger(t, 0)
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{wanderer}
+	cmd.Args = []string{wanderer, nsPath(host)}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +78,7 @@ func TestNamespaceOfAThreadAlone(t *testing.T) {
 	if _, err := fmt.Fscan(out, &m.tid); err != nil {
 		t.Fatal(err)
 	}
+	stop() // now the thread is alone in it
 	cookie, err := netns.CookieOf(m.path())
 	if err != nil {
 		t.Fatal(err)
