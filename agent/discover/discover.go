@@ -72,6 +72,7 @@ type Binding struct {
 	CreatedAt   time.Time      // UTC; of a foreign VMM its process's start; zero: unknown
 	VMM         registry.Process
 	VMMAlive    Tristate // a zombie is not
+	APISocket   string   // of the VMM, as it sees it; empty: it has none, or none is known
 	// VMMs counts the Firecracker processes found in the namespace: with two,
 	// the elder may still hold the tap.
 	VMMs int

@@ -109,6 +109,9 @@ func ofVMM(n Namespace, v VMM) Binding {
 	b.Source = Firecracker
 	b.SandboxID = v.SandboxID
 	b.CreatedAt = v.Started
-	b.VMM, b.VMMAlive = v.Process, Yes
+	b.VMM, b.VMMAlive, b.APISocket = v.Process, Yes, v.Socket
+	if v.Zombie {
+		b.VMMAlive = No
+	}
 	return b
 }

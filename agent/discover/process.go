@@ -39,6 +39,12 @@ func Stopped(p registry.Process) Tristate {
 	return No
 }
 
+// Zombie reports whether a process has ended and is still to be waited for.
+func Zombie(p registry.Process) bool {
+	_, state := look(p)
+	return state == "Z"
+}
+
 // look reads whether a process runs, and its state as ps prints it.
 func look(p registry.Process) (alive Tristate, state string) {
 	if p.PID == 0 {
@@ -56,7 +62,10 @@ func look(p registry.Process) (alive Tristate, state string) {
 	if len(f) < 20 {
 		return Unknown, ""
 	}
-	if ended := f[0] == "Z" || f[0] == "X"; ended || f[19] != strconv.FormatUint(p.Start, 10) {
+	switch {
+	case f[19] != strconv.FormatUint(p.Start, 10):
+		return No, "" // another has its pid
+	case f[0] == "Z" || f[0] == "X":
 		return No, f[0]
 	}
 	return Yes, f[0]

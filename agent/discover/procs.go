@@ -17,6 +17,9 @@ import (
 // the shells around it become Firecracker under the pid that they have.
 const young = 10 * time.Second
 
+// unreaped is how long a VMM may be a zombie before that is more than its end.
+const unreaped = time.Second
+
 // procs finds VMMs among the processes of the host, and namespaces other than
 // ours that processes are in. A process is known by its pid and the inode of its
 // directory, which lives and dies with it: the names of old processes need no
@@ -24,6 +27,7 @@ const young = 10 * time.Second
 type procs struct {
 	seen    map[int]sighting
 	found   map[int]VMM
+	dead    map[int]time.Time // of those, since when a zombie
 	outside map[uint64]member // inode of a namespace that is not ours: who is in it
 	self    uint64            // inode of our own namespace
 	buf     []byte
@@ -41,7 +45,7 @@ type sighting struct {
 }
 
 func newProcs() *procs {
-	return &procs{seen: map[int]sighting{}, found: map[int]VMM{}, self: inodeOfLink("/proc/thread-self/ns/net"), buf: make([]byte, 64<<10)}
+	return &procs{seen: map[int]sighting{}, found: map[int]VMM{}, dead: map[int]time.Time{}, self: inodeOfLink("/proc/thread-self/ns/net"), buf: make([]byte, 64<<10)}
 }
 
 // scan looks for VMMs in new and young processes, in all of them where full is
@@ -60,7 +64,7 @@ func (p *procs) scan(now time.Time, full bool) error {
 			p.lose(pid)
 		}
 		if _, is := p.found[pid]; is || full || now.Sub(s.first) < young {
-			p.look(pid)
+			p.look(pid, now)
 			s.netns = p.netnsOf(pid)
 			if full {
 				s.threads = p.threadsOf(pid, s.netns)
@@ -78,24 +82,45 @@ func (p *procs) scan(now time.Time, full bool) error {
 	return nil
 }
 
-// look reads one process. What cannot be read has ended, or is a zombie.
-func (p *procs) look(pid int) {
+// look reads one process. What cannot be read has ended, or is a zombie: a VMM that
+// was known stays known as one, for what it holds up is its sandbox.
+func (p *procs) look(pid int, now time.Time) {
 	p.read++
-	id, ok := parseVMM(p.cmdline(pid))
+	id, socket, ok := parseVMM(p.cmdline(pid))
+	v, known := p.found[pid]
 	if !ok {
+		if known && Zombie(v.Process) {
+			p.died(v, now)
+			return
+		}
 		p.lose(pid)
 		return
 	}
-	if v, known := p.found[pid]; known && v.SandboxID == id && v.Netns != 0 {
+	if known && v.SandboxID == id && v.Netns != 0 {
 		return
 	}
-	if v, ok := inspect(pid, id); ok && p.found[pid] != v {
+	if v, ok := inspect(pid, id, socket); ok && p.found[pid] != v {
 		p.found[pid] = v
 		p.changed = true
 	}
 }
 
+// died notes a VMM that is a zombie. Every process is one for an instant.
+func (p *procs) died(v VMM, now time.Time) {
+	first, known := p.dead[v.Process.PID]
+	if !known {
+		p.dead[v.Process.PID] = now
+		return
+	}
+	if !v.Zombie && now.Sub(first) >= unreaped {
+		v.Zombie = true
+		p.found[v.Process.PID] = v
+		p.changed = true
+	}
+}
+
 func (p *procs) lose(pid int) {
+	delete(p.dead, pid)
 	if _, ok := p.found[pid]; ok {
 		delete(p.found, pid)
 		p.changed = true
@@ -104,12 +129,12 @@ func (p *procs) lose(pid int) {
 
 // inspect places a VMM. The process is identified before and after, so that the
 // namespace is its own and not that of the pid's next owner.
-func inspect(pid int, sandboxID string) (VMM, bool) {
+func inspect(pid int, sandboxID, socket string) (VMM, bool) {
 	process, err := registry.ProcessOf(pid)
 	if err != nil {
 		return VMM{}, false
 	}
-	v := VMM{SandboxID: sandboxID, Process: process, Started: Started(process)}
+	v := VMM{SandboxID: sandboxID, Socket: socket, Process: process, Started: Started(process)}
 	if f, err := os.Open(nsPath(pid)); err == nil {
 		defer f.Close()
 		if v.Netns, err = netns.CookieOfFile(f); err == nil {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
+	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 )
 
@@ -125,5 +126,38 @@ func BenchmarkScanProcs(b *testing.B) {
 			}
 			b.ReportMetric(float64(len(p.seen)), "procs")
 		})
+	}
+}
+
+// A VMM that has ended and is not waited for stays its sandbox's.
+func TestZombieVMM(t *testing.T) {
+	p := newProcs()
+	stdin, running, stop := command(t, program(t), "--api-sock", "/tmp/fc-undead-r4nd.sock")
+	running()
+	now := time.Now()
+	find := func(after time.Duration) *VMM {
+		p.mustScan(t, now.Add(after), false)
+		for _, v := range p.found {
+			if v.SandboxID == "undead" {
+				return &v
+			}
+		}
+		return nil
+	}
+	v := find(0)
+	if v == nil || v.Zombie || v.Socket != "/tmp/fc-undead-r4nd.sock" {
+		t.Fatalf("found %+v", v)
+	}
+	stdin.(io.Closer).Close()
+	nettest.Eventually(t, "a zombie", func() bool { return Zombie(v.Process) })
+	if v := find(0); v == nil || v.Zombie {
+		t.Errorf("for an instant: %+v", v)
+	}
+	if v := find(unreaped); v == nil || !v.Zombie {
+		t.Errorf("for long: %+v", v)
+	}
+	stop()
+	if v := find(2 * unreaped); v != nil {
+		t.Errorf("waited for: %+v", v)
 	}
 }

@@ -26,10 +26,23 @@ func TestParseVMM(t *testing.T) {
 		"a zombie's":              {"", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if id, ok := parseVMM([]byte(c.cmdline)); id != c.want || ok != (c.want != "") {
+			id, socket, ok := parseVMM([]byte(c.cmdline))
+			if id != c.want || ok != (c.want != "") {
 				t.Errorf("got %q, %v", id, ok)
 			}
+			if ok && (socket == "" || !strings.Contains(c.cmdline, socket+"\x00")) {
+				t.Errorf("socket %q", socket)
+			}
 		})
+	}
+}
+
+func TestSocketThatIsNoPlainPath(t *testing.T) {
+	for _, socket := range []string{"/tmp/fc-a-b c.sock", "/tmp/fc-a-$(x).sock", "/tmp/\x1b[31mfc/fc-a-b.sock", "/tmp/\n/fc-a-b.sock"} {
+		id, got, ok := parseVMM([]byte("firecracker\x00--api-sock\x00" + socket + "\x00"))
+		if id != "a" || got != "" || !ok {
+			t.Errorf("%q: %q, %q, %v", socket, id, got, ok)
+		}
 	}
 }
 
@@ -37,7 +50,7 @@ func FuzzParseVMM(f *testing.F) {
 	f.Add([]byte("firecracker\x00--api-sock\x00/tmp/fc-a-b.sock\x00"))
 	f.Add([]byte("firecracker\x00--api-sock=fc--.sock"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if id, ok := parseVMM(b); ok == (id == "") {
+		if id, _, ok := parseVMM(b); ok == (id == "") {
 			t.Errorf("%q: id %q, %v", b, id, ok)
 		}
 	})
