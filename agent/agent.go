@@ -96,6 +96,7 @@ type Agent struct {
 	vmms       *vmms
 	inspector  *inspector
 	health     *health
+	apis       *apis
 	self       netns.Cookie    // our own namespace
 	privileges map[string]bool // by name, whether the agent has it
 }
@@ -172,6 +173,7 @@ func (a *Agent) wire() (err error) {
 	}
 	a.model = newModel(a, log.With("part", "model"))
 	a.health = &health{model: a.model, every: a.cfg.ProbeEvery}
+	a.apis = &apis{model: a.model}
 	a.inspector = &inspector{model: a.model, log: log.With("part", "inspector")}
 	a.holders = newHolders(a.model, a.discover, log)
 	a.vmms = newVMMs(a.model, log)
@@ -220,6 +222,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.vmms.run(ctx) })
 	g.Go(func() error { a.inspector.run(ctx); return nil })
 	g.Go(func() error { a.health.run(ctx); return nil })
+	g.Go(func() error { a.apis.run(ctx); return nil })
 	g.Go(func() error { a.model.hooker.run(ctx); return nil })
 	g.Go(a.serve)
 	g.Go(func() error {

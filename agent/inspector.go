@@ -4,7 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"slices"
+	"reflect"
 	"time"
 
 	"github.com/google/nftables"
@@ -55,10 +55,12 @@ type target struct {
 	slot           *slot
 	path           string
 	pid            int
+	socket         string // of the VMM's API
 	console, shape string
 	waiting        bool // a SYN is, and nothing has come from the guest since
 	before         closer
 	tap            string
+	veth           string // the host's
 	vpeer, guest   netip.Addr
 }
 
@@ -66,6 +68,8 @@ type target struct {
 type closer struct {
 	console inspect.Said
 	rules   path.Rules
+	within  inspect.Close
+	vmm     *path.User // nil: unknown
 }
 
 // choose returns the slots in trouble and the next few others.
@@ -102,7 +106,7 @@ func (s *slot) troubled() bool {
 
 func targetOf(s *slot) target {
 	b := s.entry.Binding
-	t := target{slot: s, path: s.entry.Path, pid: vmmOf(s.entry), console: b.Console, shape: b.Shape, before: s.closer, tap: b.Tap}
+	t := target{slot: s, path: s.entry.Path, pid: vmmOf(s.entry), socket: b.APISocket, console: b.Console, shape: b.Shape, before: s.closer, tap: b.Tap, veth: b.HostVeth}
 	if h := s.hooks; h != nil {
 		t.waiting = h.envdWaiting != 0 && h.arpWaiting == 0 && h.counters.LastReceive < h.envdWaiting
 	}
@@ -118,9 +122,15 @@ func (i *inspector) look(t target) (c closer) {
 			i.log.Debug("read a console", "err", err)
 		}
 	}
+	if t.pid != 0 {
+		if c.vmm, err = inspect.UserOf(t.pid); err != nil {
+			i.log.Debug("read whose the VMM is", "err", err)
+		}
+	}
 	if t.path == "" {
 		return c
 	}
+	c.within = inspect.Inside(t.path, planOf(t))
 	if t.shape == "dnat" { // no other needs it
 		if c.rules.Forwards, err = inspect.Forwards(t.path); err != nil {
 			i.log.Debug("read ip_forward", "netns", t.path, "err", err)
@@ -137,6 +147,16 @@ func (i *inspector) look(t target) (c closer) {
 		}
 	}
 	return c
+}
+
+// planOf is what a path of the target's shape needs of its namespace.
+func planOf(t target) inspect.Plan {
+	p := inspect.Plan{Tap: t.tap, Vpeer: vpeerName, HostVeth: t.veth, Guest: t.guest, VpeerAddr: t.vpeer,
+		Forwards: t.shape == "dnat", Fused: t.shape == "fused"}
+	if t.vpeer.IsValid() && t.veth != "" {
+		p.Client = t.vpeer.Prev() // the host's end of the /31
+	}
+	return p
 }
 
 // packets is what a path of the target's shape sends through its namespace.
@@ -185,6 +205,16 @@ func (m *model) inspected(t target, c closer) {
 }
 
 func (c *closer) same(o *closer) bool {
-	return slices.Equal(c.console.Faults, o.console.Faults) &&
-		c.rules.Forwards == o.rules.Forwards && (c.rules.Drops == nil) == (o.rules.Drops == nil) && slices.Equal(c.rules.Drops, o.rules.Drops)
+	return reflect.DeepEqual(c.judged(), o.judged())
+}
+
+// judged is what checks make something of: a table of connections that is not full
+// has another count at every look.
+func (c *closer) judged() closer {
+	j := *c
+	j.console = inspect.Said{Faults: c.console.Faults}
+	if t := &j.within.Inside.Conntrack; !t.NearlyFull() {
+		t.Count = 0
+	}
+	return j
 }

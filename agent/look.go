@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tapwatch/agent/firecracker"
 	"tapwatch/agent/path"
 	"tapwatch/agent/prober"
 )
@@ -129,6 +130,9 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 		m.mu.Unlock()
 		g.Go(func() error {
 			m.inspected(t, a.inspector.look(t))
+			if t.socket != "" && t.pid != 0 {
+				m.apiIs(t, firecracker.Ask(ctx, t.pid, t.socket))
+			}
 			if carrier && t.path != "" && t.guest.IsValid() {
 				m.healthIs(t, prober.Health(ctx, t.path, netip.AddrPortFrom(t.guest, envdPort)))
 			}

@@ -123,7 +123,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		m.bootEnds(s)
 		m.unhook(s, m.keep(s, old, now))
 		s.diagnosis, s.relay, s.template, s.vmmStopped = path.Diagnosis{}, path.Listener{}, nil, path.Unknown
-		s.closer, s.held, s.macWas, s.health = closer{}, nil, "", path.Health{}
+		s.closer, s.held, s.macWas, s.health, s.api = closer{}, nil, "", path.Health{}, nil
 	}
 	if !b.Idle {
 		if s.hooks != nil {

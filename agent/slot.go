@@ -25,14 +25,16 @@ type slot struct {
 	vmmAlive path.Tristate
 	vmmExit  *path.VMMExit // as the kernel told it; nil: it has not
 	// vmmStopped is what the same look said; unknown while all is well.
-	vmmStopped path.Tristate
-	relay      path.Listener
-	template   *path.Template // nil: unknown
-	veth       path.Veth
-	macWas     string         // as path.Device has it
-	held       []path.HeldTap // by the VMM; nil: unknown
-	health     path.Health    // zero: not asked
-	closer     closer         // what the last close look found
+	vmmStopped  path.Tristate
+	zombieSince time.Time // that the VMM is one; zero: it is not
+	relay       path.Listener
+	template    *path.Template // nil: unknown
+	veth        path.Veth
+	macWas      string         // as path.Device has it
+	held        []path.HeldTap // by the VMM; nil: unknown
+	health      path.Health    // zero: not asked
+	api         *path.VMMAPI   // of the VMM; nil: not asked
+	closer      closer         // what the last close look found
 
 	hooks        *hooked
 	attaching    bool        // the hooker has been told to
@@ -84,6 +86,12 @@ func (s *slot) look() {
 		s.vmmAlive = path.Tristate(discover.Alive(s.entry.Binding.VMM))
 	}
 	s.vmmStopped = path.Tristate(discover.Stopped(s.entry.Binding.VMM))
+	switch {
+	case s.vmmStopped != path.Unknown || !discover.Zombie(s.entry.Binding.VMM): // it runs, or is gone for good
+		s.zombieSince = time.Time{}
+	case s.zombieSince.IsZero():
+		s.zombieSince = time.Now()
+	}
 }
 
 // waiting keeps the time of the first request after the last answer.
@@ -107,6 +115,7 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		Relay:    s.relay,
 		Veth:     s.veth,
 		Rules:    s.closer.rules,
+		Inside:   s.closer.within.Inside,
 		Health:   s.health,
 		Device:   s.device(),
 		Template: s.template,
@@ -121,7 +130,9 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		if s.vmmAlive != path.Unknown {
 			f.Sandbox.VMMAlive = s.vmmAlive
 		}
-		f.Sandbox.VMMStopped = s.vmmStopped
+		f.Sandbox.VMMUser = s.closer.vmm
+		f.Sandbox.VMMStopped, f.Sandbox.API = s.vmmStopped, s.api
+		f.Sandbox.VMMZombie = s.zombieSince
 	}
 	return f
 }
@@ -172,6 +183,7 @@ func (s *slot) device() path.Device {
 	d.Since = s.carrierSince
 	d.Ups, d.Downs = s.tap.UpCount, s.tap.DownCount
 	d.Holders = s.holders
+	d.Tun, d.Neighbour = s.closer.within.Tun, s.closer.within.Neighbour
 	return d
 }
 

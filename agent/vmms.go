@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"tapwatch/agent/discover"
 	"tapwatch/agent/exits"
@@ -96,7 +97,7 @@ func (m *model) boundVMM(s *slot, old int) {
 	if m.byVMM[old] == s {
 		delete(m.byVMM, old)
 	}
-	s.vmmExit = nil
+	s.vmmExit, s.api, s.zombieSince = nil, nil, time.Time{}
 	if pid == 0 {
 		return
 	}

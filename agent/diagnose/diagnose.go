@@ -32,6 +32,11 @@ type Check struct {
 var Checks = []Check{
 	proxyNotListening,
 	vethDown,
+	hostRoute,
+	returnRoute,
+	rpFilter,
+	noDefaultRoute,
+	conntrackFull,
 	relayWrongAddress,
 	relayNotListening,
 	ipForwardOff,
@@ -42,16 +47,27 @@ var Checks = []Check{
 	vmmElsewhere,
 	vmmOtherTap,
 	tapBusy,
+	vmmZombie,
 	vmmExited,
+	vmmNoNIC,
+	tapMultiQueue,
+	tapOwner,
 	vmmNotAttached,
 	noCarrier,
+	tapNoVnetHdr,
+	tapAddress,
+	guestRoute,
 	initMissing,
 	initNotExecutable,
 	initShebang,
 	guestPanic,
 	vmmStopped,
+	vmmNotStarted,
+	vmmPaused,
+	vmmAPISilent,
 	guestNoDriver,
 	macChanged,
+	guestMACMismatch,
 	guestHung,
 	guestSilent,
 	guestNoARP,
@@ -65,14 +81,17 @@ var Checks = []Check{
 	envdHung,
 }
 
-// tapFaults are the checks that explain a guest that cannot be reached.
-var tapFaults = []string{
+// carrierFaults are the checks that explain a tap without carrier.
+var carrierFaults = []string{
 	"tap-elsewhere", "tap-missing", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy",
-	"vmm-exited", "vmm-not-attached", "no-carrier",
+	"vmm-zombie", "vmm-exited", "vmm-no-nic", "tap-multi-queue", "tap-owner", "vmm-not-attached",
 }
 
+// tapFaults are those that explain a guest that cannot be reached.
+var tapFaults = append([]string{"no-carrier", "tap-no-vnet-hdr", "tap-address", "guest-route"}, carrierFaults...)
+
 // guestFaults are those that explain a guest which does not answer.
-var guestFaults = slices.Concat([]string{"guest-panic", "vmm-stopped", "guest-no-driver", "mac-changed", "guest-hung"}, initCodes, tapFaults)
+var guestFaults = slices.Concat([]string{"guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "guest-hung"}, initCodes, tapFaults)
 
 // Result is what a check says: one of ok, problem, unknown or beside the point.
 type Result struct {

@@ -29,6 +29,17 @@ func healthy() path.Facts {
 			Name: "tap0", MTU: 1500, MAC: "02:fc:00:00:00:06", Addr: "169.254.0.22", GuestAddr: "169.254.0.21",
 			Exists: path.Yes, AdminUp: path.Yes, Carrier: path.Yes, Operstate: "up", Since: secondsAgo(59), Ups: 1, Downs: 1,
 			Holders: []path.Holder{{PID: 4242, Command: "qemu-system-x86", SameNS: true}},
+			Tun:     &path.Tun{VnetHdr: true}, Neighbour: &path.Neighbour{MAC: "02:fc:00:00:00:05", State: "REACHABLE"},
+		},
+		Inside: path.Inside{
+			ToNamespace:   path.Route{Asked: "10.12.0.15", Wants: "veth-7", Device: "veth-7", Source: "10.12.0.14"},
+			FromNamespace: path.Route{Asked: "10.12.0.14 from 10.12.0.15 iif veth-7", Wants: "lo", Device: "lo"},
+			FromClient:    path.Route{Asked: "10.12.0.15 from 10.12.0.14 iif eth0", Wants: "lo", Device: "lo"},
+			ToClient:      path.Route{Asked: "10.12.0.14", Wants: "eth0", Device: "eth0", Source: "10.12.0.15"},
+			ToGuest:       path.Route{Asked: "169.254.0.21", Wants: "tap0", Device: "tap0", Source: "169.254.0.22"},
+			FromGuest:     path.Route{Asked: "169.254.0.22 from 169.254.0.21 iif tap0", Wants: "lo", Device: "lo"},
+			TapAddrs:      []string{"169.254.0.22/30"}, NoDefault: path.No,
+			Conntrack: path.Conntrack{Count: 12, Max: 262144},
 		},
 		Traffic: &path.Traffic{
 			ReceivePackets: 40, TransmitPackets: 50, ARPRequests: 1, ARPReplies: 1, SYNs: 3, SYNACKs: 3,

@@ -11,7 +11,7 @@ var macChanged = Check{
 	Title:     "The tap's hardware address was changed under the guest",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
-	DependsOn: append([]string{"vmm-stopped"}, tapFaults...),
+	DependsOn: append([]string{"vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-api-silent"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		t := f.Traffic
 		if f.Device.MACWas == "" || t == nil {

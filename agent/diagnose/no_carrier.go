@@ -13,7 +13,7 @@ var noCarrier = Check{
 	Title:     "NO-CARRIER, and the VMM's part in it is not known",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
-	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy", "vmm-exited", "vmm-not-attached"},
+	DependsOn: carrierFaults,
 	Run: func(f path.Facts) Result {
 		switch f.Device.Carrier {
 		case path.Yes:

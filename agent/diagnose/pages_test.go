@@ -46,6 +46,23 @@ var examples = map[string]path.Facts{
 	"mac-changed":     changed(synDropped, otherMAC),
 	"guest-hung":      changed(hung),
 	"mtu-mismatch":    changed(otherMTU),
+
+	"vmm-no-nic":         changed(neverAttached, noTrafficYet, apiSaid(path.VMMRunning)),
+	"vmm-zombie":         changed(zombie),
+	"vmm-paused":         changed(synDropped, apiSaid(path.VMMPaused, eth0)),
+	"vmm-not-started":    changed(guestMute, apiSaid(path.VMMNotStarted, eth0)),
+	"vmm-api-silent":     changed(hung, apiSilent(30, false)),
+	"guest-mac-mismatch": changed(synDropped, apiSaid(path.VMMRunning, eth0), neighbourIs("02:fc:00:00:00:77")),
+	"host-route":         changed(leadsTo(toNamespace, "tun7")),
+	"return-route":       changed(leadsTo(toClient, "")),
+	"rp-filter":          changed(sourceRefused),
+	"no-default-route":   changed(func(f *path.Facts) { f.Inside.NoDefault = path.Yes }),
+	"conntrack-full":     changed(tracked(262_144)),
+	"tap-address":        changed(addressGone),
+	"guest-route":        changed(leadsTo(toGuest, "eth0")),
+	"tap-multi-queue":    changed(neverAttached, noTrafficYet, tunIs(multiQueue)),
+	"tap-owner":          changed(neverAttached, noTrafficYet, ownedByOther),
+	"tap-no-vnet-hdr":    changed(guestMute, apiSaid(path.VMMRunning, eth0), tunIs(func(t *path.Tun) { t.VnetHdr = false })),
 }
 
 func noTrafficYet(f *path.Facts) { *f.Traffic = path.Traffic{} }

@@ -12,7 +12,7 @@ var vmmExited = Check{
 	Title:     "NO-CARRIER: the VMM has exited",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
-	DependsOn: append([]string{"tap-elsewhere", "tap-missing", "tap-down", "tap-busy", "guest-panic"}, initCodes...),
+	DependsOn: append([]string{"vmm-zombie"}, vmmZombie.DependsOn...),
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
 		if f.Device.Carrier != path.No || f.Sandbox.VMMAlive != path.No {

@@ -11,7 +11,7 @@ var vmmNotAttached = Check{
 	Title:     "NO-CARRIER: the VMM runs but never attached to the tap",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
-	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy", "vmm-exited"},
+	DependsOn: append([]string{"vmm-no-nic", "tap-owner"}, tapOwner.DependsOn...),
 	Run: func(f path.Facts) Result {
 		d := f.Device
 		if d.Carrier != path.No || f.Sandbox.VMMAlive != path.Yes || d.Holders == nil || len(d.Holders) > 0 {

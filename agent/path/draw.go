@@ -32,6 +32,9 @@ func Draw(w io.Writer, s Slot, color bool) {
 		fmt.Fprintf(w, "  to do     %s\n", f.Fix)
 		fmt.Fprintf(w, "  see       docs/checks/%s.md\n", f.Code)
 	}
+	for _, u := range s.Inside.Unread { // what was not looked at may be wrong too
+		fmt.Fprintf(w, "  unknown   %s: %s\n", u.What, u.Because)
+	}
 }
 
 func idleWords(s Slot) string {

@@ -26,6 +26,12 @@ func shaped(shape string, s Slot) Slot {
 	return s
 }
 
+// unread is a slot of which something could not be read.
+func unread(s Slot) Slot {
+	s.Inside.Unread = []Unread{{What: "connection tracking", Because: "permission denied"}}
+	return s
+}
+
 // hops gives the hops their states in order, each with its detail.
 func hops(of ...string) []HopState {
 	var hs []HopState
@@ -61,6 +67,7 @@ var pictures = map[string]Slot{
 		"ok", "carrier", "ok", "last frame 2s ago", "ok", "answered")})),
 	// A detail that is not there leaves no blanks at the line's end.
 	"no-detail": slot("", Diagnosis{State: Undecided, Hops: hops("unknown", "", "ok", "", "unknown", "", "unknown", "", "unknown", "")}),
+	"unread":    unread(slot("", Diagnosis{State: OK, Hops: hops("ok", "listens", "ok", "listens", "ok", "carrier", "ok", "last frame 2s ago", "ok", "answered")})),
 	"idle":      {Facts: Facts{Netns: "ns-8", Device: Device{Name: "tap0", Carrier: No}}, Diagnosis: Diagnosis{State: Idle}},
 }
 

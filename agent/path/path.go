@@ -95,6 +95,7 @@ type Facts struct {
 	Veth    Veth         `json:"veth"`
 	Health  Health       `json:"health"`
 	Rules   Rules        `json:"rules"`
+	Inside  Inside       `json:"inside"`
 	Device  Device       `json:"tap"`
 	Traffic *Traffic     `json:"traffic"` // nil: no hooks on the tap
 	// Template is what the sandbox boots from; nil: it was not read, or cannot be.
@@ -112,8 +113,12 @@ type Sandbox struct {
 	Booting    bool     `json:"booting"`
 	VMMPID     int      `json:"vmm_pid,omitempty"`
 	VMMAlive   Tristate `json:"vmm_alive"`
-	VMMStopped Tristate `json:"vmm_stopped"`        // by SIGSTOP or a debugger
-	VMMExit    *VMMExit `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen
+	VMMStopped Tristate `json:"vmm_stopped"` // by SIGSTOP or a debugger
+	// VMMZombie is since when it has ended and its parent has not waited for it; zero: it is none.
+	VMMZombie time.Time `json:"vmm_zombie_since,omitzero"`
+	VMMExit   *VMMExit  `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen
+	VMMUser   *User     `json:"vmm_user,omitempty"` // nil: unknown
+	API       *VMMAPI   `json:"vmm_api,omitempty"`  // nil: not asked, or it has none
 	// Holds is taps that the VMM has open, wherever, a few of many; nil: unknown.
 	Holds   []HeldTap      `json:"vmm_holds"`
 	Console []ConsoleFault `json:"console,omitempty"`
@@ -210,6 +215,10 @@ type Device struct {
 	// attached, empty where there was none.
 	MAC    string `json:"mac,omitempty"`
 	MACWas string `json:"mac_was,omitempty"`
+	// Tun is how the tap was made and opened last; nil: unknown.
+	Tun *Tun `json:"tun,omitempty"`
+	// Neighbour is what the namespace knows of the guest; nil: unknown.
+	Neighbour *Neighbour `json:"neighbour,omitempty"`
 	// OperstateStaleSince is since when it has contradicted the carrier; zero: it does not.
 	OperstateStaleSince time.Time `json:"operstate_stale_since,omitzero"`
 	Since               time.Time `json:"since,omitzero"` // of the present carrier; zero: before the agent
@@ -217,6 +226,21 @@ type Device struct {
 	Ups                 uint32    `json:"carrier_ups"`
 	// Holders is who keeps the tap open; nil: unknown, empty: nobody.
 	Holders []Holder `json:"holders"`
+}
+
+// Tun is what only a tap has. A process that is neither its owner nor in its group
+// needs CAP_NET_ADMIN to open it.
+type Tun struct {
+	Owner      *uint32 `json:"owner,omitempty"` // user id; nil: whoever
+	Group      *uint32 `json:"group,omitempty"`
+	MultiQueue bool    `json:"multi_queue"` // who opens it must say so too, else: EINVAL
+	VnetHdr    bool    `json:"vnet_hdr"`    // as it was opened last
+}
+
+// Neighbour is the kernel's entry for an address on a link.
+type Neighbour struct {
+	MAC   string `json:"mac,omitempty"` // empty: not known
+	State string `json:"state"`         // as ip neigh prints it, e.g. REACHABLE; none: there is no entry
 }
 
 // Holder is a process that has the tap open.

@@ -1,0 +1,33 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"tapwatch/agent/path"
+)
+
+var conntrackFull = Check{
+	Code:     "conntrack-full",
+	Title:    "The namespace's table of connections is full",
+	Hop:      path.Relay,
+	Fused:    path.Tap,
+	Severity: path.Critical,
+	InBoot:   true,
+	Run: func(f path.Facts) Result {
+		c := f.Inside.Conntrack
+		if !c.NearlyFull() {
+			return notApplicable()
+		}
+		finding := path.Finding{
+			Cause:    "the connection tracking table of " + f.Netns + " is full: what begins a connection is dropped, in both directions",
+			Evidence: []string{fmt.Sprintf("in %s: nf_conntrack_count %d of nf_conntrack_max %d", f.Netns, c.Count, c.Max)},
+			Fix: "see what fills it (ip netns exec " + f.Netns + " conntrack -L | head): mostly the guest itself, scanning or crawling; kill that sandbox, " +
+				"or raise net.netfilter.nf_conntrack_max on the host, which counts for every namespace",
+		}
+		if c.Count < c.Max {
+			finding.Severity = path.Warning
+			finding.Cause = "the connection tracking table of " + f.Netns + " is nearly full: soon what begins a connection is dropped"
+		}
+		return wrong(finding)
+	},
+}

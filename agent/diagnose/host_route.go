@@ -1,0 +1,39 @@
+package diagnose
+
+import (
+	"cmp"
+
+	"tapwatch/agent/path"
+)
+
+var hostRoute = Check{
+	Code:      "host-route",
+	Title:     "The host has no route to the namespace, or one that leads elsewhere",
+	Hop:       path.Relay,
+	Severity:  path.Critical,
+	DependsOn: []string{"veth-down"},
+	Run: func(f path.Facts) Result {
+		r := f.Inside.ToNamespace
+		if f.Sandbox.Shape == "fused" || !r.Wrong() {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    "what layer 1 sends the namespace does not go there: " + leads(r),
+			Evidence: []string{routeEvidence("on the host", r)},
+			Fix:      "give " + r.Wants + " its address again (a /31 with the vpeer's), and see what took the route: a VPN, a container network on 10.12.0.0/16, or a link that was set down and up",
+		})
+	},
+}
+
+// leads says where a route leads, in the middle of a sentence.
+func leads(r path.Route) string {
+	if r.Device == "" {
+		return "there is no route (" + r.Failed + ")"
+	}
+	return "the route leads to " + r.Device + ", not to " + r.Wants
+}
+
+// routeEvidence is what was asked, as one would ask it by hand, and the answer.
+func routeEvidence(where string, r path.Route) string {
+	return "ip route get " + r.Asked + ", " + where + ": " + cmp.Or(r.Failed, "dev "+r.Device)
+}

@@ -1,0 +1,22 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var noDefaultRoute = Check{
+	Code:      "no-default-route",
+	Title:     "The namespace has no default route",
+	Hop:       path.Relay,
+	Fused:     path.Tap,
+	Severity:  path.Warning,
+	DependsOn: []string{"veth-down", "return-route"},
+	Run: func(f path.Facts) Result {
+		if f.Inside.NoDefault != path.Yes {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    f.Netns + " has no default route: the guest gets no further than the host, and only clients on the veth pair are answered",
+			Evidence: []string{"ip route get 192.0.2.1, in " + f.Netns + ": network is unreachable"},
+			Fix:      "ip -n " + f.Netns + " route add default via the host's end of the veth pair; setting eth0 down and up loses it",
+		})
+	},
+}

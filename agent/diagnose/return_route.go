@@ -1,0 +1,22 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var returnRoute = Check{
+	Code:      "return-route",
+	Title:     "The namespace has no route back to layer 1",
+	Hop:       path.Relay,
+	Severity:  path.Critical,
+	DependsOn: []string{"veth-down", "host-route"},
+	Run: func(f path.Facts) Result {
+		r := f.Inside.ToClient
+		if f.Sandbox.Shape == "fused" || !r.Wrong() {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    "answers to layer 1 do not leave " + f.Netns + " by " + r.Wants + ": " + leads(r),
+			Evidence: []string{routeEvidence("in "+f.Netns, r)},
+			Fix:      "ip -n " + f.Netns + " addr and route: " + r.Wants + " lost its /31 address, or another route or rule was put before it; give it back, or make the slot anew",
+		})
+	},
+}

@@ -1,0 +1,59 @@
+package diagnose
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"tapwatch/agent/path"
+)
+
+var tapAddress = Check{
+	Code:      "tap-address",
+	Title:     "The tap has no address for the guest, or another one",
+	Hop:       path.Tap,
+	Severity:  path.Critical,
+	DependsOn: slices.Concat(carrierFaults, []string{"no-carrier"}),
+	Run: func(f path.Facts) Result {
+		d := f.Device
+		if f.Inside.TapAddrs == nil {
+			return notApplicable()
+		}
+		has := cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")
+		finding := path.Finding{
+			Evidence: []string{"addresses of " + d.Name + " in " + f.Netns + ": " + has},
+			Fix:      "ip -n " + f.Netns + " addr add " + d.Addr + "/30 dev " + d.Name + ", without others; setting a tap down and up keeps it, moving it to another namespace loses it",
+		}
+		if r := f.Inside.ToGuest; r.Wrong() && !covered(f.Inside.TapAddrs, d.GuestAddr) {
+			finding.Cause = d.Name + " has no address on the guest's network: " + leads(r)
+			finding.Evidence = append(finding.Evidence, routeEvidence("in "+f.Netns, r))
+			return wrong(finding)
+		}
+		if onLink(f.Inside.TapAddrs, d.Addr) || f.Traffic != nil && sinceAttach(f, f.Traffic.LastEnvdSYNACK) && synUnanswered(f) <= Patience {
+			return notApplicable()
+		}
+		finding.Cause = d.Name + " has not the address " + d.Addr + ", which is the guest's gateway: the guest's answers go nowhere"
+		if f.Traffic == nil || synUnanswered(f) <= Patience {
+			finding.Severity = path.Warning // a guest that knows the other one would answer
+		}
+		return wrong(finding)
+	},
+}
+
+// covered says whether one of the prefixes holds the address.
+func covered(prefixes []string, addr string) bool {
+	a, err := netip.ParseAddr(addr)
+	return err == nil && slices.ContainsFunc(prefixes, func(p string) bool {
+		prefix, err := netip.ParsePrefix(p)
+		return err == nil && prefix.Contains(a)
+	})
+}
+
+// onLink says whether the address is one of those that stand before the prefixes.
+func onLink(prefixes []string, addr string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool {
+		a, _, _ := strings.Cut(p, "/")
+		return a == addr
+	})
+}

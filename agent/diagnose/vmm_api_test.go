@@ -1,0 +1,107 @@
+package diagnose
+
+import (
+	"testing"
+
+	"tapwatch/agent/path"
+)
+
+const socket = "/tmp/fc-i1-x9y8.sock"
+
+// apiSaid has the VMM, a Firecracker, answer so.
+func apiSaid(state string, interfaces ...path.VMMInterface) func(*path.Facts) {
+	return func(f *path.Facts) {
+		f.Sandbox.Source = "firecracker"
+		f.Sandbox.API = &path.VMMAPI{Time: secondsAgo(1), Socket: socket, State: state, Interfaces: append([]path.VMMInterface{}, interfaces...)}
+	}
+}
+
+var eth0 = path.VMMInterface{ID: "eth0", Device: "tap0", GuestMAC: "02:fc:00:00:00:05"}
+
+func apiSilent(seconds float64, gone bool) func(*path.Facts) {
+	return func(f *path.Facts) {
+		f.Sandbox.API = &path.VMMAPI{Time: secondsAgo(1), Socket: socket, Error: "no answer in 1s", Gone: gone, SilentSince: secondsAgo(seconds)}
+	}
+}
+
+func neighbourIs(mac string) func(*path.Facts) {
+	return func(f *path.Facts) { f.Device.Neighbour = &path.Neighbour{MAC: mac, State: "PERMANENT"} }
+}
+
+func zombie(f *path.Facts) {
+	vmmDead(f)
+	f.Sandbox.VMMZombie = secondsAgo(6)
+}
+
+func TestVMMNoNIC(t *testing.T) {
+	tryCheck(t, vmmNoNIC, []look{
+		{"it has one", changed(neverAttached, apiSaid(path.VMMRunning, eth0)), "beside", nil},
+		{"it has none", changed(neverAttached, apiSaid(path.VMMRunning)), "problem", []string{"never given a network interface", "network interfaces: none", "PUT /network-interfaces/eth0"}},
+		{"it was not asked", changed(neverAttached), "beside", nil},
+		{"it did not answer", changed(neverAttached, apiSilent(30, false)), "beside", nil},
+		{"it has ended since", changed(vmmDead, apiSaid(path.VMMRunning)), "beside", nil},
+		{"while the sandbox boots", changed(neverAttached, apiSaid(path.VMMNotStarted), booting), "booting", nil},
+	})
+	tryCheck(t, vmmNotAttached, []look{{"for want of a NIC", changed(neverAttached, apiSaid(path.VMMRunning)), "suppressed", []string{"vmm-no-nic"}}})
+	tryCheck(t, vmmOtherTap, []look{
+		{"told so, who holds what is unknown", changed(neverAttached, apiSaid(path.VMMRunning, path.VMMInterface{ID: "eth0", Device: "tap1"}), func(f *path.Facts) { f.Sandbox.Holds, f.Device.Holders = nil, nil }),
+			"problem", []string{"was told to use tap1, but the slot's tap is tap0", "eth0 on tap1 (guest_mac none)"}},
+	})
+}
+
+func TestVMMZombie(t *testing.T) {
+	tryCheck(t, vmmZombie, []look{
+		{"for seconds", changed(zombie), "problem", []string{"/proc/4242/stat says Z for 6s", "ps -o ppid= -p 4242"}},
+		{"for an instant", changed(zombie, func(f *path.Facts) { f.Sandbox.VMMZombie = now }), "beside", nil},
+		{"also while it boots", changed(zombie, booting), "problem", nil},
+	})
+	tryCheck(t, vmmExited, []look{{"a zombie", changed(zombie), "suppressed", []string{"vmm-zombie"}}})
+}
+
+func TestVMMPaused(t *testing.T) {
+	tryCheck(t, vmmPaused, []look{
+		{"runs", changed(synDropped, apiSaid(path.VMMRunning, eth0)), "beside", nil},
+		{"paused", changed(synDropped, apiSaid(path.VMMPaused, eth0)), "problem", []string{"vCPUs are paused", `state "Paused"`, "--unix-socket " + socket}},
+		{"stopped too", changed(synDropped, apiSaid(path.VMMPaused, eth0), stopped), "suppressed", []string{"vmm-stopped"}},
+		{"while the sandbox boots", changed(guestMute, apiSaid(path.VMMPaused, eth0), booting), "booting", nil},
+	})
+	for _, c := range []Check{guestHung, envdNoAnswer} {
+		tryCheck(t, c, []look{{"paused", changed(hung, apiSaid(path.VMMPaused, eth0)), "suppressed", []string{"vmm-paused"}}})
+	}
+	tryCheck(t, vmmNotStarted, []look{
+		{"not started", changed(guestMute, apiSaid(path.VMMNotStarted, eth0)), "problem", []string{"never told to start"}},
+		{"not started yet", changed(guestMute, apiSaid(path.VMMNotStarted, eth0), booting), "booting", nil},
+	})
+	tryCheck(t, guestSilent, []look{{"not started", changed(guestMute, apiSaid(path.VMMNotStarted, eth0)), "suppressed", []string{"vmm-not-started"}}})
+}
+
+func TestVMMAPISilent(t *testing.T) {
+	tryCheck(t, vmmAPISilent, []look{
+		{"answers", changed(apiSaid(path.VMMRunning, eth0)), "beside", nil},
+		{"for a moment", changed(apiSilent(4, false)), "beside", nil},
+		{"for long, and the guest is well", changed(apiSilent(30, false)), "problem", []string{"does not answer its API"}},
+		{"for long, and so is the guest", changed(apiSilent(30, false), hung), "problem", []string{"it hangs, and its guest with it", "no answer for 30s"}},
+		{"its socket has gone", changed(apiSilent(1, true)), "problem", []string{"its API socket is gone"}},
+		{"its socket has gone, and the guest does not answer", changed(apiSilent(30, true), hung), "beside", nil},
+		{"the VMM has ended", changed(apiSilent(30, true), vmmDead), "beside", nil},
+	})
+	tryCheck(t, guestHung, []look{
+		{"the VMM hangs", changed(apiSilent(30, false), hung), "suppressed", []string{"vmm-api-silent"}},
+		{"its socket has gone", changed(apiSilent(30, true), hung), "problem", nil},
+	})
+	if d := Run(changed(apiSilent(30, false))); d.State != path.OK {
+		t.Errorf("a silent API breaks the path: %s", d.State)
+	}
+}
+
+func TestGuestMACMismatch(t *testing.T) {
+	other := neighbourIs("02:fc:00:00:00:77")
+	tryCheck(t, guestMACMismatch, []look{
+		{"the same", changed(synDropped, apiSaid(path.VMMRunning, eth0), neighbourIs(eth0.GuestMAC)), "beside", nil},
+		{"another", changed(synDropped, apiSaid(path.VMMRunning, eth0), other), "problem", []string{"go to 02:fc:00:00:00:77, but the guest's NIC is 02:fc:00:00:00:05", "PERMANENT"}},
+		{"another, and all is answered", changed(apiSaid(path.VMMRunning, eth0), other), "beside", nil},
+		{"the guest's own choice", changed(synDropped, apiSaid(path.VMMRunning, path.VMMInterface{ID: "eth0", Device: "tap0"}), other), "beside", nil},
+		{"nobody knows", changed(synDropped, other), "beside", nil},
+	})
+	tryCheck(t, envdNoAnswer, []look{{"another", changed(synDropped, apiSaid(path.VMMRunning, eth0), other), "suppressed", []string{"guest-mac-mismatch"}}})
+}

@@ -1,0 +1,27 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"tapwatch/agent/path"
+)
+
+var vmmNoNIC = Check{
+	Code:      "vmm-no-nic",
+	Title:     "NO-CARRIER: the VMM was never given a network interface",
+	Hop:       path.Tap,
+	Severity:  path.Critical,
+	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy", "vmm-zombie", "vmm-exited"},
+	Run: func(f path.Facts) Result {
+		interfaces, known := told(f)
+		if !known || len(interfaces) > 0 || f.Device.Carrier != path.No || f.Sandbox.VMMAlive == path.No {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    fmt.Sprintf("NO-CARRIER: the VMM (pid %d) was never given a network interface, so it cannot have opened %s", f.Sandbox.VMMPID, f.Device.Name),
+			Evidence: append([]string{apiSays(f)}, carrierEvidence(f)...),
+			Fix: "see in its launcher's log what came of PUT /network-interfaces/eth0 {host_dev_name " + f.Device.Name +
+				"}: it was not sent, or refused; a running VMM takes none any more, so create the sandbox anew",
+		})
+	},
+}

@@ -1,0 +1,170 @@
+package inspect
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+)
+
+// Plan is what a slot's path needs of its namespace. What is not known is zero,
+// and is not asked for.
+type Plan struct {
+	Tap, Vpeer string // devices
+	HostVeth   string
+	Guest      netip.Addr
+	VpeerAddr  netip.Addr
+	Client     netip.Addr // the host's end of the veth pair
+	// Forwards is set where the namespace's kernel passes on what comes for it, to
+	// the guest (DNAT); Fused where nothing comes by the veth pair.
+	Forwards, Fused bool
+}
+
+// Close is what Inside finds.
+type Close struct {
+	Inside    path.Inside
+	Tun       *path.Tun
+	Neighbour *path.Neighbour
+}
+
+// outside is an address that is nobody's (RFC 5737): its way is the default one.
+var outside = netip.AddrFrom4([4]byte{192, 0, 2, 1})
+
+// Inside looks into a namespace, and at the host's way to it. It asks the kernel
+// and changes nothing; what it could not learn stands in Unread.
+func Inside(ns string, p Plan) (c Close) {
+	u := unread{&c.Inside.Unread}
+	if p.HostVeth != "" && p.VpeerAddr.IsValid() && !p.Fused {
+		u.note("routes of the host", u.toNamespace(&c, p))
+	}
+	err := netns.Do(ns, func() error {
+		a, err := newAsker()
+		if err != nil {
+			return err
+		}
+		defer a.close()
+		u.routes(a, &c, p)
+		u.tap(a, &c, p)
+		c.Inside.Conntrack, err = conntrack()
+		u.note("connection tracking", err)
+		return nil
+	})
+	u.note("namespace", err)
+	return c
+}
+
+// unread notes what could not be read, and why.
+type unread struct{ list *[]path.Unread }
+
+func (u unread) note(what string, err error) {
+	if err != nil {
+		*u.list = append(*u.list, path.Unread{What: what, Because: err.Error()})
+	}
+}
+
+// toNamespace asks in the host's namespace.
+func (u unread) toNamespace(c *Close, p Plan) error {
+	a, err := newAsker()
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	if c.Inside.ToNamespace, err = a.route(Way{To: p.VpeerAddr, Wants: p.HostVeth}); err != nil || !p.Client.IsValid() || c.Inside.ToNamespace.Wrong() {
+		return err
+	}
+	c.Inside.FromNamespace, err = a.route(Way{To: p.Client, From: p.VpeerAddr, In: p.HostVeth, Wants: "lo"})
+	if errors.Is(err, unix.ENODEV) { // it has gone: another says so
+		return nil
+	}
+	return err
+}
+
+// routes asks for the ways through the namespace. What comes in is asked for only
+// where its answer would find its way: else its source is refused for that.
+func (u unread) routes(a *asker, c *Close, p Plan) {
+	in := &c.Inside
+	ask := func(what string, to *path.Route, w Way) {
+		r, err := a.route(w)
+		if errors.Is(err, unix.ENODEV) {
+			return
+		}
+		u.note(what, err)
+		*to = r
+	}
+	ask("the route to the guest", &in.ToGuest, Way{To: p.Guest, Wants: p.Tap})
+	if in.ToGuest.Asked != "" && !in.ToGuest.Wrong() && in.ToGuest.Source != "" && !p.Forwards {
+		if source, err := netip.ParseAddr(in.ToGuest.Source); err == nil {
+			ask("the route from the guest", &in.FromGuest, Way{To: source, From: p.Guest, In: p.Tap, Wants: "lo"})
+		}
+	}
+	if !p.Client.IsValid() {
+		return
+	}
+	r, err := a.route(Way{To: outside})
+	u.note("the default route", err)
+	if err == nil {
+		in.NoDefault = path.Known(r.Device == "")
+	}
+	if p.Fused {
+		return
+	}
+	ask("the route to layer 1", &in.ToClient, Way{To: p.Client, Wants: p.Vpeer})
+	if in.ToClient.Asked != "" && !in.ToClient.Wrong() {
+		if p.Forwards {
+			ask("the route from layer 1", &in.FromClient, Way{To: p.Guest, From: p.Client, In: p.Vpeer, Wants: p.Tap})
+			if !in.ToGuest.Wrong() {
+				ask("the route from the guest", &in.FromGuest, Way{To: p.Client, From: p.Guest, In: p.Tap, Wants: p.Vpeer})
+			}
+		} else {
+			ask("the route from layer 1", &in.FromClient, Way{To: p.VpeerAddr, From: p.Client, In: p.Vpeer, Wants: "lo"})
+		}
+	}
+}
+
+func (u unread) tap(a *asker, c *Close, p Plan) {
+	ask := func(what string, err error) {
+		if !errors.Is(err, unix.ENODEV) {
+			u.note(what, err)
+		}
+	}
+	var err error
+	c.Inside.TapAddrs, err = a.addresses(p.Tap)
+	ask("the addresses of the tap", err)
+	c.Tun, err = a.tun(p.Tap)
+	ask("the tap", err)
+	c.Neighbour, err = a.neighbour(p.Tap, p.Guest)
+	ask("the neighbours of the tap", err)
+}
+
+// conntrack reads how full the table of connections of the thread's namespace is.
+// A kernel that tracks none has none.
+func conntrack() (c path.Conntrack, err error) {
+	const dir = "/proc/sys/net/netfilter/nf_conntrack_"
+	if c.Count, err = number(dir + "count"); errors.Is(err, os.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	c.Max, err = number(dir + "max")
+	return c, err
+}
+
+func number(file string) (uint64, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", file, err)
+	}
+	return n, nil
+}

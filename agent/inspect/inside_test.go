@@ -1,0 +1,270 @@
+package inspect
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"tapwatch/agent/path"
+	"tapwatch/internal/nettest"
+)
+
+// address gives a link of the thread's namespace an address.
+func address(t *testing.T, link, addr string) {
+	t.Helper()
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := netlink.ParseAddr(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.AddrAdd(l, a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// slotLike makes a namespace as a slot has it, and its plan. The host is another
+// namespace, so that nothing of the machine's own is touched.
+func slotLike(t *testing.T) (host, ns string, p Plan) {
+	t.Helper()
+	nettest.NeedRoot(t)
+	host, ns = nettest.Netns(t), nettest.Netns(t)
+	nettest.Tap(t, ns, "tap0")
+	p = Plan{Tap: "tap0", Vpeer: "eth0", HostVeth: "veth-1", Guest: netip.MustParseAddr("169.254.0.21"),
+		VpeerAddr: netip.MustParseAddr("10.12.0.3"), Client: netip.MustParseAddr("10.12.0.2")}
+	nettest.In(t, host, func() error {
+		to, err := os.Open("/run/netns/" + ns)
+		if err != nil {
+			return err
+		}
+		defer to.Close()
+		veth := &netlink.Veth{PeerName: "eth0", PeerNamespace: netlink.NsFd(to.Fd())}
+		veth.Name = p.HostVeth
+		if err := netlink.LinkAdd(veth); err != nil {
+			return err
+		}
+		address(t, p.HostVeth, "10.12.0.2/31")
+		return netlink.LinkSetUp(veth)
+	})
+	nettest.In(t, ns, func() error {
+		address(t, "eth0", "10.12.0.3/31")
+		address(t, "tap0", "169.254.0.22/30")
+		return nil
+	})
+	for _, l := range []string{"lo", "eth0"} {
+		nettest.SetUp(t, ns, l, true)
+	}
+	nettest.In(t, ns, func() error {
+		return netlink.RouteAdd(&netlink.Route{Gw: net.IPv4(10, 12, 0, 2)})
+	})
+	return host, ns, p
+}
+
+// ip does something to a namespace as an operator would.
+func ip(t *testing.T, ns string, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "ip", append([]string{"-n", ns}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, out)
+	}
+}
+
+func sysctl(t *testing.T, ns, name, value string) {
+	t.Helper()
+	nettest.In(t, ns, func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) })
+}
+
+// look is Inside as an agent in the host namespace has it.
+func look(t *testing.T, host, ns string, p Plan) (c Close) {
+	t.Helper()
+	nettest.In(t, host, func() error {
+		u := unread{&c.Inside.Unread}
+		u.note("host", u.toNamespace(&c, p))
+		return nil
+	})
+	inner := p
+	inner.HostVeth = ""
+	in := Inside(ns, inner)
+	in.Inside.ToNamespace, in.Inside.FromNamespace = c.Inside.ToNamespace, c.Inside.FromNamespace
+	in.Inside.Unread = append(in.Inside.Unread, c.Inside.Unread...)
+	return in
+}
+
+func TestInsideHealthy(t *testing.T) {
+	t.Parallel()
+	host, ns, p := slotLike(t)
+	check := func(shape string) {
+		t.Helper()
+		c := look(t, host, ns, p)
+		in := c.Inside
+		for name, r := range map[string]path.Route{"to the namespace": in.ToNamespace, "from it": in.FromNamespace, "to the client": in.ToClient,
+			"from it ": in.FromClient, "to the guest": in.ToGuest, "from it  ": in.FromGuest} {
+			if r.Asked == "" || r.Wrong() || r.Failed != "" || r.SourceRefused {
+				t.Errorf("%s, %s: %+v", shape, name, r)
+			}
+		}
+		if in.NoDefault != path.No || len(in.Unread) != 0 || in.ToGuest.Source != "169.254.0.22" {
+			t.Errorf("%s: %+v", shape, in)
+		}
+		if len(in.TapAddrs) != 1 || in.TapAddrs[0] != "169.254.0.22/30" {
+			t.Errorf("tap0 has %q", in.TapAddrs)
+		}
+		if in.Conntrack.Max == 0 || in.Conntrack.NearlyFull() {
+			t.Errorf("connections: %+v", in.Conntrack)
+		}
+		if c.Tun == nil || c.Tun.MultiQueue || !c.Tun.VnetHdr || c.Tun.Owner != nil {
+			t.Errorf("the tap is %+v", c.Tun)
+		}
+		if c.Neighbour == nil || c.Neighbour.State != "none" {
+			t.Errorf("the guest is known: %+v", c.Neighbour)
+		}
+	}
+	check("relay")
+	sysctl(t, ns, "ipv4/conf/all/rp_filter", "1") // strict, and all is well
+	p.Forwards = true
+	sysctl(t, ns, "ipv4/ip_forward", "1")
+	check("dnat")
+}
+
+func TestInsideBroken(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		do    func(t *testing.T, host, ns string, p *Plan)
+		wrong func(path.Inside) bool
+	}{
+		"the tap has no address": {
+			func(t *testing.T, _, ns string, _ *Plan) { ip(t, ns, "addr", "flush", "dev", "tap0") },
+			func(in path.Inside) bool {
+				return in.ToGuest.Wrong() && in.ToGuest.Device == "eth0" && in.TapAddrs != nil && len(in.TapAddrs) == 0
+			},
+		},
+		"its mask leaves the guest out": {
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "addr", "flush", "dev", "tap0")
+				ip(t, ns, "addr", "add", "169.254.0.22/32", "dev", "tap0")
+			},
+			func(in path.Inside) bool { return in.ToGuest.Wrong() && in.TapAddrs[0] == "169.254.0.22/32" },
+		},
+		"it has another address": {
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "addr", "flush", "dev", "tap0")
+				ip(t, ns, "addr", "add", "169.254.0.25/28", "dev", "tap0")
+			},
+			func(in path.Inside) bool { return !in.ToGuest.Wrong() && in.ToGuest.Source == "169.254.0.25" },
+		},
+		"no route to the guest": {
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "route", "del", "169.254.0.20/30", "dev", "tap0")
+				ip(t, ns, "route", "del", "default")
+			},
+			func(in path.Inside) bool {
+				return in.ToGuest.Wrong() && in.ToGuest.Failed == "network is unreachable" && in.NoDefault == path.Yes
+			},
+		},
+		"no route to layer 1": {
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "route", "del", "default")
+				ip(t, ns, "route", "del", "10.12.0.2/31", "dev", "eth0")
+			},
+			func(in path.Inside) bool { return in.ToClient.Wrong() && in.FromClient.Asked == "" },
+		},
+		"a route of the host leads elsewhere": {
+			func(t *testing.T, host, _ string, _ *Plan) {
+				ip(t, host, "link", "add", "vpn0", "type", "veth", "peer", "name", "vpn1")
+				ip(t, host, "link", "set", "vpn1", "up")
+				ip(t, host, "link", "set", "vpn0", "up")
+				ip(t, host, "route", "add", "10.12.0.3/32", "dev", "vpn0")
+			},
+			func(in path.Inside) bool { return in.ToNamespace.Wrong() && in.ToNamespace.Device == "vpn0" },
+		},
+		"the guest's answers are refused for their source": {
+			func(t *testing.T, _, ns string, p *Plan) {
+				// By rule, what comes from tap0 finds no way back by it.
+				sysctl(t, ns, "ipv4/conf/all/rp_filter", "1")
+				ip(t, ns, "link", "add", "other", "type", "veth", "peer", "name", "far")
+				ip(t, ns, "link", "set", "far", "up")
+				ip(t, ns, "link", "set", "other", "up")
+				ip(t, ns, "route", "add", "169.254.0.21/32", "dev", "other", "table", "7")
+				ip(t, ns, "rule", "add", "from", "169.254.0.22", "to", "169.254.0.21", "lookup", "7")
+				*p = Plan{Tap: p.Tap, Vpeer: p.Vpeer, Guest: p.Guest, Fused: true}
+			},
+			func(in path.Inside) bool { return in.FromGuest.SourceRefused },
+		},
+		"layer 1's source is refused": {
+			func(t *testing.T, _, ns string, p *Plan) {
+				sysctl(t, ns, "ipv4/conf/eth0/rp_filter", "1")
+				ip(t, ns, "route", "add", "10.12.0.2/32", "dev", "tap0", "table", "7")
+				ip(t, ns, "rule", "add", "from", "10.12.0.3", "to", "10.12.0.2", "lookup", "7")
+			},
+			func(in path.Inside) bool {
+				return in.FromClient.SourceRefused && in.FromClient.Failed == "invalid cross-device link"
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host, ns, p := slotLike(t)
+			c.do(t, host, ns, &p)
+			if in := look(t, host, ns, p).Inside; !c.wrong(in) {
+				t.Errorf("got %+v", in)
+			}
+		})
+	}
+}
+
+func TestInsideOfNoNamespace(t *testing.T) {
+	nettest.NeedRoot(t)
+	c := Inside(nettest.RandomName("none"), Plan{Tap: "tap0", Guest: netip.MustParseAddr("169.254.0.21")})
+	if len(c.Inside.Unread) != 1 || !strings.Contains(c.Inside.Unread[0].Because, "no such network namespace") || c.Inside.ToGuest.Asked != "" {
+		t.Errorf("got %+v", c.Inside)
+	}
+}
+
+func TestTapOfAnotherOwner(t *testing.T) {
+	t.Parallel()
+	ns := nettest.Netns(t)
+	ip(t, ns, "tuntap", "add", "tap0", "mode", "tap", "user", "4711", "group", "42", "multi_queue")
+	c := Inside(ns, Plan{Tap: "tap0", Guest: netip.MustParseAddr("169.254.0.21"), Fused: true})
+	if c.Tun == nil || c.Tun.Owner == nil || *c.Tun.Owner != 4711 || *c.Tun.Group != 42 || !c.Tun.MultiQueue || c.Tun.VnetHdr {
+		t.Fatalf("got %+v", c.Tun)
+	}
+	me, err := UserOf(os.Getpid())
+	if err != nil || me.UID != 0 || me.NetAdmin != path.Yes || me.MayOpen(*c.Tun) != path.Yes {
+		t.Errorf("root: %+v, %v", me, err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sleep", "100")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534, Groups: []uint32{42}}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	nobody, err := UserOf(cmd.Process.Pid)
+	if err != nil || nobody.UID != 65534 || nobody.NetAdmin != path.No || nobody.MayOpen(*c.Tun) != path.No {
+		t.Errorf("nobody: %+v, %v", nobody, err)
+	}
+	*c.Tun.Owner = 65534
+	if nobody.MayOpen(*c.Tun) != path.Yes {
+		t.Errorf("its owner, of its group, may not open it")
+	}
+	if half, err := parseStatus([]byte("Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n")); err == nil {
+		t.Errorf("half a status was read: %+v", half)
+	}
+}
+
+// A neighbour that the guest is not.
+func TestNeighbour(t *testing.T) {
+	t.Parallel()
+	_, ns, p := slotLike(t)
+	ip(t, ns, "neigh", "add", "169.254.0.21", "lladdr", "02:fc:00:00:00:77", "dev", "tap0", "nud", "permanent")
+	c := Inside(ns, p)
+	if c.Neighbour == nil || *c.Neighbour != (path.Neighbour{MAC: "02:fc:00:00:00:77", State: "PERMANENT"}) {
+		t.Errorf("got %+v", c.Neighbour)
+	}
+}

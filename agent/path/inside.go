@@ -1,0 +1,54 @@
+package path
+
+// Route is what a kernel answers when it is asked where a packet would go, as `ip
+// route get` asks it. The zero value is that it was not asked.
+type Route struct {
+	Asked  string `json:"asked,omitempty"`  // in the words of ip route get
+	Wants  string `json:"wants,omitempty"`  // the device that the path needs; lo: delivered here
+	Device string `json:"device,omitempty"` // the device that it would take; empty: none
+	Source string `json:"source,omitempty"` // the address that it would send from; empty: forwarded, or none
+	Failed string `json:"failed,omitempty"` // why none, in the kernel's words
+	// SourceRefused says that the packet is dropped for the sake of its source:
+	// answers to it would not leave by the device that it came by (rp_filter).
+	SourceRefused bool `json:"source_refused,omitempty"`
+}
+
+// Wrong says whether the packet would not go where the path needs it to.
+func (r Route) Wrong() bool { return r.Asked != "" && r.Device != r.Wants }
+
+// Inside is what a close look into a slot's namespace, and at the host's way to it,
+// found. What it could not read is named in Unread.
+type Inside struct {
+	ToNamespace   Route `json:"route_to_namespace"`   // in the host: to the vpeer
+	FromNamespace Route `json:"route_from_namespace"` // in the host: the vpeer's answers
+	FromClient    Route `json:"route_from_client"`    // in the namespace: what layer 1 sends
+	ToClient      Route `json:"route_to_client"`      // in the namespace: its answers
+	ToGuest       Route `json:"route_to_guest"`       // in the namespace
+	FromGuest     Route `json:"route_from_guest"`     // in the namespace: the guest's answers
+	// TapAddrs is the addresses of the tap with their prefixes; nil: unknown.
+	TapAddrs  []string  `json:"tap_addresses"`
+	Conntrack Conntrack `json:"conntrack"`
+	// NoDefault says that the namespace has no default route.
+	NoDefault Tristate `json:"no_default_route"`
+	// MissingDNAT says that no rule passes what comes for a dnat path's address on
+	// to the guest.
+	MissingDNAT Tristate `json:"missing_dnat"`
+	Unread      []Unread `json:"unread,omitempty"`
+}
+
+// Unread is a fact that could not be had, and why.
+type Unread struct {
+	What    string `json:"what"`
+	Because string `json:"because"`
+}
+
+// Conntrack is a namespace's table of connections. Max is 0 where it is unknown,
+// or the kernel tracks none.
+type Conntrack struct {
+	Count uint64 `json:"count"`
+	Max   uint64 `json:"max"`
+}
+
+// NearlyFull says whether a twentieth or less is free: where it is full the kernel
+// drops what begins a connection.
+func (c Conntrack) NearlyFull() bool { return c.Max > 0 && c.Count >= c.Max-c.Max/20 }
