@@ -95,8 +95,7 @@ func (a *asker) route(w Way) (path.Route, error) {
 	}
 	for _, e := range noRoute {
 		if errors.Is(err, e) {
-			r.Failed = e.Error()
-			r.SourceRefused = e == unix.EXDEV
+			r.Failed, r.SourceRefused = e.Error(), errors.Is(err, unix.EXDEV)
 			return r, nil
 		}
 	}
