@@ -192,8 +192,10 @@ int flow_known(struct bpf_iter__task_file *ctx)
 	e = classify_back(sk);
 	if (!e)
 		e = classify_front(sk, 1);
-	if (e)
+	if (e) {
+		read_so_far(e, sk);
 		enter_state(e, CONN_ESTABLISHED);
+	}
 	return 0;
 }
 

@@ -16,6 +16,7 @@ import (
 type FlowBuffer struct {
 	_      structs.HostLayout
 	Socket uint64
+	Mixed  uint64
 	Since  uint64
 	Read   uint64
 	Seq    uint32
@@ -74,6 +75,9 @@ type FlowEnd struct {
 	Connected  uint64
 	Front      uint64
 	GuestNs    uint64
+	Noted      uint64
+	NotedBy    uint32
+	_          [4]byte
 }
 
 type FlowEndKind uint32

@@ -120,41 +120,69 @@ static __noinline __u64 buffer_sent(struct sock *sk)
 	return address;
 }
 
-static __always_inline struct buffer_key key_of(__u64 address)
+static __always_inline struct buffer_key key_of(__u64 address, __u32 tgid)
 {
-	struct buffer_key key = { .address = address, .tgid = bpf_get_current_pid_tgid() >> 32 };
+	struct buffer_key key = { .address = address, .tgid = tgid };
 
 	return key;
 }
 
-/* A program has read the first of what its socket brought. */
+/* What was read needs not be sent any more. */
+static __always_inline void drop_note(struct end *e)
+{
+	struct buffer_key key = key_of(e->noted, e->noted_by);
+	struct buffer *b;
+
+	if (!e->noted)
+		return;
+	e->noted = 0;
+	b = bpf_map_lookup_elem(&buffers, &key);
+	if (b && b->socket == e->cookie)
+		b->socket = 0;
+}
+
+/* A program has read the first of what its socket brought. Where it reads another's
+ * into the same place before it has sent that, it keeps both elsewhere, and whose
+ * it will send from there cannot be told. */
 static __always_inline void note_read(struct end *e, __u64 now)
 {
 	__u64 address = buffer_read();
-	struct buffer_key key = key_of(address);
+	struct buffer_key key = key_of(address, bpf_get_current_pid_tgid() >> 32);
 	struct buffer b = {
 		.socket = e->cookie, .since = e->arrived, .read = now, .seq = e->request_seq, .role = e->role,
 	};
+	struct buffer *was;
 
-	if (address)
-		bpf_map_update_elem(&buffers, &key, &b, BPF_ANY);
+	drop_note(e);
+	if (!address)
+		return;
+	was = bpf_map_lookup_elem(&buffers, &key);
+	if (was && was->socket && now - was->read < BUFFER_KEPT_NS)
+		b.mixed = now;
+	else if (was)
+		b.mixed = was->mixed;
+	bpf_map_update_elem(&buffers, &key, &b, BPF_ANY);
+	e->noted = address;
+	e->noted_by = key.tgid;
 }
 
-/* Takes out what the buffer that is being sent from was read of; false: not known. */
+/* Takes out what the buffer that is being sent from was read of, into an empty to;
+ * false: not known. */
 static __always_inline int take_read(struct sock *sk, __u32 role, __u64 now, struct buffer *to)
 {
 	__u64 address = buffer_sent(sk);
-	struct buffer_key key = key_of(address);
+	struct buffer_key key = key_of(address, bpf_get_current_pid_tgid() >> 32);
 	struct buffer *b;
 
 	if (!address)
 		return 0;
 	b = bpf_map_lookup_elem(&buffers, &key);
-	if (!b || b->role != role || now - b->read > BUFFER_KEPT_NS)
+	if (!b || !b->socket || b->role != role || now - b->read > BUFFER_KEPT_NS)
 		return 0;
-	*to = *b;
-	bpf_map_delete_elem(&buffers, &key);
-	return 1;
+	if (!b->mixed || now - b->mixed > BUFFER_KEPT_NS)
+		*to = *b;
+	b->socket = 0;
+	return !!to->socket;
 }
 
 #endif

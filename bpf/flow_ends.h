@@ -109,12 +109,26 @@ static __always_inline struct end *classify_front(struct sock *sk, int listed)
 	return make_end(sk, &fresh);
 }
 
+/* What the program has read up to now is not read by its next call: a splice looks
+ * before there is anything. */
+static __always_inline void read_so_far(struct end *e, struct sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	if (tp)
+		e->copied = tp->copied_seq;
+}
+
 /* A program that sends to slots has read something: what of may be a front. */
 static __always_inline struct end *suspect_front(struct sock *sk)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct tcp_sock *tp;
 
 	if (!bpf_map_lookup_elem(&proxies, &tgid))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || !tp->bytes_received)
 		return 0;
 	return classify_front(sk, 0);
 }
@@ -195,7 +209,11 @@ static __always_inline void state_changed(struct sock *sk, int old, int new, __u
 		connect_ended(e, sk, now);
 	if (old == TCP_SYN_SENT && new == TCP_CLOSE)
 		connect_failed(e, sk, now);
+	if (new == TCP_ESTABLISHED)
+		read_so_far(e, sk);
 	enter_state(e, counted_state(new));
+	if (new == TCP_CLOSE)
+		drop_note(e);
 	if (new == TCP_CLOSE && e->role == ROLE_FRONT)
 		bpf_map_delete_elem(&pairs, &e->cookie);
 }

@@ -88,6 +88,7 @@ static __always_inline void back_sent(struct end *e, struct sock *sk, __u32 seq,
 		e->first = now;
 		e->arrived = e->read = e->acked = 0;
 		e->resent = 0;
+		drop_note(e);
 		claim(e, sk, seq, now);
 	}
 	e->last = now;
@@ -235,11 +236,14 @@ static __noinline int settle(struct end *e, struct sock *sk, __u64 now)
 	enum unjoined why = UNJOINED_NO_BACKEND;
 	struct buffer b = {};
 
+	if (p && p->how == HOW_BUFFER && (!e->settled || p->same < SURE_AFTER))
+		take_read(sk, ROLE_BACK, now, &b);
 	if (p && p->sent < e->arrived) {
 		e->stray = 1; /* of an earlier answer, or the proxy's own word */
 		return 0;
 	}
 	e->phase = PHASE_RESPONSE;
+	drop_note(e);
 	if (!p)
 		goto unjoined;
 	if (p->ambiguous > e->arrived) {
@@ -250,7 +254,7 @@ static __noinline int settle(struct end *e, struct sock *sk, __u64 now)
 		why = UNJOINED_NO_RESPONSE;
 		goto unjoined;
 	}
-	if (p->how == HOW_BUFFER && !e->settled && take_read(sk, ROLE_BACK, now, &b) && b.socket != p->back) {
+	if (b.socket && b.socket != p->back) {
 		p->same = 0;
 		why = UNJOINED_DISAGREE;
 		goto unjoined;

@@ -46,6 +46,7 @@ struct tcp_sock {
 	__u32 copied_seq;
 	__u32 rcv_nxt;
 	__u32 total_retrans;
+	__u64 bytes_received;
 };
 
 /* Fields of sk_buff that only flow.c needs. */

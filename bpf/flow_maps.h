@@ -42,6 +42,8 @@ struct end {
 	__u64 connected;
 	__u64 front; /* back: cookie of the front */
 	__u64 guest_ns; /* back: least time from the VMM's taking a frame to the ACK */
+	__u64 noted;	/* address of the buffer that was noted as read into; 0: none */
+	__u32 noted_by; /* tgid of who read */
 };
 
 struct {
@@ -68,7 +70,8 @@ struct buffer_key {
 };
 
 struct buffer {
-	__u64 socket; /* cookie */
+	__u64 socket; /* cookie of whose data is in it; 0: it was sent */
+	__u64 mixed;  /* when it last held two sockets' data, neither of them sent; 0: never */
 	__u64 since;  /* when its exchange began */
 	__u64 read;
 	__u32 seq;
