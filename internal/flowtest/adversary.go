@@ -139,6 +139,26 @@ func batchProxy(args []string) error {
 	}
 }
 
+// bounceProxy is like batchProxy, and sends all from the very buffer that it reads
+// into: what was last read there was another's.
+func bounceProxy(args []string) error {
+	runtime.LockOSThread()
+	a, err := newAdversary(args[0], args[1])
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		for _, l := range a.ready(buf) {
+			if l.data != nil {
+				l.data = buf[:copy(buf, l.data)]
+			}
+			l.send()
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
+}
+
 // handoverProxy is a thread that reads and two others that send.
 func handoverProxy(args []string) error {
 	runtime.LockOSThread()

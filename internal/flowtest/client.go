@@ -58,13 +58,20 @@ func (c *Conn) Ask(q Request) (Answer, error) {
 	return a, err
 }
 
-// Send sends a request and reads nothing.
-func (c *Conn) Send(q Request) error {
+// Send sends requests, all at once, and reads nothing.
+func (c *Conn) Send(qs ...Request) error {
 	_ = c.c.SetDeadline(time.Now().Add(time.Minute)) // of a socket that is open
-	q.Number, q.Client = c.next, endpoint(c.c.LocalAddr())
-	c.next++
-	if err := write(c.c, q.Size, q); err != nil {
-		return fmt.Errorf("%s, request %d: %w", c.Client, q.Number, err)
+	var b []byte
+	for _, q := range qs {
+		q.Number, q.Client = c.next, endpoint(c.c.LocalAddr())
+		c.next++
+		var err error
+		if b, err = appendMessage(b, q.Size, q); err != nil {
+			return err
+		}
+	}
+	if _, err := c.c.Write(b); err != nil {
+		return fmt.Errorf("%s, request %d: %w", c.Client, c.next-1, err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package flowtest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,38 +14,48 @@ import (
 // Exchange is what a client may do with a connection beside asking and waiting.
 type Exchange struct {
 	Name string
-	// Requests is how many requests a reader of the wire can tell apart, where the
-	// next is sent only after the reply to the last: what is pipelined runs together.
-	Requests int
-	Run      func(c *Conn) error
+	// Least and Most are how many requests a watcher of the wire can tell apart: the
+	// next one begins with what the client says after an answer has begun.
+	Least, Most int
+	Run         func(c *Conn) error
 }
 
 const (
-	pipelined = 10
-	chunks    = 100
+	asked  = 10
+	said   = 20
+	chunks = 100
 )
 
 // Exchanges are those kinds that clients of sandboxes have.
 func Exchanges() []Exchange {
 	return []Exchange{
-		{"pipelined", 1, pipeline},
-		{"stream", 1, stream},
-		{"upload", 1, upload},
-		{"websocket", 1, bothWaysAtOnce},
-		{"silent", 0, func(*Conn) error { return nil }},
+		{"keep-alive", asked, asked, keepAlive},
+		{"pipelined", 1, 1, pipeline},
+		{"stream", 1, 1, stream},
+		{"upload", 1, 1, upload},
+		{"websocket", 1, 1 + said, bothWaysAtOnce},
+		{"silent", 0, 0, func(*Conn) error { return nil }},
 	}
 }
 
-// pipeline sends all of its requests before it reads the first reply.
-func pipeline(c *Conn) error {
-	start := time.Now()
-	for range pipelined {
-		if err := c.Send(Request{}); err != nil {
+func keepAlive(c *Conn) error {
+	for range asked {
+		if _, err := c.Ask(Request{}); err != nil {
 			return err
 		}
 	}
-	for n := range uint32(pipelined) {
-		if _, err := c.Await(Request{}, n, start); err != nil {
+	return nil
+}
+
+// pipeline sends all of its requests, at once, before it reads the first reply.
+func pipeline(c *Conn) error {
+	start := time.Now()
+	q := Request{Delay: 2 * time.Millisecond}
+	if err := c.Send(slices.Repeat([]Request{q}, asked)...); err != nil {
+		return err
+	}
+	for n := range uint32(asked) {
+		if _, err := c.Await(q, n, start); err != nil {
 			return err
 		}
 	}
@@ -71,7 +82,6 @@ func bothWaysAtOnce(c *Conn) error {
 	if err := c.Send(Request{Reply: 200, Chunks: chunks, Gap: time.Millisecond, Async: true}); err != nil {
 		return err
 	}
-	const said = 20
 	var both errgroup.Group
 	both.Go(func() error {
 		for range said {

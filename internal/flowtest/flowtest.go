@@ -30,6 +30,7 @@ var programs = map[string]func(args []string) error{
 	"copy":      copyProxy,
 	"readwrite": readWriteProxy,
 	"batch":     batchProxy,
+	"bounce":    bounceProxy,
 	"handover":  handoverProxy,
 }
 

@@ -56,14 +56,15 @@ type Reply struct {
 	Peer, Local Endpoint // of the server's own connection
 }
 
-func write(w io.Writer, size uint32, header any) error {
-	b := make([]byte, max(size, HeaderSize))
-	binary.LittleEndian.PutUint32(b, magic)
-	if _, err := binary.Encode(b[4:], binary.LittleEndian, header); err != nil {
-		return err
+// appendMessage appends a message, of the least size at least.
+func appendMessage(b []byte, size uint32, header any) ([]byte, error) {
+	end := len(b) + int(max(size, HeaderSize))
+	b = binary.LittleEndian.AppendUint32(b, magic)
+	b, err := binary.Append(b, binary.LittleEndian, header)
+	if err != nil {
+		return nil, err
 	}
-	_, err := w.Write(b)
-	return err
+	return append(b, make([]byte, end-len(b))...), nil
 }
 
 // read reads a message into a *Request or a *Reply, whose size it returns in full.

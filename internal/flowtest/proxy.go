@@ -43,6 +43,7 @@ func Proxies() []Proxy {
 		{Name: "go-copy", command: ours("copy")},
 		{Name: "go-readwrite", command: ours("readwrite")},
 		{Name: "batch", Adversarial: true, command: ours("batch")},
+		{Name: "bounce", Adversarial: true, command: ours("bounce")},
 		{Name: "handover", Adversarial: true, command: ours("handover")},
 	}
 }

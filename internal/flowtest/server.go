@@ -67,8 +67,12 @@ func answer(c net.Conn, mu *sync.Mutex, q Request) error {
 		if a.Chunk > 0 && q.Gap > 0 {
 			time.Sleep(q.Gap)
 		}
+		b, err := appendMessage(nil, a.Size, a)
+		if err != nil {
+			return err
+		}
 		mu.Lock()
-		err := write(c, a.Size, a)
+		_, err = c.Write(b)
 		mu.Unlock()
 		if err != nil {
 			return err

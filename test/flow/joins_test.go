@@ -1,0 +1,86 @@
+package flow
+
+import (
+	"net/netip"
+	"testing"
+
+	"tapwatch/agent/flow"
+	"tapwatch/internal/flowtest"
+)
+
+// enough is how many connections of a hundred must be joined.
+const enough = 98
+
+// Every proxy on either layer, under every load: nothing said of its connections
+// is wrong, and hardly one is left out.
+func TestJoins(t *testing.T) {
+	for _, p := range flowtest.Proxies() {
+		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
+			h := flowtest.NewHost(t)
+			first, second := h.Slot(t), h.Slot(t)
+			f := watch(t, h, first, second)
+			flowtest.Serve(t, first.Netns, first.Vpeer) // there is no relay
+			p.Start(t, h.Netns, h.Front, first.Vpeer)
+			flowtest.Serve(t, second.Guest, flowtest.Envd)
+			p.Start(t, second.Netns, second.Vpeer, flowtest.Envd)
+			for _, load := range flowtest.Loads() {
+				t.Run("layer1/"+load.String(), func(t *testing.T) { holdToTruth(t, f, flow.Proxy, p, h, h.Front, load) })
+				t.Run("layer2/"+load.String(), func(t *testing.T) { holdToTruth(t, f, flow.Relay, p, h, second.Vpeer, load) })
+			}
+		})
+	}
+}
+
+func holdToTruth(t *testing.T, f *flow.Flow, hop flow.Hop, p flowtest.Proxy, h *flowtest.Host, to netip.AddrPort, load flowtest.Load) {
+	conns := flowtest.Dial(t, h.Netns, to, load.Conns)
+	load.Run(t, conns)
+	j := judge(t, f, hop, conns)
+	t.Logf("%s: %d of %d connections joined, %d wrong", t.Name(), j.right, len(conns), j.wrong)
+	if !p.Adversarial && j.right*100 < len(conns)*enough {
+		t.Errorf("%d of %d connections are joined", j.right, len(conns))
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+type judgement struct {
+	right, wrong int
+	pairs        map[netip.AddrPort]flow.Pair // by the client
+}
+
+// judge compares what is said of the connections, while they are open, with what
+// their server saw.
+func judge(t testing.TB, f *flow.Flow, hop flow.Hop, conns []*flowtest.Conn) judgement {
+	t.Helper()
+	j := judgement{pairs: pairsOf(t, f, hop)}
+	for _, c := range conns {
+		switch p, ok := j.pairs[c.Client]; {
+		case !ok:
+		case p.Front.Local == c.Front && p.Back.Local == c.Peer && p.Back.Remote == c.Server:
+			j.right++
+		default:
+			j.wrong++
+			t.Errorf("%s to %s: said to be carried by %s to %s, and was by %s to %s (joined by %s, %d requests, sure %v)",
+				c.Client, c.Front, p.Back.Local, p.Back.Remote, c.Peer, c.Server, p.How, p.Requests, p.Sure)
+		}
+	}
+	return j
+}
+
+// pairsOf is the pairs of a hop by who called there.
+func pairsOf(t testing.TB, f *flow.Flow, hop flow.Hop) map[netip.AddrPort]flow.Pair {
+	t.Helper()
+	all, err := f.Pairs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := map[netip.AddrPort]flow.Pair{}
+	for _, p := range all {
+		if p.Hop == hop {
+			of[p.Front.Remote] = p
+		}
+	}
+	return of
+}
