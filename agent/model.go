@@ -43,6 +43,7 @@ type model struct {
 	byVeth    map[string]*slot      // by the host's end of the veth pair
 
 	byVMM      map[int]*slot              // by the pid of the sandbox's VMM
+	departing  map[*slot]departure        // whose foreign VMM has gone
 	boots      map[*slot]struct{}         // with a sandbox whose boot is not settled
 	bootPhases map[path.Phase]*phaseTimes // of those that are
 
@@ -63,7 +64,7 @@ func newModel(a *Agent, log *slog.Logger) *model {
 		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}, bound: map[*slot]struct{}{},
 		recorder: recorder.New(), began: time.Now(), self: a.self, grace: a.cfg.SeriesGrace,
 		hostLinks: map[string]*link.Link{}, byVeth: map[string]*slot{},
-		byVMM: map[int]*slot{}, boots: map[*slot]struct{}{}, bootPhases: map[path.Phase]*phaseTimes{}}
+		byVMM: map[int]*slot{}, departing: map[*slot]departure{}, boots: map[*slot]struct{}{}, bootPhases: map[path.Phase]*phaseTimes{}}
 	m.hooker.wanted, m.hooker.attached, m.hooker.retired = m.wantsHooks, m.attached, m.retire
 	return m
 }
@@ -72,6 +73,12 @@ func newModel(a *Agent, log *slog.Logger) *model {
 func (m *model) namespaceChanged(c discover.Change) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.departs(c) {
+		m.take(c)
+	}
+}
+
+func (m *model) take(c discover.Change) {
 	was := m.slots[c.Cookie()]
 	if c.New == nil || c.New.Binding == nil {
 		if was != nil {
@@ -94,6 +101,7 @@ func (m *model) namespaceChanged(c discover.Change) {
 		oldVMM = 0
 	}
 	s.entry, s.name = c.New, cmp.Or(c.New.Name, s.name)
+	s.noteEnding(c.Time)
 	m.rebound(s, was == nil, old, c.Time)
 	m.boundVMM(s, oldVMM)
 	m.boundVeth(s, oldVeth)
@@ -139,6 +147,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 // for a while.
 func (m *model) drop(s *slot, now time.Time) {
 	m.tell(s, now, path.SlotRemoved, "the slot is gone")
+	delete(m.departing, s)
 	m.bootEnds(s)
 	if pid := vmmOf(s.entry); m.byVMM[pid] == s {
 		delete(m.byVMM, pid)
@@ -290,9 +299,13 @@ func has(d path.Diagnosis, code string) bool {
 }
 
 func (m *model) tell(s *slot, now time.Time, kind path.EventKind, text string) {
+	m.publish(s.event(now, kind, text))
+}
+
+func (s *slot) event(now time.Time, kind path.EventKind, text string) path.Event {
 	b := s.entry.Binding
-	m.publish(path.Event{Time: now, Kind: kind, Netns: s.entry.Name, Device: b.Tap,
-		SandboxID: b.SandboxID, Name: b.Name, Text: text})
+	return path.Event{Time: now, Kind: kind, Netns: s.entry.Name, Device: b.Tap,
+		SandboxID: b.SandboxID, Name: b.Name, Text: text}
 }
 
 func (m *model) publish(e path.Event) {

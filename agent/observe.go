@@ -39,6 +39,7 @@ func (a *Agent) observe(ctx context.Context) {
 		a.model.readCounters(n%idleEvery == 0)
 		a.model.lookForHidden(n)
 		a.model.settleBoots(time.Now())
+		a.model.settleDepartures(time.Now())
 		a.model.prune(time.Now(), a.Ready)
 		a.model.forgetGone(time.Now())
 		quiet := a.model.checkAll(n)

@@ -8,6 +8,7 @@ import (
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/internal/registry"
 )
 
 // slot is what the model keeps of one namespace that is somebody's slot.
@@ -40,6 +41,8 @@ type slot struct {
 	attaching    bool        // the hooker has been told to
 	attempt      uint64      // of attaching; one that is given up has an older one
 	attachFailed atomic.Bool // the last attempt did, and it was said
+
+	endingSince time.Time // that its launcher says so; zero: it does not
 
 	boot      *path.Boot // of the sandbox; nil: none is bound
 	diagnosis path.Diagnosis
@@ -75,7 +78,7 @@ func (s *slot) changed() { s.view, s.stale = nil, true }
 // restless says whether time alone may change the slot's diagnosis, or something
 // has changed since: a sandbox boots, or a request waits for its answer.
 func (s *slot) restless() bool {
-	return s.stale || s.diagnosis.State == path.Booting ||
+	return s.stale || s.diagnosis.State == path.Booting || !s.endingSince.IsZero() ||
 		s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
 }
 
@@ -92,6 +95,28 @@ func (s *slot) look() {
 	case s.zombieSince.IsZero():
 		s.zombieSince = time.Now()
 	}
+}
+
+// endingPatience is how long a launcher may take to remove a sandbox before what
+// is broken of it is told all the same.
+const endingPatience = 15 * time.Second
+
+func (s *slot) noteEnding(now time.Time) {
+	switch ending := s.entry.Binding.State == registry.Ending; {
+	case !ending:
+		s.endingSince = time.Time{}
+	case s.endingSince.IsZero():
+		s.endingSince = now
+	}
+}
+
+// endingAt says whether the sandbox is being removed. A foreign launcher says
+// nothing of it: that it ended the VMM does.
+func (s *slot) endingAt(now time.Time) bool {
+	if s.entry.Binding.Source == discover.Firecracker {
+		return s.vmmExit != nil && s.vmmExit.Wanted
+	}
+	return !s.endingSince.IsZero() && now.Sub(s.endingSince) < endingPatience
 }
 
 // waiting keeps the time of the first request after the last answer.
@@ -126,6 +151,7 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 	if b := s.entry.Binding; !b.Idle {
 		f.Sandbox = sandbox(b, now)
 		f.Sandbox.VMMExit, f.Sandbox.Boot = s.vmmExit, s.boot
+		f.Sandbox.Ending = s.endingAt(now)
 		f.Sandbox.Console, f.Sandbox.Holds = s.closer.console.Faults, s.held
 		if s.vmmAlive != path.Unknown {
 			f.Sandbox.VMMAlive = s.vmmAlive
@@ -151,7 +177,7 @@ func sandbox(b *discover.Binding, now time.Time) *path.Sandbox {
 	}
 	// Who launched it says so; of a foreign one only its age is known.
 	if b.State != "" {
-		s.Booting = b.State == "booting"
+		s.Booting = b.State == registry.Booting
 	} else if !b.CreatedAt.IsZero() {
 		s.Booting = now.Sub(b.CreatedAt) < foreignBootGrace
 	}

@@ -63,7 +63,7 @@ func (v *vmms) run(ctx context.Context) error {
 	if v.exits == nil {
 		return nil
 	}
-	return v.exits.Run(ctx, v.model.vmmExited)
+	return v.exits.Run(ctx, v.model.vmmExited, v.model.vmmSignalled)
 }
 
 func (v *vmms) close() (err error) {
@@ -83,8 +83,42 @@ func (m *model) vmmExited(e exits.Exit) {
 	}
 	s.vmmAlive = path.No
 	s.changed()
-	s.vmmExit = &path.VMMExit{Time: e.Time, Command: e.Command, How: e.String()}
-	m.tell(s, e.Time, path.VMMExited, fmt.Sprintf("%s (pid %d) %s", e.Command, e.PID, e))
+	held := path.Unknown
+	if e.HeldKnown {
+		held = path.Known(e.HeldTap)
+	}
+	s.vmmExit = &path.VMMExit{Time: e.Time, Command: e.Command, How: e.String(), HeldTap: held, Wanted: e.Wanted()}
+	ev := s.event(e.Time, path.VMMExited, fmt.Sprintf("%s (pid %d) %s", e.Command, e.PID, e))
+	ev.HeldTap = held
+	m.publish(ev)
+	m.departed(s, time.Now())
+}
+
+// lookAgain is how long after a signal a VMM is looked at, which stops only as each
+// of its threads next leaves the kernel.
+var lookAgain = []time.Duration{2 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond}
+
+// vmmSignalled takes that a bound VMM is to stop or to go on.
+func (m *model) vmmSignalled(pid int, stop bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.byVMM[pid]; s != nil {
+		for _, d := range lookAgain {
+			time.AfterFunc(d, func() { m.lookWhetherStopped(s, pid, path.Known(stop)) })
+		}
+	}
+}
+
+func (m *model) lookWhetherStopped(s *slot, pid int, want path.Tristate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byVMM[pid] != s || s.vmmStopped == want {
+		return
+	}
+	s.look()
+	if s.vmmStopped == want {
+		m.diagnose(s, time.Now())
+	}
 }
 
 // boundVMM notes the VMM of the slot's sandbox, which has come, changed or gone

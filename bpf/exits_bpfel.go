@@ -13,12 +13,56 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type ExitsExit struct {
-	_    structs.HostLayout
-	Time uint64
-	Pid  uint32
-	Code uint32
-	Comm [16]uint8
+type ExitsFate struct {
+	_      structs.HostLayout
+	Signal uint32
+	Sender uint32
+	Comm   [16]uint8
+	By     uint8
+	Pad    [3]uint8
+}
+
+type ExitsHeld uint32
+
+const (
+	ExitsHeldHELD_UNKNOWN ExitsHeld = 0
+	ExitsHeldHELD_NONE    ExitsHeld = 1
+	ExitsHeldHELD_TAP     ExitsHeld = 2
+	ExitsHeldHELD_LEN     ExitsHeld = 3
+)
+
+type ExitsSender uint32
+
+const (
+	ExitsSenderSENDER_UNKNOWN  ExitsSender = 0
+	ExitsSenderSENDER_KERNEL   ExitsSender = 1
+	ExitsSenderSENDER_ITSELF   ExitsSender = 2
+	ExitsSenderSENDER_ANCESTOR ExitsSender = 3
+	ExitsSenderSENDER_OTHER    ExitsSender = 4
+	ExitsSenderSENDER_LEN      ExitsSender = 5
+)
+
+type ExitsTale uint32
+
+const (
+	ExitsTaleTALE_ENDED   ExitsTale = 0
+	ExitsTaleTALE_STOPPED ExitsTale = 1
+	ExitsTaleTALE_GOES_ON ExitsTale = 2
+	ExitsTaleTALE_LEN     ExitsTale = 3
+)
+
+type ExitsTold struct {
+	_          structs.HostLayout
+	Time       uint64
+	Pid        uint32
+	Code       uint32
+	Comm       [16]uint8
+	Sender     uint32
+	Tale       uint8
+	By         uint8
+	Held       uint8
+	Pad        uint8
+	SenderComm [16]uint8
 }
 
 // Names of all BPF objects in the ELF.
@@ -28,8 +72,12 @@ const (
 	ExitsMapExits        = "exits"
 	ExitsMapWatched      = "watched"
 	ExitsProgProcessExit = "process_exit"
-	ExitsVarExitType     = "exit_type"
+	ExitsProgSignalSent  = "signal_sent"
+	ExitsVarHeldType     = "held_type"
 	ExitsVarLost         = "lost"
+	ExitsVarSenderType   = "sender_type"
+	ExitsVarTaleType     = "tale_type"
+	ExitsVarToldType     = "told_type"
 )
 
 // LoadExits returns the embedded CollectionSpec for Exits.
@@ -75,6 +123,7 @@ type ExitsSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExitsProgramSpecs struct {
 	ProcessExit *ebpf.ProgramSpec `ebpf:"process_exit"`
+	SignalSent  *ebpf.ProgramSpec `ebpf:"signal_sent"`
 }
 
 // ExitsMapSpecs contains maps before they are loaded into the kernel.
@@ -89,8 +138,11 @@ type ExitsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExitsVariableSpecs struct {
-	ExitType *ebpf.VariableSpec `ebpf:"exit_type"`
-	Lost     *ebpf.VariableSpec `ebpf:"lost"`
+	HeldType   *ebpf.VariableSpec `ebpf:"held_type"`
+	Lost       *ebpf.VariableSpec `ebpf:"lost"`
+	SenderType *ebpf.VariableSpec `ebpf:"sender_type"`
+	TaleType   *ebpf.VariableSpec `ebpf:"tale_type"`
+	ToldType   *ebpf.VariableSpec `ebpf:"told_type"`
 }
 
 // ExitsObjects contains all objects after they have been loaded into the kernel.
@@ -128,8 +180,11 @@ func (m *ExitsMaps) Close() error {
 //
 // It can be passed to LoadExitsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExitsVariables struct {
-	ExitType *ebpf.Variable `ebpf:"exit_type"`
-	Lost     *ebpf.Variable `ebpf:"lost"`
+	HeldType   *ebpf.Variable `ebpf:"held_type"`
+	Lost       *ebpf.Variable `ebpf:"lost"`
+	SenderType *ebpf.Variable `ebpf:"sender_type"`
+	TaleType   *ebpf.Variable `ebpf:"tale_type"`
+	ToldType   *ebpf.Variable `ebpf:"told_type"`
 }
 
 // ExitsPrograms contains all programs after they have been loaded into the kernel.
@@ -137,11 +192,13 @@ type ExitsVariables struct {
 // It can be passed to LoadExitsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExitsPrograms struct {
 	ProcessExit *ebpf.Program `ebpf:"process_exit"`
+	SignalSent  *ebpf.Program `ebpf:"signal_sent"`
 }
 
 func (p *ExitsPrograms) Close() error {
 	return _ExitsClose(
 		p.ProcessExit,
+		p.SignalSent,
 	)
 }
 

@@ -2,8 +2,8 @@
 /*
  * The few kernel types that the programs read, by name and field only: CO-RE
  * moves every access to where the running kernel has the field. Oldest kernel
- * looked at: 5.15. Sources: include/linux/skbuff.h, netdevice.h, fs.h, sched.h,
- * include/linux/sched/signal.h, include/net/net_namespace.h, drivers/net/tun.c,
+ * looked at: 5.15. Sources: include/linux/skbuff.h, netdevice.h, fs.h, fdtable.h,
+ * sched.h, sched/signal.h, include/net/net_namespace.h, drivers/net/tun.c,
  * include/uapi/linux/bpf.h.
  */
 #ifndef TAPWATCH_VMLINUX_H
@@ -108,6 +108,17 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
 	struct nsproxy *nsproxy;
+	struct task_struct *real_parent;
+	struct files_struct *files;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
 };
 
 struct inode {

@@ -116,9 +116,10 @@ func notApplicable() Result        { return Result{} }
 func wrong(f path.Finding) Result  { return Result{verdict: problem, finding: f} }
 
 // Run applies all checks. A slot without a sandbox is idle and nothing else: its
-// tap has no carrier because nobody should be attached.
+// tap has no carrier because nobody should be attached. So is one whose sandbox is
+// being removed.
 func Run(f path.Facts) path.Diagnosis {
-	if f.Sandbox == nil {
+	if f.Sandbox == nil || f.Sandbox.Ending {
 		return path.Diagnosis{State: path.Idle, Hops: []path.HopState{}, Findings: []path.Finding{}}
 	}
 	d := path.Diagnosis{State: path.OK, Findings: []path.Finding{}}

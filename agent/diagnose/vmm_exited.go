@@ -32,9 +32,18 @@ var vmmExited = Check{
 		return wrong(path.Finding{
 			Cause:    "NO-CARRIER: the VMM has exited, so nobody holds " + f.Device.Name,
 			Evidence: ev,
-			Fix:      "read its last words (tapwatch sandbox logs " + f.Sandbox.ID + ") and the kernel log for an OOM kill; then kill the sandbox and create it anew",
+			Fix:      lastWords(f) + " and the kernel log for an OOM kill; then kill the sandbox and create it anew",
 		})
 	},
+}
+
+// lastWords says where to read what a VMM said before it ended: of a foreign one
+// its launcher knows.
+func lastWords(f path.Facts) string {
+	if f.Sandbox.Source == "tapwatch" {
+		return "read its last words (tapwatch sandbox logs " + f.Sandbox.ID + ")"
+	}
+	return "read the VMM's log, the launcher's"
 }
 
 // ending says how the VMM ended, and whether the carrier went before or after.
@@ -45,7 +54,11 @@ func ending(e *path.VMMExit, carrierWent time.Time) string {
 		return text
 	case d < 0:
 		return text + fmt.Sprintf(", %v after the carrier went", -d.Round(time.Microsecond))
-	default:
+	case e.HeldTap == path.Yes:
 		return text + fmt.Sprintf(", %v before the carrier was seen to go", d.Round(time.Microsecond))
+	case e.HeldTap == path.No:
+		return text + ", after it had let go of the tap"
+	default:
+		return text + fmt.Sprintf("; the carrier was seen to go %v later, and which went first is not known", d.Round(time.Microsecond))
 	}
 }

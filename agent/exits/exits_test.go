@@ -2,15 +2,19 @@ package exits
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tapwatch/bpf"
 	"tapwatch/internal/nettest"
 )
 
@@ -21,11 +25,14 @@ func TestExitIsTold(t *testing.T) {
 		name, script string
 		signal       syscall.Signal
 		want         string
+		wanted       bool
 	}{
-		{"status", "read x; exit 7", 0, "ended with status 7"},
-		{"zero", "read x; exit 0", 0, "ended with status 0"},
-		{"killed", "read x", syscall.SIGKILL, "was killed by SIGKILL"},
-		{"terminated", "read x", syscall.SIGTERM, "was killed by SIGTERM"},
+		{"status", "read x; exit 7", 0, "ended with status 7", false},
+		{"zero", "read x; exit 0", 0, "ended with status 0", true},
+		{"killed", "read x", syscall.SIGKILL, "was killed by SIGKILL from exits.test (pid %d), which launched it", true},
+		{"terminated", "read x", syscall.SIGTERM, "was killed by SIGTERM from exits.test (pid %d), which launched it", true},
+		{"faulted", "read x", syscall.SIGSEGV, "was killed by SIGSEGV from exits.test (pid %d), which launched it", false},
+		{"suicide", "read x; kill -KILL $$", 0, "was killed by SIGKILL of its own making", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "sh", "-c", c.script)
@@ -49,14 +56,96 @@ func TestExitIsTold(t *testing.T) {
 			}
 			e := w.next(t)
 			_ = cmd.Wait() // the status is what is tested
-			if e.PID != cmd.Process.Pid || e.Command != "sh" || e.String() != c.want {
-				t.Errorf("told of %d (%s), which %s; want %d (sh), which %s", e.PID, e.Command, e, cmd.Process.Pid, c.want)
+			want := c.want
+			if strings.Contains(want, "%d") {
+				want = fmt.Sprintf(want, os.Getpid())
+			}
+			if e.PID != cmd.Process.Pid || e.Command != "sh" || e.String() != want || e.Wanted() != c.wanted {
+				t.Errorf("told of %d (%s), which %s (wanted %v); want %d (sh), which %s", e.PID, e.Command, e, e.Wanted(), cmd.Process.Pid, want)
+			}
+			if !e.HeldKnown || e.HeldTap {
+				t.Errorf("it held a tap: known %v, %v", e.HeldKnown, e.HeldTap)
 			}
 			if e.Time.Before(before) || e.Time.After(time.Now()) {
 				t.Errorf("ended at %v, not after %v", e.Time, before)
 			}
 		})
 	}
+}
+
+// A process that has a tap open, and one that has closed it: the kernel says which
+// went first. Whoever else sends the signal is told, though he did not launch it.
+func TestWhatWentFirst(t *testing.T) {
+	nettest.NeedRoot(t)
+	w := open(t)
+	ns := nettest.Netns(t)
+	nettest.Tap(t, ns, "tap0")
+	for script, held := range map[string]bool{"echo; read x": true, "exec 3>&-; echo; read x": false} {
+		tap := nettest.AttachTap(t, ns, "tap0")
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+		cmd.ExtraFiles = []*os.File{tap}
+		if _, err := cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		tap.Close()
+		if err := w.Watch(cmd.Process.Pid); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 1)); err != nil { // it has closed what it closes
+			t.Fatal(err)
+		}
+		killer := exec.CommandContext(t.Context(), "sh", "-c", fmt.Sprintf("kill -KILL %d", cmd.Process.Pid))
+		if err := killer.Run(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		e := w.next(t)
+		if !e.HeldKnown || e.HeldTap != held {
+			t.Errorf("%s: held a tap to its end %v (known %v), want %v", script, e.HeldTap, e.HeldKnown, held)
+		}
+		if want := fmt.Sprintf("was killed by SIGKILL from sh (pid %d)", killer.Process.Pid); e.String() != want || e.Wanted() {
+			t.Errorf("%s (wanted %v), want %s", e, e.Wanted(), want)
+		}
+	}
+}
+
+func TestStopIsTold(t *testing.T) {
+	nettest.NeedRoot(t)
+	w := open(t)
+	cmd := exec.CommandContext(t.Context(), "sleep", "100")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Watch(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []struct {
+		signal syscall.Signal
+		stop   bool
+	}{{syscall.SIGSTOP, true}, {syscall.SIGCONT, false}} {
+		if err := cmd.Process.Signal(s.signal); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case got := <-w.stops:
+			if got != s.stop {
+				t.Errorf("%s told as stop: %v", s.signal, got)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s was not told", s.signal)
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
 }
 
 // A process of many threads ends once, whichever of them ends first.
@@ -82,7 +171,7 @@ func TestThreadsEndOnce(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if e := w.next(t); e.PID != cmd.Process.Pid || e.String() != "was killed by SIGKILL" {
+	if e := w.next(t); e.PID != cmd.Process.Pid || !strings.HasPrefix(e.String(), "was killed by SIGKILL") {
 		t.Errorf("told of %d, which %s", e.PID, e)
 	}
 	_ = cmd.Wait()
@@ -130,21 +219,25 @@ func TestForgottenIsNotTold(t *testing.T) {
 	}
 }
 
+var toldSize = binary.Size(bpf.ExitsTold{})
+
 func FuzzDecode(f *testing.F) {
-	f.Add(make([]byte, 32))
+	f.Add(make([]byte, toldSize))
 	f.Add([]byte{1})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		e, err := decode(b)
-		if (err == nil) != (len(b) >= 32) {
+		told, err := decode(b)
+		if (err == nil) != (len(b) >= toldSize) {
 			t.Errorf("%d bytes: %v", len(b), err)
 		}
-		_ = e.String()
+		e := exitOf(told)
+		_, _ = e.String(), e.Wanted()
 	})
 }
 
 type told struct {
 	*Watcher
-	c chan Exit
+	c     chan Exit
+	stops chan bool
 }
 
 func open(t *testing.T) *told {
@@ -154,8 +247,8 @@ func open(t *testing.T) *told {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c, done := make(chan Exit, 16), make(chan error, 1)
-	go func() { done <- w.Run(ctx, func(e Exit) { c <- e }) }()
+	c, stops, done := make(chan Exit, 16), make(chan bool, 16), make(chan error, 1)
+	go func() { done <- w.Run(ctx, func(e Exit) { c <- e }, func(_ int, stop bool) { stops <- stop }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -165,7 +258,7 @@ func open(t *testing.T) *told {
 			t.Error(err)
 		}
 	})
-	return &told{w, c}
+	return &told{w, c, stops}
 }
 
 func (w *told) next(t *testing.T) Exit {

@@ -15,6 +15,8 @@ type Event struct {
 	SandboxID string    `json:"sandbox_id,omitempty"`
 	Name      string    `json:"name,omitempty"` // of the sandbox
 	Text      string    `json:"text"`
+	// HeldTap says of a VMM's end whether it had a tap open to it.
+	HeldTap Tristate `json:"held_tap,omitempty"`
 }
 
 // String is the event as a line for people.

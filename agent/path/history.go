@@ -44,10 +44,14 @@ func (h History) LastLoss() string {
 		return ""
 	case ended == nil || ended.Time.Sub(lost.Time).Abs() > afterwards:
 		return "the carrier went while the VMM ran"
-	case ended.Time.After(lost.Time):
+	case ended.Time.After(lost.Time): // the agent sees it later than it is, never earlier
 		return fmt.Sprintf("the carrier went first, %s before the VMM ended", short(ended.Time.Sub(lost.Time)))
+	case ended.HeldTap == Yes:
+		return fmt.Sprintf("the VMM ended first, %s before the agent saw the carrier go", short(lost.Time.Sub(ended.Time)))
+	case ended.HeldTap == No:
+		return "the carrier went first: the VMM had let go of its tap when it ended"
 	}
-	return fmt.Sprintf("the VMM ended first, %s before the agent saw the carrier go", short(lost.Time.Sub(ended.Time)))
+	return fmt.Sprintf("which went first is not known: the agent saw the carrier go %s after the VMM's end", short(lost.Time.Sub(ended.Time)))
 }
 
 // DrawHistory writes a boot as a waterfall and the events under it.

@@ -111,6 +111,7 @@ type Sandbox struct {
 	Source     string   `json:"source"` // who says so: tapwatch, firecracker
 	Shape      string   `json:"shape"`  // relay, fused, dnat; empty: unknown
 	Booting    bool     `json:"booting"`
+	Ending     bool     `json:"ending"` // it is being removed, as was wanted
 	VMMPID     int      `json:"vmm_pid,omitempty"`
 	VMMAlive   Tristate `json:"vmm_alive"`
 	VMMStopped Tristate `json:"vmm_stopped"` // by SIGSTOP or a debugger
@@ -144,7 +145,11 @@ type ConsoleFault struct {
 type VMMExit struct {
 	Time    time.Time `json:"time"`
 	Command string    `json:"command"`
-	How     string    `json:"how"` // e.g. "was killed by SIGKILL"
+	How     string    `json:"how"` // e.g. "was killed by SIGKILL from bash (pid 42)"
+	// HeldTap says whether it had a tap open to its end: if so it ended before the
+	// carrier went, if not after.
+	HeldTap Tristate `json:"held_tap"`
+	Wanted  bool     `json:"wanted"` // status 0, or its launcher's signal
 }
 
 // Template is what was read of the files that a sandbox boots from. What is wrong

@@ -29,6 +29,7 @@ const (
 	Booting State = "booting" // VMM being started, envd not yet healthy
 	Running State = "running" // envd answered /health once
 	Failed  State = "failed"  // VMM exited or envd never answered; kept for a look
+	Ending  State = "ending"  // it is being removed
 )
 
 // Slot is one namespace with its veth pair and tap. Sandbox is nil while the

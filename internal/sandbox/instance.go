@@ -125,6 +125,11 @@ func (m *Manager) remove(i *instance) bool {
 		i.timer.Stop()
 	}
 	i.cancel(ErrKilled)
+	// Agents are told before anything of it goes.
+	i.snap.State = registry.Ending
+	if err := m.pool.Bind(i.slot, i.snap.record()); err != nil {
+		m.cfg.Log.Warn("agents may see this sandbox break as it goes", "sandbox_id", i.id, "err", err)
+	}
 	go m.dismantle(i)
 	return true
 }

@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/nettest"
+	"tapwatch/internal/registry"
+)
+
+// firecracker starts a process in the slot's namespace that looks like E2B's VMM
+// and holds the tap.
+func (h *host) firecracker(sandboxID string) *exec.Cmd {
+	h.t.Helper()
+	tap := nettest.AttachTap(h.t, h.slot.Netns, "tap0")
+	cmd := exec.CommandContext(h.t.Context(), "/bin/sh")
+	cmd.Args = []string{"firecracker", "-c", "read x; exit 0", "--api-sock", "/tmp/fc-" + sandboxID + "-r4nd.sock"}
+	cmd.ExtraFiles = []*os.File{tap}
+	if _, err := cmd.StdinPipe(); err != nil {
+		h.t.Fatal(err)
+	}
+	// The child is forked by the thread that stands in the namespace.
+	if err := netns.Do(h.slot.Netns, cmd.Start); err != nil {
+		h.t.Fatal(err)
+	}
+	tap.Close()
+	h.t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	})
+	h.agent.discover.Rescan()
+	h.until("the VMM of "+sandboxID, func(s path.Slot) bool {
+		return s.Sandbox != nil && s.Sandbox.ID == sandboxID && s.Device.Carrier == path.Yes && len(s.Device.Holders) == 1
+	})
+	return cmd
+}
+
+// A foreign VMM that ended as nobody wanted is found, though its launcher keeps no
+// record; one that its launcher ended leaves an idle slot and no finding.
+func TestForeignVMMEnds(t *testing.T) {
+	h := start(t)
+	h.until("idle", func(s path.Slot) bool { return s.Diagnosis.State == path.Idle && s.Traffic != nil })
+
+	crashed := h.firecracker("icrash")
+	if err := exec.CommandContext(t.Context(), "sh", "-c", fmt.Sprintf("kill -KILL %d", crashed.Process.Pid)).Run(); err != nil {
+		t.Fatal(err)
+	}
+	_ = crashed.Wait()
+	s := h.until("vmm-exited", func(s path.Slot) bool { return code(s) == "vmm-exited" })
+	if e := strings.Join(s.Diagnosis.Findings[0].Evidence, "\n"); !strings.Contains(e, "was killed by SIGKILL from sh (pid ") {
+		t.Errorf("evidence:\n%s", e)
+	}
+	h.agent.discover.Rescan()
+	time.Sleep(5 * h.agent.cfg.Every)
+	h.until("still vmm-exited", func(s path.Slot) bool { return code(s) == "vmm-exited" && s.Sandbox.VMMAlive == path.No })
+
+	wanted := h.firecracker("iwanted") // takes the slot over
+	if err := wanted.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = wanted.Wait()
+	h.until("idle again", func(s path.Slot) bool { return s.Diagnosis.State == path.Idle && s.Sandbox == nil })
+	got, err := h.client.History(t.Context(), "iwanted")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range got.Events {
+		if e.Kind == path.Problem {
+			t.Errorf("a VMM that its launcher ended is a problem: %s", e)
+		}
+	}
+}
+
+// What was kept of a foreign sandbox goes after a while.
+func TestDepartureIsBounded(t *testing.T) {
+	h := start(t)
+	h.until("idle", func(s path.Slot) bool { return s.Diagnosis.State == path.Idle && s.Traffic != nil })
+	crashed := h.firecracker("icrash")
+	if err := exec.CommandContext(t.Context(), "sh", "-c", fmt.Sprintf("kill -SEGV %d", crashed.Process.Pid)).Run(); err != nil {
+		t.Fatal(err)
+	}
+	_ = crashed.Wait()
+	h.until("vmm-exited", func(s path.Slot) bool { return code(s) == "vmm-exited" && s.Sandbox.VMMAlive == path.No })
+	nettest.Eventually(t, "its departure held back", func() bool {
+		h.agent.model.mu.Lock()
+		defer h.agent.model.mu.Unlock()
+		return len(h.agent.model.departing) == 1
+	})
+	h.agent.model.settleDepartures(time.Now().Add(exitKept + time.Second))
+	h.until("idle", func(s path.Slot) bool { return s.Diagnosis.State == path.Idle && s.Sandbox == nil })
+}
+
+// A sandbox that is being removed is not broken by what is taken away of it, until
+// that takes too long.
+func TestRemovalIsNoProblem(t *testing.T) {
+	h := start(t)
+	h.until("idle", func(s path.Slot) bool { return s.Diagnosis.State == path.Idle && s.Traffic != nil })
+	cmd := h.vmm()
+	h.slot.Sandbox.State = registry.Running
+	h.put()
+	h.until("running", func(s path.Slot) bool { return s.Device.Carrier == path.Yes && s.Sandbox != nil && !s.Sandbox.Booting })
+	h.slot.Sandbox.State = registry.Ending
+	h.put()
+	h.until("ending", func(s path.Slot) bool { return s.Sandbox != nil && s.Sandbox.Ending })
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	h.relay.Close()
+	h.until("its VMM gone", func(s path.Slot) bool {
+		return s.Sandbox != nil && s.Sandbox.VMMAlive == path.No && s.Device.Carrier == path.No && s.Diagnosis.State == path.Idle
+	})
+	got, err := h.client.History(t.Context(), "itest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range got.Events {
+		if e.Kind == path.Problem && strings.HasPrefix(e.Text, "vmm-exited") {
+			t.Errorf("a problem of its removal: %s", e)
+		}
+	}
+	h.agent.model.eachBound(func(s *slot) { s.endingSince = s.endingSince.Add(-endingPatience) })
+	h.until("broken after all", func(s path.Slot) bool { return s.Diagnosis.State == path.Broken })
+}

@@ -1,0 +1,103 @@
+package exits
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tapwatch/bpf"
+)
+
+// Exit is a process that ended.
+type Exit struct {
+	PID     int
+	Time    time.Time // by the kernel's clock, as wall-clock time
+	Command string    // comm, at most 15 bytes
+	Status  unix.WaitStatus
+	// By says who sent the signal that it died of; it is Unknown where it died of
+	// none. Sender and SenderCommand are of an ancestor or another.
+	By            Sender
+	Sender        int
+	SenderCommand string
+	// HeldTap says whether it had a tap open to its end; Known is false where that
+	// could not be read.
+	HeldTap, HeldKnown bool
+}
+
+// Sender is who sent a signal.
+type Sender uint8
+
+// The senders. Ancestor is the process that launched it, or one above that.
+const (
+	Unknown  = Sender(bpf.ExitsSenderSENDER_UNKNOWN)
+	Kernel   = Sender(bpf.ExitsSenderSENDER_KERNEL)
+	Itself   = Sender(bpf.ExitsSenderSENDER_ITSELF)
+	Ancestor = Sender(bpf.ExitsSenderSENDER_ANCESTOR)
+	Other    = Sender(bpf.ExitsSenderSENDER_OTHER)
+)
+
+// String says how the process ended, e.g. "was killed by SIGKILL from bash (pid 42)".
+func (e Exit) String() string {
+	switch {
+	case e.Status.Signaled():
+		name := unix.SignalName(e.Status.Signal())
+		if name == "" {
+			name = fmt.Sprintf("signal %d", e.Status.Signal())
+		}
+		return "was killed by " + name + e.from()
+	case e.Status.ExitStatus() == 0:
+		return "ended with status 0"
+	}
+	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
+}
+
+func (e Exit) from() string {
+	switch e.By {
+	case Kernel:
+		return " from the kernel" // that it was out of memory only its log tells
+	case Itself:
+		return " of its own making"
+	case Ancestor:
+		return fmt.Sprintf(" from %s (pid %d), which launched it", e.SenderCommand, e.Sender)
+	case Other:
+		return fmt.Sprintf(" from %s (pid %d)", e.SenderCommand, e.Sender)
+	}
+	return ""
+}
+
+// Wanted says whether it ended as it should: with status 0, or by a signal to end
+// from the process that launched it.
+func (e Exit) Wanted() bool {
+	if !e.Status.Signaled() {
+		return e.Status.ExitStatus() == 0
+	}
+	switch e.Status.Signal() {
+	case unix.SIGTERM, unix.SIGKILL, unix.SIGINT, unix.SIGHUP:
+		return e.By == Ancestor
+	}
+	return false
+}
+
+func exitOf(t bpf.ExitsTold) Exit {
+	return Exit{
+		PID:           int(t.Pid),
+		Time:          wall(t.Time),
+		Command:       unix.ByteSliceToString(t.Comm[:]),
+		Status:        unix.WaitStatus(t.Code),
+		By:            Sender(t.By),
+		Sender:        int(t.Sender),
+		SenderCommand: unix.ByteSliceToString(t.SenderComm[:]),
+		HeldTap:       bpf.ExitsHeld(t.Held) == bpf.ExitsHeldHELD_TAP,
+		HeldKnown:     bpf.ExitsHeld(t.Held) != bpf.ExitsHeldHELD_UNKNOWN,
+	}
+}
+
+// wall turns nanoseconds of CLOCK_MONOTONIC into wall-clock time, by the two
+// clocks' difference now.
+func wall(ns uint64) time.Time {
+	var ts unix.Timespec
+	// CLOCK_MONOTONIC always exists, so this cannot fail.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return time.Now().Add(-time.Duration(uint64(ts.Nano()) - ns))
+}
