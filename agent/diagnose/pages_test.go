@@ -85,7 +85,7 @@ func TestPagesShowThePicture(t *testing.T) {
 				t.Fatalf("the example is none: %s", summary(d))
 			}
 			var picture strings.Builder
-			path.Draw(&picture, path.Slot{Facts: f, Diagnosis: d}, false)
+			path.Draw(&picture, path.Slot{Facts: f, Diagnosis: d}, path.Screen{})
 			if !strings.Contains(page, "```text\n"+picture.String()+"```\n") {
 				t.Errorf("the page does not show\n%s", picture.String())
 			}

@@ -135,8 +135,8 @@ func TestClientPaths(t *testing.T) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	var a, b bytes.Buffer
-	path.Draw(&a, broken(), false)
-	path.Draw(&b, got[0], false)
+	path.Draw(&a, broken(), path.Screen{})
+	path.Draw(&b, got[0], path.Screen{})
 	if a.String() != b.String() {
 		t.Errorf("the picture changes on the wire:\n%s\n%s", &a, &b)
 	}

@@ -4,37 +4,108 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
+// Screen is where a picture is drawn. The zero value is a file.
+type Screen struct {
+	Color bool // ANSI colours
+	Width int  // columns to keep within, as far as words allow; 0: any
+}
+
 // Draw writes a path as a picture, one line a hop, with the place where it
-// breaks, the cause, the evidence and the fix. Color adds ANSI colours.
-func Draw(w io.Writer, s Slot, color bool) {
-	paint := painter(color)
-	if s.Sandbox == nil {
+// breaks, the cause, the evidence and the fix.
+func Draw(w io.Writer, s Slot, on Screen) {
+	paint := painter(on.Color)
+	switch {
+	case s.Sandbox == nil:
 		fmt.Fprintf(w, "%s  idle slot, healthy: %s\n", s.Netns, idleWords(s))
 		return
+	case s.Sandbox.Ending && s.Diagnosis.State == Idle:
+		fmt.Fprintf(w, "%s  %s in %s: is being removed\n", title(s), s.Sandbox.ID, s.Netns)
+		return
 	}
-	fmt.Fprintf(w, "%s  %s in %s%s: %s\n", title(s), s.Sandbox.ID, s.Netns, shapeWords(s.Sandbox.Shape), paint(s.Diagnosis.State, string(s.Diagnosis.State)))
-	at := s.Diagnosis.BrokenAt()
+	drawTitle(w, s, on)
+	at, places := s.Diagnosis.BrokenAt(), placeWidth(s, on)
 	for _, h := range s.Diagnosis.Hops {
-		mark, lost := marks[h.State], ""
+		head := fmt.Sprintf("  %-6s %-*s ", h.Hop, places, Place(s, h.Hop))
+		indent := len(head) + len(marks[h.State]) + 1
+		detail, last := on.fold(h.Detail, indent)
+		line := strings.TrimRight(head+paint(h.State, marks[h.State])+" "+detail, " ")
 		if h.Hop == at {
-			lost = paint(h.State, "   <- lost here")
+			if on.Width > 0 && last+len(lostHere) > on.Width {
+				line += "\n" + strings.Repeat(" ", indent) + paint(h.State, strings.TrimSpace(lostHere))
+			} else {
+				line += paint(h.State, lostHere)
+			}
 		}
-		line := fmt.Sprintf("  %-6s %-34s %s %s", h.Hop, Place(s, h.Hop), paint(h.State, mark), h.Detail)
-		fmt.Fprintln(w, strings.TrimRight(line, " ")+lost)
+		fmt.Fprintln(w, line)
 	}
 	for _, f := range s.Diagnosis.Findings {
-		fmt.Fprintf(w, "  cause     %s\n", f.Cause)
+		on.point(w, "cause", f.Cause)
 		for _, e := range f.Evidence {
-			fmt.Fprintf(w, "  evidence  %s\n", e)
+			on.point(w, "evidence", e)
 		}
-		fmt.Fprintf(w, "  to do     %s\n", f.Fix)
-		fmt.Fprintf(w, "  see       docs/checks/%s.md\n", f.Code)
+		on.point(w, "to do", f.Fix)
+		on.point(w, "see", "docs/checks/"+f.Code+".md")
 	}
 	for _, u := range s.Inside.Unread { // what was not looked at may be wrong too
 		fmt.Fprintf(w, "  unknown   %s: %s\n", u.What, u.Because)
 	}
+}
+
+func drawTitle(w io.Writer, s Slot, on Screen) {
+	state := painter(on.Color)(s.Diagnosis.State, string(s.Diagnosis.State))
+	fmt.Fprintf(w, "%s  %s in %s%s: %s\n", title(s), s.Sandbox.ID, s.Netns, shapeWords(s.Sandbox.Shape), state)
+}
+
+const lostHere = "   <- lost here"
+
+// placesInFile is wide enough for what places are usually called.
+const placesInFile = 34
+
+// placeWidth leaves on a screen what it can to the details.
+func placeWidth(s Slot, on Screen) int {
+	if on.Width == 0 {
+		return placesInFile
+	}
+	n := 0
+	for _, h := range s.Diagnosis.Hops {
+		n = max(n, len(Place(s, h.Hop)))
+	}
+	return n
+}
+
+// point writes one point of a finding.
+func (on Screen) point(w io.Writer, what, text string) {
+	const indent = 12
+	text, _ = on.fold(text, indent)
+	fmt.Fprintf(w, "  %-9s %s\n", what, text)
+}
+
+// fold breaks a text that begins at a column between words, so that it stays within
+// the screen, and returns at which column it ends.
+func (on Screen) fold(text string, indent int) (folded string, end int) {
+	const least = 20 // narrower columns are no use
+	if on.Width < indent+least {
+		return text, indent + len(text)
+	}
+	var b strings.Builder
+	end = indent
+	for i, word := range strings.Fields(text) {
+		switch n := utf8.RuneCountInString(word); {
+		case i == 0:
+			end += n
+		case end+1+n > on.Width:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			end = indent + n
+		default:
+			b.WriteByte(' ')
+			end += 1 + n
+		}
+		b.WriteString(word)
+	}
+	return b.String(), end
 }
 
 func idleWords(s Slot) string {

@@ -3,8 +3,10 @@ package path
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // slot is a bound slot whose hops all stand as given.
@@ -84,12 +86,63 @@ func TestDraw(t *testing.T) {
 					t.Fatal(err)
 				}
 				var got strings.Builder
-				Draw(&got, s, color)
+				Draw(&got, s, Screen{Color: color})
 				if got.String() != string(want) {
 					t.Errorf("got\n%s\nwant\n%s\n%q", got.String(), want, got.String())
 				}
 			})
 		}
+	}
+}
+
+// TestDrawKeepsWithinAScreen holds that no line is wider than the terminal and no
+// word is lost.
+func TestDrawKeepsWithinAScreen(t *testing.T) {
+	for name, s := range pictures {
+		for _, width := range []int{72, 80, 132} {
+			var wide, narrow strings.Builder
+			Draw(&wide, s, Screen{})
+			Draw(&narrow, s, Screen{Width: width})
+			for line := range strings.Lines(narrow.String()) {
+				if n := utf8.RuneCountInString(line) - 1; n > width && name != "idle" {
+					t.Errorf("%s: %d columns of %d: %s", name, n, width, line)
+				}
+			}
+			if got, want := strings.Fields(narrow.String()), strings.Fields(wide.String()); !slices.Equal(got, want) {
+				t.Errorf("%s: the words differ:\n%s", name, narrow.String())
+			}
+		}
+	}
+	for _, file := range []string{"no-carrier", "two-causes"} {
+		var got strings.Builder
+		Draw(&got, pictures[file], Screen{Width: 80})
+		golden(t, file+".80.txt", got.String())
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	want, err := os.ReadFile(filepath.Join("testdata", file))
+	if err != nil || got != string(want) {
+		t.Errorf("%s (%v): got\n%s\nwant\n%s", file, err, got, want)
+	}
+}
+
+// TestDrawAll holds that what is broken stands last, that many healthy ones take a
+// line each, and that the last line names what is wrong.
+func TestDrawAll(t *testing.T) {
+	many := []Slot{pictures["no-carrier"], pictures["idle"]}
+	for range 5 {
+		many = append(many, pictures["healthy"])
+	}
+	for file, slots := range map[string][]Slot{
+		"all-few.txt":  {pictures["no-carrier"], pictures["healthy"], pictures["booting"]},
+		"all-many.txt": many,
+		"all-one.txt":  {pictures["healthy"]},
+	} {
+		var got strings.Builder
+		DrawAll(&got, slots, Screen{Width: 80})
+		golden(t, file, got.String())
 	}
 }
 
@@ -99,8 +152,8 @@ func TestColorsChangeNothingElse(t *testing.T) {
 	escapes := strings.NewReplacer("\x1b[32m", "", "\x1b[1;31m", "", "\x1b[33m", "", "\x1b[36m", "", "\x1b[0m", "")
 	for name, s := range pictures {
 		var plain, colored strings.Builder
-		Draw(&plain, s, false)
-		Draw(&colored, s, true)
+		Draw(&plain, s, Screen{})
+		Draw(&colored, s, Screen{Color: true})
 		if strings.Contains(plain.String(), "\x1b") {
 			t.Errorf("%s: escapes where none were asked for", name)
 		}

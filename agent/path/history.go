@@ -55,7 +55,7 @@ func (h History) LastLoss() string {
 }
 
 // DrawHistory writes a boot as a waterfall and the events under it.
-func DrawHistory(w io.Writer, h History) {
+func DrawHistory(w io.Writer, h History, on Screen) {
 	title := h.SandboxID + " in " + h.Netns
 	if h.Name != "" {
 		title = h.Name + "  " + title
@@ -74,15 +74,18 @@ func DrawHistory(w io.Writer, h History) {
 		if i > 0 {
 			gap = "+" + short(e.Time.Sub(h.Events[i-1].Time))
 		}
-		fmt.Fprintf(w, "  %s  %9s  %-12s %s\n", e.Time.Format("15:04:05.000"), gap, e.Kind, e.Text)
+		head := fmt.Sprintf("  %s  %9s  %-12s ", e.Time.Format("15:04:05.000"), gap, e.Kind)
+		text, _ := on.fold(e.Text, len(head))
+		fmt.Fprintln(w, head+text)
 	}
 	if l := h.LastLoss(); l != "" {
+		l, _ = on.fold(l, 2)
 		fmt.Fprintln(w, "  "+l)
 	}
 }
 
 // barWidth is the width of the waterfall in characters.
-const barWidth = 40
+const barWidth = 38
 
 func drawBoot(w io.Writer, b *Boot) {
 	if b == nil {

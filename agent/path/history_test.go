@@ -10,13 +10,20 @@ import (
 
 func TestLastLoss(t *testing.T) {
 	at := func(kind EventKind, ms int64) Event { return Event{Kind: kind, Time: time.UnixMilli(ms)} }
+	ended := func(ms int64, held Tristate) Event {
+		return Event{Kind: VMMExited, Time: time.UnixMilli(ms), HeldTap: held}
+	}
 	for _, c := range []struct {
 		name   string
 		events []Event
 		want   string
 	}{
 		{"no loss", []Event{at(CarrierUp, 1)}, ""},
-		{"it died", []Event{at(CarrierUp, 1), at(VMMExited, 100), at(CarrierLost, 101)}, "the VMM ended first, 1ms before the agent saw the carrier go"},
+		{"it died", []Event{at(CarrierUp, 1), ended(100, Yes), at(CarrierLost, 101)}, "the VMM ended first, 1ms before the agent saw the carrier go"},
+		// The agent hears of the carrier later than of the end, yet it went before.
+		{"it let go, and died at once", []Event{ended(100, No), at(CarrierLost, 101)}, "the carrier went first: the VMM had let go of its tap when it ended"},
+		{"nobody could tell", []Event{ended(100, Unknown), at(CarrierLost, 101)}, "which went first is not known: the agent saw the carrier go 1ms after the VMM's end"},
+		{"the tap was set down before", []Event{at(CarrierLost, 100), ended(300, Yes)}, "the carrier went first, 200ms before the VMM ended"},
 		{"it let go, then died", []Event{at(CarrierLost, 100), at(VMMExited, 300)}, "the carrier went first, 200ms before the VMM ended"},
 		{"it lives", []Event{at(CarrierLost, 100)}, "the carrier went while the VMM ran"},
 		{"it died long after", []Event{at(CarrierLost, 100), at(VMMExited, 60100)}, "the carrier went while the VMM ran"},
@@ -38,7 +45,7 @@ func TestDrawHistory(t *testing.T) {
 	events := []Event{
 		{Time: at(2_000), Kind: Bound, Text: "sandbox bound to the slot"},
 		{Time: at(140_000), Kind: CarrierUp, Text: "carrier on tap0"},
-		{Time: at(9_000_000), Kind: VMMExited, Text: "qemu-system-x86 (pid 42) was killed by SIGKILL"},
+		{Time: at(9_000_000), Kind: VMMExited, HeldTap: Yes, Text: "qemu-system-x86 (pid 42) was killed by SIGKILL"},
 		{Time: at(9_000_412), Kind: CarrierLost, Text: "NO-CARRIER on tap0"},
 	}
 	for name, h := range map[string]History{
@@ -51,7 +58,7 @@ func TestDrawHistory(t *testing.T) {
 			t.Error(err)
 		}
 		var got strings.Builder
-		DrawHistory(&got, h)
+		DrawHistory(&got, h, Screen{})
 		if got.String() != string(want) {
 			t.Errorf("%s: got\n%s\nwant\n%s", name, got.String(), want)
 		}

@@ -54,12 +54,7 @@ it asks each sandbox's envd for its health. The exit status is 0 where all is we
 					return err
 				}
 			} else {
-				for i, s := range slots {
-					if i > 0 {
-						fmt.Fprintln(cmd.OutOrStdout())
-					}
-					path.Draw(cmd.OutOrStdout(), s, isTerminal(cmd.OutOrStdout()))
-				}
+				path.DrawAll(cmd.OutOrStdout(), slots, screenOf(cmd.OutOrStdout()))
 			}
 			return verdict(slots)
 		},

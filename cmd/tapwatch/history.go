@@ -22,6 +22,6 @@ func printHistory(cmd *cobra.Command, args []string, agentURL, output string) er
 	if output == "json" {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(h)
 	}
-	path.DrawHistory(cmd.OutOrStdout(), h)
+	path.DrawHistory(cmd.OutOrStdout(), h, screenOf(cmd.OutOrStdout()))
 	return nil
 }

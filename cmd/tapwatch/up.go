@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -138,7 +137,7 @@ func (u *up) work(ctx context.Context, s *server.Server, a *agent.Agent) error {
 func (u *up) show(ctx context.Context, s *server.Server, a *agent.Agent) error {
 	d, err := demo.Launch(ctx, demo.Config{
 		Manager: s.Manager(), ProxyURL: "http://" + s.ProxyAddr().String(), Slots: a.Slots,
-		Out: u.out, Color: isTerminal(u.out),
+		Out: u.out, Screen: screenOf(u.out),
 	})
 	if err != nil {
 		return err
@@ -163,13 +162,4 @@ type atLeast struct {
 // Enabled implements slog.Handler.
 func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
 	return l >= h.level && h.Handler.Enabled(ctx, l)
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""
 }

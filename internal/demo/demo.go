@@ -19,13 +19,13 @@ import (
 	"tapwatch/internal/sandbox/template"
 )
 
-// Config is what the demo runs on. All fields but Color are required.
+// Config is what the demo runs on. All fields but Screen are required.
 type Config struct {
 	Manager  *sandbox.Manager
 	ProxyURL string             // of layer 1
 	Slots    func() []path.Slot // what the agent sees
 	Out      io.Writer
-	Color    bool
+	Screen   path.Screen
 }
 
 // drill is one sandbox of the demo and what must be seen of it.
@@ -135,7 +135,7 @@ func (d *Demo) Draw(ctx context.Context) error {
 			continue
 		}
 		fmt.Fprintln(d.cfg.Out)
-		path.Draw(d.cfg.Out, s, d.cfg.Color)
+		path.Draw(d.cfg.Out, s, d.cfg.Screen)
 		if !as(s, dr) {
 			errs = append(errs, fmt.Errorf("%s: %s, and the agent sees it %s at %q, not broken at %q",
 				dr.name, dr.what, s.Diagnosis.State, s.Diagnosis.BrokenAt(), dr.broken))

@@ -1,0 +1,78 @@
+package path
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// wholeHealthy is how many healthy paths are drawn whole; of more each gets a line.
+const wholeHealthy = 4
+
+// rankOnScreen puts what matters most where a terminal still shows it: at the end.
+var rankOnScreen = map[State]int{Idle: 0, OK: 1, Booting: 2, Undecided: 3, Broken: 4}
+
+// DrawAll draws several paths, the broken ones last, and under them a line that
+// counts and names what is wrong.
+func DrawAll(w io.Writer, slots []Slot, on Screen) {
+	slots = slices.Clone(slots)
+	slices.SortStableFunc(slots, func(a, b Slot) int {
+		return cmp.Or(rankOnScreen[a.Diagnosis.State]-rankOnScreen[b.Diagnosis.State], len(a.Diagnosis.Findings)-len(b.Diagnosis.Findings))
+	})
+	healthy := 0
+	for _, s := range slots {
+		if isHealthy(s) {
+			healthy++
+		}
+	}
+	apart := false // a picture has stood before
+	for i, s := range slots {
+		short := s.Diagnosis.State == Idle || isHealthy(s) && healthy > wholeHealthy
+		if i > 0 && (!short || apart) {
+			fmt.Fprintln(w)
+		}
+		apart = !short
+		if short && s.Diagnosis.State != Idle {
+			drawTitle(w, s, on)
+			continue
+		}
+		Draw(w, s, on)
+	}
+	if len(slots) > 1 {
+		text, _ := on.fold(Summary(slots), 0)
+		fmt.Fprintf(w, "\n%s\n", text)
+	}
+}
+
+func isHealthy(s Slot) bool { return s.Diagnosis.State == OK && len(s.Diagnosis.Findings) == 0 }
+
+// namedMost bounds how many findings a summary names.
+const namedMost = 8
+
+// Summary counts paths by state and names what was found, in one line.
+func Summary(slots []Slot) string {
+	counts := map[State]int{}
+	var found []string
+	for _, s := range slots {
+		counts[s.Diagnosis.State]++
+		for _, f := range s.Diagnosis.Findings {
+			found = append(found, f.Code+" in "+s.Netns)
+		}
+	}
+	var parts []string
+	for _, state := range []State{Idle, OK, Booting, Undecided, Broken} {
+		if n := counts[state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, state))
+		}
+	}
+	text := fmt.Sprintf("%d paths: %s", len(slots), strings.Join(parts, ", "))
+	if len(found) == 0 {
+		return text + "; no findings"
+	}
+	if more := len(found) - namedMost; more > 0 {
+		found = append(found[:namedMost:namedMost], fmt.Sprintf("and %d more", more))
+	}
+	return text + "; " + strings.Join(found, ", ")
+}
