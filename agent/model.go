@@ -281,9 +281,12 @@ func (m *model) diagnose(s *slot, now time.Time) {
 		judged.Traffic = nil
 	}
 	s.diagnosis = diagnose.Run(judged)
-	s.view, s.stale = &path.Slot{Facts: facts, Diagnosis: s.diagnosis}, false
-	for _, f := range s.diagnosis.Findings {
-		if !has(before, f.Code) {
+	for i := range s.diagnosis.Findings {
+		f := &s.diagnosis.Findings[i]
+		f.Since = now
+		if n := slices.IndexFunc(before.Findings, func(b path.Finding) bool { return b.Code == f.Code }); n >= 0 {
+			f.Since = before.Findings[n].Since
+		} else {
 			m.tell(s, now, path.Problem, f.Code+" at "+string(f.Hop)+": "+f.Cause)
 		}
 	}
@@ -292,6 +295,7 @@ func (m *model) diagnose(s *slot, now time.Time) {
 			m.tell(s, now, path.Cleared, f.Code+" at "+string(f.Hop))
 		}
 	}
+	s.view, s.stale = &path.Slot{Facts: facts, Diagnosis: s.diagnosis}, false
 }
 
 func has(d path.Diagnosis, code string) bool {

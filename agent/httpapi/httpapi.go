@@ -55,6 +55,7 @@ func New(cfg Config) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics.Handler(cfg.Metrics, cfg.Log))
 	mux.HandleFunc("GET /api/v1/paths", a.paths)
+	mux.HandleFunc("GET /api/v1/findings", a.findings)
 	mux.HandleFunc("GET /api/v1/events", a.events)
 	mux.HandleFunc("GET /api/v1/sandboxes", a.sandboxes)
 	mux.HandleFunc("GET /api/v1/sandboxes/{id}/history", a.history)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -139,6 +140,26 @@ func TestClientPaths(t *testing.T) {
 	path.Draw(&b, got[0], path.Screen{})
 	if a.String() != b.String() {
 		t.Errorf("the picture changes on the wire:\n%s\n%s", &a, &b)
+	}
+}
+
+func TestFindings(t *testing.T) {
+	f := serve(t, broken(), path.Slot{Facts: path.Facts{Netns: "ns-8"}, Diagnosis: path.Diagnosis{State: path.Idle}})
+	code, body, _ := f.get(t, "/api/v1/findings", "")
+	var got struct {
+		Findings []struct {
+			Code, Severity, Netns, Cause string
+			SandboxID                    string `json:"sandbox_id"`
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &got); err != nil || code != 200 {
+		t.Fatal(code, err)
+	}
+	if len(got.Findings) != 1 || got.Findings[0].Code != "vmm-exited" || got.Findings[0].SandboxID != "i7" || got.Findings[0].Netns != "ns-7" || got.Findings[0].Cause == "" {
+		t.Errorf("got %s", body)
+	}
+	if _, body, _ = serve(t).get(t, "/api/v1/findings", ""); strings.TrimSpace(body) != `{"findings":[]}` {
+		t.Errorf("without any: %s", body)
 	}
 }
 

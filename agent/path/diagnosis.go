@@ -1,5 +1,7 @@
 package path
 
+import "time"
+
 // State is how a hop or a whole path stands.
 type State string
 
@@ -30,6 +32,8 @@ type Finding struct {
 	Cause    string   `json:"cause"`    // one sentence
 	Evidence []string `json:"evidence"` // measured values
 	Fix      string   `json:"fix"`      // what to do next
+	// Since is when it was found; zero: just now, by a look that keeps nothing.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // HopState is how one hop stands, with the words that an operator would use.
