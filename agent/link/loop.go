@@ -38,7 +38,7 @@ func (w *Watcher) loop(ctx context.Context) error {
 			nextAudit = w.auditAfter(time.Now()) // by this one's duration
 		}
 		if w.arm(ctx, nextAudit) {
-			if err := w.sock.wait(); errors.Is(err, os.ErrClosed) {
+			if err := w.sock.Wait(); errors.Is(err, os.ErrClosed) {
 				return err
 			}
 		}
@@ -62,7 +62,7 @@ func (w *Watcher) arm(ctx context.Context, at time.Time) bool {
 	if len(w.news) > 0 || ctx.Err() != nil {
 		return false
 	}
-	w.sock.wakeAt(at)
+	w.sock.WakeAt(at)
 	return ctx.Err() == nil // the context's own wake-up may just have been undone
 }
 
@@ -79,7 +79,7 @@ func earliest(ts ...time.Time) (first time.Time) {
 // drain reads what is there, and reports whether there may be more.
 func (w *Watcher) drain(ctx context.Context) bool {
 	for range batch {
-		d, err := w.sock.receive()
+		d, err := w.sock.Receive()
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return false
@@ -89,7 +89,7 @@ func (w *Watcher) drain(ctx context.Context) bool {
 			w.stats.receiveErrors.Add(1)
 			w.lost(err.Error())
 			return false
-		case d.truncated:
+		case d.Truncated:
 			w.stats.parseErrors.Add(1)
 			w.lost("truncated event")
 		default:
@@ -103,13 +103,13 @@ func (w *Watcher) drain(ctx context.Context) bool {
 }
 
 // events handles the messages of one datagram.
-func (w *Watcher) events(ctx context.Context, d datagram) {
+func (w *Watcher) events(ctx context.Context, d nlsafe.Datagram) {
 	now := time.Now()
-	id := d.nsid
-	if d.own {
+	id := netns.NSID(d.NSID)
+	if d.Own {
 		id = w.selfID
 	}
-	for b := d.bytes; len(b) > 0; {
+	for b := d.Bytes; len(b) > 0; {
 		m, rest, err := nlsafe.Next(b)
 		if err == nil {
 			err = w.event(ctx, m, id, now)

@@ -78,32 +78,6 @@ func TestParseLink(t *testing.T) {
 	}
 }
 
-func TestSourceOf(t *testing.T) {
-	cmsg := func(level, typ int32, data ...byte) []byte {
-		b := make([]byte, unix.CmsgSpace(len(data)))
-		binary.NativeEndian.PutUint64(b, uint64(unix.CmsgLen(len(data))))
-		binary.NativeEndian.PutUint32(b[8:], uint32(level))
-		binary.NativeEndian.PutUint32(b[12:], uint32(typ))
-		copy(b[16:], data)
-		return b
-	}
-	for what, c := range map[string]struct {
-		oob  []byte
-		want netns.NSID
-		own  bool
-	}{
-		"none":            {nil, netns.NoNSID, true},
-		"an nsid":         {cmsg(unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 7, 0, 0, 0), 7, false},
-		"another message": {cmsg(unix.SOL_NETLINK, unix.NETLINK_PKTINFO, 7, 0, 0, 0), netns.NoNSID, true},
-		"another level":   {cmsg(unix.SOL_SOCKET, unix.NETLINK_LISTEN_ALL_NSID, 7, 0, 0, 0), netns.NoNSID, true},
-		"cut short":       {[]byte{1, 2, 3}, netns.NoNSID, true},
-	} {
-		if id, own := sourceOf(c.oob); id != c.want || own != c.own {
-			t.Errorf("%s: %d, %v", what, id, own)
-		}
-	}
-}
-
 func FuzzParseLink(f *testing.F) {
 	f.Add(body(unix.AF_UNSPEC, 2, 1, words(unix.IFLA_IFNAME, "tap0"), attr(unix.IFLA_CARRIER, 0),
 		nested(unix.IFLA_LINKINFO, words(unix.IFLA_INFO_KIND, "tun")...), number(unix.IFLA_CARRIER_UP_COUNT, 3)))

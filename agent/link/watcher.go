@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nlsafe"
 )
@@ -71,7 +73,7 @@ type Watcher struct {
 	stats   counters
 
 	// Of Run's goroutine alone:
-	sock    *socket
+	sock    *nlsafe.Listener
 	conn    *nlsafe.Conn
 	self    netns.Cookie // the agent's own namespace
 	selfID  netns.NSID
@@ -140,9 +142,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return fmt.Errorf("watch links: %w", err)
 	}
 	defer w.conn.Close()
-	defer w.sock.close()
+	defer w.sock.Close()
 	w.live()
-	stop := context.AfterFunc(ctx, func() { w.sock.wakeAt(time.Now()) })
+	stop := context.AfterFunc(ctx, func() { w.sock.WakeAt(time.Now()) })
 	defer stop()
 	return w.loop(ctx)
 }
@@ -170,7 +172,7 @@ func (w *Watcher) open() (err error) {
 	if w.selfID, err = netns.AssignNSID(w.conn, self); err != nil {
 		return err
 	}
-	w.sock, err = openSocket(w.cfg.Buffer)
+	w.sock, err = nlsafe.Listen(unix.NETLINK_ROUTE, w.cfg.Buffer, unix.RTNLGRP_LINK, unix.RTNLGRP_NSID)
 	return err
 }
 
@@ -178,5 +180,5 @@ func (w *Watcher) open() (err error) {
 func (w *Watcher) live() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.wake = func() { w.sock.wakeAt(time.Now()) }
+	w.wake = func() { w.sock.WakeAt(time.Now()) }
 }

@@ -1,4 +1,4 @@
-package link
+package nlsafe
 
 import (
 	"encoding/binary"
@@ -9,50 +9,54 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"tapwatch/internal/netns"
 )
 
-// socket hears the link events of every namespace that has an nsid in ours,
-// and that namespaces come and go. It takes no thread while it waits.
-type socket struct {
+// noNSID is NETNSA_NSID_NOT_ASSIGNED of include/uapi/linux/net_namespace.h.
+const noNSID = -1
+
+// Listener hears the events of every namespace that has an nsid in that of the
+// thread which opened it. It takes no thread while it waits. One goroutine may use
+// it, but for WakeAt.
+type Listener struct {
 	file *os.File
 	conn syscall.RawConn
 	buf  []byte
 	oob  []byte
 }
 
-// datagram is one receipt. Own says that the kernel gave no nsid with it, as it
+// Datagram is one receipt. Own says that the kernel gave no nsid with it, as it
 // does for events of the socket's own namespace while that has none in itself.
-type datagram struct {
-	bytes     []byte
-	nsid      netns.NSID
-	own       bool
-	truncated bool
+type Datagram struct {
+	Bytes     []byte
+	NSID      int32 // -1 where Own is set
+	Own       bool
+	Truncated bool
 }
 
-func openSocket(buffer int) (*socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+// Listen joins groups of a netlink protocol. It needs CAP_NET_ADMIN, for a buffer
+// of that many bytes, and CAP_NET_BROADCAST.
+func Listen(protocol, buffer int, groups ...int) (*Listener, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
-		return nil, fmt.Errorf("open link event socket: %w", err)
+		return nil, fmt.Errorf("open netlink event socket: %w", err)
 	}
-	if err := subscribe(fd, buffer); err != nil {
+	if err := subscribe(fd, buffer, groups); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("open link event socket: %w", err)
+		return nil, fmt.Errorf("open netlink event socket: %w", err)
 	}
-	s := &socket{
+	s := &Listener{
 		file: os.NewFile(uintptr(fd), "netlink"),
 		buf:  make([]byte, 64<<10),
 		oob:  make([]byte, 128),
 	}
 	if s.conn, err = s.file.SyscallConn(); err != nil {
 		s.file.Close()
-		return nil, fmt.Errorf("open link event socket: %w", err)
+		return nil, fmt.Errorf("open netlink event socket: %w", err)
 	}
 	return s, nil
 }
 
-func subscribe(fd, buffer int) error {
+func subscribe(fd, buffer int, groups []int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1); err != nil {
 		return fmt.Errorf("listen to all namespaces: %w", err)
 	}
@@ -63,7 +67,7 @@ func subscribe(fd, buffer int) error {
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
-	for _, group := range []int{unix.RTNLGRP_LINK, unix.RTNLGRP_NSID} {
+	for _, group := range groups {
 		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
 			return fmt.Errorf("join netlink group %d: %w", group, err)
 		}
@@ -71,8 +75,8 @@ func subscribe(fd, buffer int) error {
 	return nil
 }
 
-// wait blocks until something can be received or the deadline has passed.
-func (s *socket) wait() error {
+// Wait blocks until something can be received or the deadline has passed.
+func (s *Listener) Wait() error {
 	ready := false
 	err := s.conn.Read(func(fd uintptr) bool {
 		ready = ready || readable(int(fd))
@@ -90,9 +94,9 @@ func readable(fd int) bool {
 	return n > 0 && err == nil
 }
 
-// receive reads one datagram without waiting; EAGAIN says that there is none,
+// Receive reads one datagram without waiting; EAGAIN says that there is none,
 // ENOBUFS that the kernel had to drop some. The bytes hold until the next call.
-func (s *socket) receive() (d datagram, err error) {
+func (s *Listener) Receive() (d Datagram, err error) {
 	var n, oobn, flags int
 	var from unix.Sockaddr
 	cerr := s.conn.Control(func(fd uintptr) {
@@ -106,29 +110,30 @@ func (s *socket) receive() (d datagram, err error) {
 	if err = errors.Join(cerr, err); err != nil {
 		return d, err
 	}
-	d.truncated = flags&unix.MSG_TRUNC != 0
-	d.nsid, d.own = sourceOf(s.oob[:oobn])
+	d.Truncated = flags&unix.MSG_TRUNC != 0
+	d.NSID, d.Own = sourceOf(s.oob[:oobn])
 	if a, ok := from.(*unix.SockaddrNetlink); ok && a.Pid == 0 { // else not from the kernel
-		d.bytes = s.buf[:n]
+		d.Bytes = s.buf[:n]
 	}
 	return d, nil
 }
 
 // sourceOf reads the namespace of a datagram from its control messages.
-func sourceOf(oob []byte) (id netns.NSID, own bool) {
+func sourceOf(oob []byte) (id int32, own bool) {
 	cmsgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return netns.NoNSID, true
+		return noNSID, true
 	}
 	for _, m := range cmsgs {
 		if m.Header.Level == unix.SOL_NETLINK && m.Header.Type == unix.NETLINK_LISTEN_ALL_NSID && len(m.Data) >= 4 {
-			return netns.NSID(binary.NativeEndian.Uint32(m.Data)), false
+			return int32(binary.NativeEndian.Uint32(m.Data)), false
 		}
 	}
-	return netns.NoNSID, true
+	return noNSID, true
 }
 
-// wakeAt makes wait return at that time; zero means when something comes.
-func (s *socket) wakeAt(t time.Time) { _ = s.file.SetReadDeadline(t) }
+// WakeAt makes Wait return at that time; zero means when something comes.
+func (s *Listener) WakeAt(t time.Time) { _ = s.file.SetReadDeadline(t) }
 
-func (s *socket) close() { s.file.Close() }
+// Close ends Wait with os.ErrClosed.
+func (s *Listener) Close() { s.file.Close() }
