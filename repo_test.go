@@ -41,15 +41,16 @@ var importRules = []rule{
 	{"agent/flow", []string{"bpf", "internal/netns"}, "measures requests, knows no sandbox"},
 	{"agent/probe", []string{"bpf", "internal/netns"}, "attaches hooks, interprets nothing"},
 	{"agent/exits", []string{"bpf"}, "tells of processes, whosever they are"},
+	{"agent/notices", []string{"internal/netns", "internal/nlsafe"}, "hears that something changed, reads nothing"},
 	{"agent/inspect", []string{"agent/path", "internal/netns", "internal/nlsafe"}, "looks closely at what no event tells of"},
-	{"agent/sockets", []string{"internal/netns"}, "asks the kernel who listens"},
+	{"agent/sockets", []string{"bpf", "internal/netns"}, "asks the kernel who listens, and is told who begins to"},
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},
 	{"agent/prober", []string{"agent/path", "internal/netns"}, "asks envd, knows no slot"},
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},
 	{"agent/metrics", []string{"agent/link", "agent/path"}, "exports what is known and finds nothing out"},
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
-		"agent/diagnose", "agent/discover", "agent/exits", "agent/firecracker", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
+		"agent/diagnose", "agent/discover", "agent/exits", "agent/firecracker", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
 		"internal/image", "internal/netns", "internal/nlsafe", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 

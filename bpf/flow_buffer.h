@@ -34,7 +34,7 @@ static __always_inline int current_call(struct call *call)
 /* What lies behind one of this process's descriptors. */
 static __always_inline void *private_data(__u64 fd)
 {
-	struct task_struct___flow *task = (void *)bpf_get_current_task_btf();
+	struct task_struct *task = (void *)bpf_get_current_task_btf();
 	struct file___flow *file = 0;
 	struct fdtable *fdt;
 	struct file **fds;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What flow.c reads of the kernel beside vmlinux.h. Sources: include/net/sock.h,
- * include/linux/tcp.h, include/linux/fdtable.h, include/linux/uio.h,
- * arch/x86/include/asm/ptrace.h.
+ * include/linux/tcp.h, include/linux/uio.h, arch/x86/include/asm/ptrace.h.
  */
 #ifndef TAPWATCH_FLOW_KERNEL_H
 #define TAPWATCH_FLOW_KERNEL_H
@@ -61,19 +60,6 @@ struct socket {
 
 struct file___flow {
 	void *private_data;
-};
-
-struct fdtable {
-	unsigned int max_fds;
-	struct file **fd;
-};
-
-struct files_struct {
-	struct fdtable *fdt;
-};
-
-struct task_struct___flow {
-	struct files_struct *files;
 };
 
 /* x86-64 only: elsewhere the field is not found, and nothing is known of buffers. */
