@@ -61,7 +61,7 @@ func (l *loop) opened(c *Conn) {
 			return
 		}
 	} else {
-		c.deadline = l.now + headTime
+		c.ExpectWithin(l.engine.cfg.HeadTimeout)
 	}
 	c.guess = true
 	l.move(c, Client)

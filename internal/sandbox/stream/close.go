@@ -48,15 +48,10 @@ func (l *loop) passEnd(c *Conn, s Side) {
 	case c.state == stateHead, c.state == stateClosing:
 		l.finish(c, Answered)
 	case c.state != stateOpen || to.shut:
+	case c.listener.handler != nil && l.instead(c, s, io.EOF, ClientEnded+Reason(s)):
 	case to.ended && to.held == nil && to.pipe == nil:
 		l.finish(c, ClientEnded+Reason(c.endedFirst))
 	default:
-		if s == Backend && c.listener.handler != nil {
-			if v := c.listener.handler.Lost(c, io.EOF); v.End {
-				l.answer(c, v, BackendEnded)
-				return
-			}
-		}
 		from.more = false
 		to.shut = true
 		if errno := shutdownWrite(to.fd); errno != 0 {
@@ -102,19 +97,30 @@ func (l *loop) broken(c *Conn, s Side, errno syscall.Errno) {
 		l.abort(c, why)
 		return
 	}
-	l.lost(c, fmt.Errorf("backend %s: %w", c.target.addr, errno), why+1)
+	l.lost(c, Backend, fmt.Errorf("backend %s: %w", c.target.addr, errno), why+1)
 }
 
-// lost ends a connection without its backend: by the handler's answer where it
-// has one, by a reset else.
-func (l *loop) lost(c *Conn, err error, why Reason) {
-	if h := c.listener.handler; h != nil {
-		if v := h.Lost(c, err); v.End {
-			l.answer(c, v, why)
-			return
-		}
+// lost ends a connection, unless its handler knows better, by a reset.
+func (l *loop) lost(c *Conn, s Side, err error, why Reason) {
+	if c.listener.handler == nil || !l.instead(c, s, err, why) {
+		l.abort(c, why)
 	}
-	l.abort(c, why)
+}
+
+// instead does what the handler wants in place of passing on that a side was
+// lost; false says that it wants nothing.
+func (l *loop) instead(c *Conn, s Side, err error, why Reason) bool {
+	switch v := c.listener.handler.Lost(c, s, err); {
+	case v.End:
+		l.answer(c, v, why)
+	case v.To != nil:
+		l.replace(c, v, why)
+	case v.Leave:
+		l.leave(c, why)
+	default:
+		return false
+	}
+	return true
 }
 
 // cut resets the connections that match.

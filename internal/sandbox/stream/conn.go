@@ -54,6 +54,7 @@ type leg struct {
 	lifted   bool  // without user timeout, see sweep
 	final    bool  // epoll has seen its end: read until it shows
 	more     bool  // the handler wants more than is held before it judges
+	waiting  bool  // for Resume
 	full     uint8 // reads that filled the buffer, in a row
 	small    uint8 // splices that were short, in a row
 
@@ -79,19 +80,21 @@ type Conn struct {
 	state      state
 	tuned      bool // has what only lasting connections need
 	nodelay    bool // of the backend's leg
-	waiting    bool // for Resume
 	guess      bool // bytes are tried on the backend before it is known to be connected
 	capped     bool // the backend's buffers are bounded
 	endedFirst Side // who ended its stream, if both have: the first
 	legs       [2]leg
 
-	peer     netip.AddrPort
-	since    time.Duration // when it was accepted
-	dialed   time.Duration // when the dial began
-	sent     time.Duration // when the first bytes went to the backend; 0 before
-	deadline time.Duration // in the list it is in; or of the head
-	prev     *Conn
-	next     *Conn // in a list, or of the free ones
+	peer      netip.AddrPort
+	since     time.Duration // when it was accepted
+	dialed    time.Duration // when the dial began
+	connect   time.Duration // what the dial took; 0 before
+	sent      time.Duration // when the first bytes went to the backend; 0 before
+	firstByte time.Duration // from then to the backend's first; 0 before
+	deadline  time.Duration // in the list it is in; else of what the handler expects
+	expect    time.Duration // see ExpectWithin
+	prev      *Conn
+	next      *Conn // in a list, or of the free ones
 }
 
 // newConn takes a slot for a client's socket.
@@ -115,6 +118,9 @@ func (l *loop) newConn(ln *Listener, fd int32) *Conn {
 func (l *loop) release(c *Conn) {
 	for i := range c.legs {
 		l.drop(&c.legs[i])
+	}
+	if h := c.listener.handler; h != nil {
+		h.Closed(c)
 	}
 	c.gen = (c.gen + 1) & (1<<(32-kindBits) - 1)
 	c.state, c.State, c.target, c.listener = stateFree, nil, nil, nil

@@ -147,9 +147,11 @@ func (l *loop) redial(c *Conn) {
 // connected says that the backend has taken the connection.
 func (l *loop) connected(c *Conn) {
 	l.dialing.remove(c)
-	c.state, c.deadline = stateOpen, 0
+	c.state = stateOpen
+	c.expectAnew()
 	n := &c.target.counters[l.id]
-	n.connect.add(l.engine.now() - c.dialed)
+	c.connect = max(1, l.engine.now()-c.dialed)
+	n.connect.add(c.connect)
 	if c.target.lastErr.Load() != nil {
 		c.target.lastErr.Store(nil)
 	}
@@ -165,5 +167,5 @@ func (l *loop) unreached(c *Conn, errno syscall.Errno) {
 	t.dialErrs[errno]++
 	t.mu.Unlock()
 	l.dialing.remove(c)
-	l.lost(c, err, Unreached)
+	l.lost(c, Backend, fmt.Errorf("%w: %w", ErrUnreached, err), Unreached)
 }

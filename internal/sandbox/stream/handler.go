@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -12,11 +13,20 @@ type Handler interface {
 	// Data judges b, what a side has sent and nobody has judged yet: at least one
 	// byte, at most MaxHead. It is called again for what the verdict leaves of it.
 	Data(c *Conn, from Side, b []byte) Verdict
-	// Lost says that the backend could not be reached, was reset, or (io.EOF) has
-	// ended its stream. The zero Verdict passes that on as it is; one with End
-	// answers the client instead.
-	Lost(c *Conn, err error) Verdict
+	// Passed says that all went on that the last verdict on a side let pass.
+	Passed(c *Conn, from Side)
+	// Lost says that the backend could not be reached (ErrUnreached) or was reset,
+	// that a side has ended its stream (io.EOF), or that the client was silent for
+	// longer than expected (os.ErrDeadlineExceeded). The zero Verdict passes that on
+	// as it is. Of others, the first of these counts: End answers the client, To and
+	// Insert try another backend, and Leave goes on without one.
+	Lost(c *Conn, from Side, err error) Verdict
+	// Closed says that the connection is over.
+	Closed(c *Conn)
 }
+
+// ErrUnreached is wrapped by the error of a backend that took no connection.
+var ErrUnreached = errors.New("not reached")
 
 // MaxHead is how much of what a side says can be held for a verdict.
 const MaxHead = bufferSize
@@ -27,14 +37,16 @@ const PassAll = unlimited
 // Verdict says what to do with bytes that a Handler was shown. The fields are
 // looked at in this order.
 type Verdict struct {
-	// Reply is sent back to the client. With End it is the last that it hears.
-	Reply []byte
-	End   bool
+	// Reply is sent back to the client. With End it is the last that it hears; with
+	// Reset it hears nothing more.
+	Reply      []byte
+	End, Reset bool
 	// Wait leaves the bytes until Token.Resume, More until there are more of them.
 	Wait, More bool
 	// To is where the connection leads from here on. A backend that it had before,
-	// elsewhere, is closed.
-	To *Target
+	// elsewhere, is closed. Leave closes it for none.
+	To    *Target
+	Leave bool
 	// Skip drops so many bytes, Insert passes others in their place.
 	Skip   int
 	Insert []byte
@@ -56,11 +68,11 @@ func (c *Conn) Token() Token { return Token{c, c.loop, c.gen} }
 // the connection is over.
 func (t Token) Resume() {
 	t.loop.do(func() {
-		if c := t.conn; c.gen == t.gen && c.waiting {
-			c.waiting = false
-			t.loop.pump(c, Client)
-			if c.gen == t.gen {
-				t.loop.pump(c, Backend)
+		c := t.conn
+		for s := range c.legs {
+			if c.gen == t.gen && c.legs[s].waiting {
+				c.legs[s].waiting = false
+				t.loop.pump(c, Side(s))
 			}
 		}
 	})
@@ -72,12 +84,20 @@ func (c *Conn) Peer() netip.AddrPort { return c.peer }
 // Target is where the connection leads; nil until the handler has said.
 func (c *Conn) Target() *Target { return c.target }
 
-// ExpectWithin has the connection cut if no verdict lets bytes pass for so long,
-// to the second; 0 lifts that. A new connection has headTime.
+// ExpectWithin has the handler's Lost asked once nothing was passed on for so
+// long, to the second, the time of a dial apart; 0 lifts that. The zero Verdict
+// then cuts the connection. A new one has Config.HeadTimeout.
 func (c *Conn) ExpectWithin(d time.Duration) {
+	c.expect = d
+	if c.state == stateHead || c.state == stateOpen {
+		c.expectAnew()
+	}
+}
+
+func (c *Conn) expectAnew() {
 	c.deadline = 0
-	if d > 0 {
-		c.deadline = c.loop.now + d
+	if c.expect > 0 {
+		c.deadline = c.loop.now + c.expect
 	}
 }
 
@@ -90,8 +110,11 @@ func (l *loop) judge(c *Conn, s Side, b []byte) []byte {
 	case v.End:
 		l.answer(c, v, Answered)
 		return nil
+	case v.Reset:
+		l.abort(c, Answered)
+		return nil
 	case v.Wait:
-		c.waiting = true
+		from.waiting = true
 		return b
 	case v.More && len(b) < MaxHead:
 		from.more = true
@@ -147,10 +170,11 @@ func (l *loop) leave(c *Conn, why Reason) {
 		closeFD(g.fd)
 	}
 	l.drop(g)
-	l.drop(&c.legs[Client])
 	*g = leg{fd: noFile}
 	c.target, c.state = nil, stateHead
-	c.nodelay, c.capped, c.tuned, c.sent = false, false, false, 0
+	c.expectAnew()
+	c.nodelay, c.capped, c.tuned, c.connect, c.sent, c.firstByte = false, false, false, 0, 0, 0
+	c.legs[Client].bytes = 0 // of the connection to a backend, as the times
 }
 
 // answer ends a connection with a last word to the client, and sees that it gets
@@ -158,6 +182,11 @@ func (l *loop) leave(c *Conn, why Reason) {
 func (l *loop) answer(c *Conn, v Verdict, why Reason) {
 	l.leave(c, why)
 	g := &c.legs[Client]
+	l.drop(g)
+	if len(v.Reply) == 0 && g.ended {
+		l.finish(c, why)
+		return
+	}
 	n, errno := write(g.fd, v.Reply)
 	if errno != 0 || n < len(v.Reply) || shutdownWrite(g.fd) != 0 {
 		l.abort(c, Answered)
@@ -170,4 +199,22 @@ func (l *loop) answer(c *Conn, v Verdict, why Reason) {
 		return
 	}
 	l.watch(c, Client, false)
+}
+
+// replace gives a connection another backend, which is told v.Insert first.
+func (l *loop) replace(c *Conn, v Verdict, why Reason) {
+	l.leave(c, why)
+	from := &c.legs[Client]
+	if len(from.held) > 0 || from.pipe != nil || len(v.Insert) > bufferSize {
+		l.abort(c, why) // there is no place for both
+		return
+	}
+	l.hold(from, v.Insert)
+	from.pass, from.waiting, from.more = int64(len(v.Insert)), false, false
+	gen := c.gen
+	if l.dial(c, v.To); c.gen != gen || c.legs[Backend].fd == noFile {
+		return
+	}
+	l.watch(c, Backend, c.state == stateDialing)
+	l.pump(c, Client)
 }

@@ -68,6 +68,28 @@ func (e *Engine) Listen(cfg ListenConfig) (*Listener, error) {
 	return l, l.start()
 }
 
+// Take listens on a socket that was made elsewhere, which stays the caller's to
+// close: this engine has a file of its own.
+func (e *Engine) Take(f *os.File, cfg ListenConfig) (*Listener, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", f.Name(), err)
+	}
+	var dupErr error
+	err = raw.Control(func(fd uintptr) {
+		cfg.FD, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+	})
+	if err = errors.Join(err, dupErr); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", f.Name(), err)
+	}
+	if err := unix.SetNonblock(cfg.FD, true); err != nil {
+		unix.Close(cfg.FD)
+		return nil, fmt.Errorf("listen on %s: %w", f.Name(), err)
+	}
+	e.tuneListener(int32(cfg.FD))
+	return e.Listen(cfg)
+}
+
 // make makes the socket inside its namespace, where it stays.
 func (l *Listener) make() error {
 	if l.cfg.Netns == "" {

@@ -37,9 +37,9 @@ func (l *loop) pump(c *Conn, s Side) {
 func (l *loop) mayRead(c *Conn, s Side) bool {
 	switch c.state {
 	case stateOpen, stateClosing:
-		return true
+		return !c.legs[s].waiting
 	case stateHead:
-		return s == Client && !c.waiting
+		return s == Client && !c.legs[s].waiting
 	default:
 		return false
 	}
@@ -55,7 +55,7 @@ func (l *loop) flush(c *Conn, s Side) bool {
 	if len(from.held) == 0 || from.more {
 		return true
 	}
-	if to.blocked || c.waiting || c.state == stateDialing {
+	if to.blocked || from.waiting || c.state == stateDialing {
 		return false
 	}
 	gen := c.gen
@@ -122,7 +122,7 @@ func (l *loop) take(c *Conn, s Side, b []byte) bool {
 			if b = l.judge(c, s, b); c.gen != gen || c.state == stateClosing {
 				return false
 			}
-			if from.more || c.waiting {
+			if from.more || from.waiting {
 				l.hold(from, b)
 				return from.more
 			}
@@ -179,10 +179,13 @@ func (l *loop) passed(c *Conn, s Side, n int) {
 		noDelay(c.legs[Backend].fd)
 	}
 	from.bytes += int64(n)
-	if from.pass != unlimited {
-		from.pass -= int64(n)
-	}
 	c.target.counters[l.id].bytes[s].Add(int64(n))
+	if from.pass == unlimited {
+		return
+	}
+	if from.pass -= int64(n); from.pass == 0 {
+		c.listener.handler.Passed(c, s)
+	}
 }
 
 // fill splices from a side into its pipe, once, and that on.

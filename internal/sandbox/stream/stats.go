@@ -108,6 +108,37 @@ func (l *loop) firstBytes(c *Conn, s Side) {
 	if s == Client {
 		c.sent = now
 	} else if c.sent != 0 { // else the backend speaks first
-		c.target.counters[l.id].firstByte.add(now - c.sent)
+		c.firstByte = now - c.sent
+		c.target.counters[l.id].firstByte.add(c.firstByte)
+	}
+}
+
+// Add sums counts of several targets; of where they lead it says nothing.
+func (s *Stats) Add(o Stats) {
+	s.Open += o.Open
+	if s.Ended == nil {
+		s.Ended, s.DialErrors = make(map[Reason]int64), make(map[syscall.Errno]int64)
+	}
+	for why, n := range o.Ended {
+		s.Ended[why] += n
+	}
+	for errno, n := range o.DialErrors {
+		s.DialErrors[errno] += n
+	}
+	for side := range s.Bytes {
+		s.Bytes[side] += o.Bytes[side]
+		s.Kernel[side].Legs += o.Kernel[side].Legs
+		s.Kernel[side].RTT += o.Kernel[side].RTT
+		s.Kernel[side].Retransmits += o.Kernel[side].Retransmits
+	}
+	s.Connect.add(o.Connect)
+	s.FirstByte.add(o.FirstByte)
+}
+
+func (h *Histogram) add(o Histogram) {
+	h.Count += o.Count
+	h.Sum += o.Sum
+	for i, n := range o.Buckets {
+		h.Buckets[i] += n
 	}
 }

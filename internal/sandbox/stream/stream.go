@@ -27,6 +27,9 @@ type Config struct {
 	Log   *slog.Logger
 
 	DialTimeout time.Duration // 0 means 10 s
+	// HeadTimeout is how long a client may take until a handler's verdict lets its
+	// first bytes pass; 0 means 10 s.
+	HeadTimeout time.Duration
 	KeepAlive   time.Duration // between probes on an idle leg; 0 means 15 s
 	// UserTimeout ends a leg whose peer has vanished; 0 means 2 min, which a guest
 	// that is paused for a minute outlives. A peer that is there and does not read
@@ -50,7 +53,7 @@ func (c *Config) validate() error {
 		name string
 		v    int64
 	}{
-		{"loops", int64(c.Loops)}, {"pipes", int64(c.Pipes)}, {"dial timeout", int64(c.DialTimeout)},
+		{"loops", int64(c.Loops)}, {"pipes", int64(c.Pipes)}, {"dial timeout", int64(c.DialTimeout)}, {"head timeout", int64(c.HeadTimeout)},
 		{"keep-alive", int64(c.KeepAlive)}, {"user timeout", int64(c.UserTimeout)},
 	} {
 		if v.v < 0 {
@@ -60,6 +63,7 @@ func (c *Config) validate() error {
 	setDefault(&c.Loops, runtime.GOMAXPROCS(0))
 	setDefault(&c.Pipes, 64*c.Loops)
 	setDefault(&c.DialTimeout, 10*time.Second)
+	setDefault(&c.HeadTimeout, 10*time.Second)
 	setDefault(&c.KeepAlive, 15*time.Second)
 	setDefault(&c.UserTimeout, 2*time.Minute)
 	setDefault(&c.Buffer, 1<<20)

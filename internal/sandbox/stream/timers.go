@@ -1,15 +1,14 @@
 package stream
 
 import (
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-const (
-	headTime   = 10 * time.Second // for a first verdict
-	lingerTime = time.Second      // for a client to see the answer that ends its connection
-)
+// lingerTime is for a client to see the answer that ends its connection.
+const lingerTime = time.Second
 
 // list holds connections by deadline: all of one list wait equally long, so the
 // first is the oldest.
@@ -80,8 +79,9 @@ func (l *loop) sweep() {
 	for _, c := range l.slots {
 		switch {
 		case c.state == stateFree || l.now-c.since < lastingFrom:
-		case c.deadline != 0 && c.deadline <= l.now && (c.state == stateHead || c.state == stateOpen):
-			l.abort(c, Cut)
+		case c.state != stateHead && c.state != stateOpen:
+		case c.overdue():
+			l.lost(c, Client, os.ErrDeadlineExceeded, Cut)
 		default:
 			if fd := c.legs[Backend].fd; fd != noFile && !c.tuned {
 				c.tuned = true
@@ -92,6 +92,21 @@ func (l *loop) sweep() {
 			l.spareReader(c, Backend)
 		}
 	}
+}
+
+// overdue says whether what is expected has not come; what was passed on since the
+// last sweep begins the time anew.
+func (c *Conn) overdue() bool {
+	if c.deadline == 0 || c.deadline > c.loop.now {
+		return false
+	}
+	for i := range c.legs {
+		if g := &c.legs[i]; g.bytes != g.swept {
+			c.expectAnew()
+			return false
+		}
+	}
+	return true
 }
 
 // spareReader keeps the user timeout from ending a peer that is there but does not
