@@ -74,14 +74,14 @@ var importRules = []rule{
 	{"internal/sandbox/api", []string{
 		"internal/registry", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/network", "internal/sandbox/proxy", "internal/sandbox/template",
 	}, "speaks E2B's protocol for the launcher"},
-	{"internal/sandbox/server", []string{"internal/registry", "internal/sandbox", "internal/sandbox/api", "internal/sandbox/proxy"}, "puts the launcher's listeners together"},
+	{"internal/sandbox/server", []string{"internal/registry", "internal/sandbox", "internal/sandbox/api", "internal/sandbox/proxy", "internal/sandbox/stream"}, "puts the launcher's listeners together"},
 	{"internal/proctest", nil, "runs programs for tests, whichever they are"},
 	{"internal/flowtest", []string{"internal/netns", "internal/nettest", "internal/proctest"}, "makes paths for tests without the launcher, so that either side's tests may use it"},
 	{"internal/demo", []string{"agent/path", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/template"}, "uses the launcher as a client would and reads what the agent says of it"},
 
 	{"internal/drill", []string{
 		"agent/path", "internal/netns", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/envd/guest", "internal/sandbox/network", "internal/sandbox/proxy",
-		"internal/sandbox/template", "internal/sandbox/vmm",
+		"internal/sandbox/stream", "internal/sandbox/template", "internal/sandbox/vmm",
 	}, "breaks what the launcher made and reads what the agent says of it"},
 
 	{"dashboards", nil, "data for other programs"},

@@ -43,11 +43,11 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 // printConnections prints those that are open, then a line of counts a sandbox.
 func printConnections(to io.Writer, all []proxy.Stats, now time.Time) error {
 	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "SANDBOX\tLOCAL\tREMOTE\tAGE\tSENT\tRECEIVED\tCONNECT\tFIRST BYTE\tRTT\tRETRANSMITS")
+	fmt.Fprintln(w, "SANDBOX\tCLIENT\tREMOTE\tAGE\tSENT\tRECEIVED\tCONNECT\tFIRST BYTE\tRTT\tRETRANSMITS")
 	for _, s := range all {
 		for _, c := range s.Open {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", s.SandboxID, c.Local, c.Remote,
-				now.Sub(c.Opened).Round(time.Second), c.Sent, c.Received, micros(&c.ConnectUS), micros(c.FirstByteUS), micros(c.RTTUS), number(c.Retransmits))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", s.SandboxID, c.Client, c.Remote,
+				now.Sub(c.Opened).Round(time.Second), c.Sent, c.Received, micros(c.ConnectUS), micros(c.FirstByteUS), micros(c.RTTUS), number(c.Retransmits))
 		}
 	}
 	fmt.Fprintln(w, "\nSANDBOX\tOPENED\tOPEN\tSENT\tRECEIVED\tENDED\tDIAL ERRORS")

@@ -18,6 +18,7 @@ import (
 	"tapwatch/agent/path"
 	"tapwatch/internal/drill"
 	"tapwatch/internal/sandbox"
+	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/template"
 	"tapwatch/internal/sandbox/vmm/qemu"
 )
@@ -175,7 +176,7 @@ func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	p, err := m.Proxy("")
+	p, err := m.Proxy(proxy.Config{})
 	if err != nil {
 		return err
 	}

@@ -2,64 +2,72 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"tapwatch/internal/registry"
+	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/proxy"
 )
 
-// drainTime is how long requests under way may take to end when a server stops.
-const drainTime = 2 * time.Second
+// proxyFlags are the flags of layer 1 alone.
+type proxyFlags struct {
+	listen, runDir string
+	drain          time.Duration
+	waitBooting    time.Duration
+	cfg            proxy.Config
+}
 
 // proxyCommand is "tapwatch proxy": layer 1 alone, for the sandboxes of
 // whatever launcher runs on this host.
 func proxyCommand() *cobra.Command {
-	var listen, domain, runDir string
+	var f proxyFlags
 	c := &cobra.Command{
 		Use:   "proxy",
-		Short: "Route HTTP requests to the sandboxes of this host, until stopped",
+		Short: "Route requests to the sandboxes of this host, until stopped",
 		Long: `Proxy passes a request on to the sandbox that it names by the header
 E2b-Sandbox-Id (and E2b-Sandbox-Port), or by Host {port}-{id}.{domain}, or to the
-only sandbox. It finds sandboxes by the launcher's records, and reaches those of
-their ports that a relay listens on.`,
+only sandbox. What is no HTTP goes to the only sandbox too. It finds sandboxes by
+the launcher's records, and reaches those of their ports that a relay listens on.
+When a sandbox goes its connections are cut.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := proxy.New(proxy.Config{Resolve: proxy.FromRegistry(registry.Dir(runDir)), Domain: domain})
-			if err != nil {
-				return err
-			}
-			l, err := net.Listen("tcp", listen)
-			if err != nil {
-				return fmt.Errorf("--listen %s: %w", listen, err)
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "proxy listens on %s\n", l.Addr())
-			return serveUntil(cmd.Context(), l, proxy.NewServer(p))
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:49983", "address to listen on")
-	c.Flags().StringVar(&domain, "domain", "", "of Host {port}-{id}.{domain} (default: any)")
-	c.Flags().StringVar(&runDir, "run-dir", registry.DefaultDir, "directory of the launcher's records")
+	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:49983", "address to listen on")
+	c.Flags().StringVar(&f.cfg.Domain, "domain", "", "of Host {port}-{id}.{domain} (default: any)")
+	c.Flags().StringVar(&f.runDir, "run-dir", registry.DefaultDir, "directory of the launcher's records")
+	c.Flags().DurationVar(&f.drain, "drain", 2*time.Second, "how long open connections may take to end when this is stopped")
+	c.Flags().DurationVar(&f.waitBooting, "wait-booting", sandbox.DefaultWaitBooting, "how long a request for a booting sandbox waits until it is a 502")
+	addLimits(c, &f.cfg.Limits)
 	return c
 }
 
-// serveUntil serves until ctx ends, then gives requests drainTime and cuts the rest.
-func serveUntil(ctx context.Context, l net.Listener, s *http.Server) error {
-	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve %s: %w", l.Addr(), err)
-	case <-ctx.Done():
+func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
+	var p *proxy.Proxy
+	records := proxy.NewRecords(registry.Dir(f.runDir), f.waitBooting, func(id string) { p.Forget(id) })
+	f.cfg.Resolve = records.Resolve
+	p, err = proxy.New(f.cfg)
+	if err != nil {
+		return err
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
-	defer cancel()
-	if s.Shutdown(drain) != nil {
-		_ = s.Close() // the listener is closed; what it says is of connections being cut
+	defer func() { err = errors.Join(err, p.Close()) }()
+	l, err := p.Listen(f.listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %w", f.listen, err)
 	}
-	return nil
+	fmt.Fprintf(cmd.ErrOrStderr(), "proxy listens on %s\n", l.Addr())
+	g, ctx := errgroup.WithContext(cmd.Context())
+	g.Go(func() error { return records.Run(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.drain)
+		defer cancel()
+		_ = p.Drain(drain) // what is left then is cut
+		return nil
+	})
+	return g.Wait()
 }

@@ -53,6 +53,7 @@ type serveFlags struct {
 
 func (f *serveFlags) add(cmd *cobra.Command) {
 	s := &f.cfg.Sandbox
+	addLimits(cmd, &f.cfg.Limits)
 	cmd.Flags().StringVar(&s.RunDir, "run-dir", registry.DefaultDir, "where slots, consoles and hooks are recorded")
 	cmd.Flags().StringVar(&s.DataDir, "data-dir", template.DefaultDir, "directory of templates and kernels")
 	cmd.Flags().StringVar(&f.cfg.APIListen, "api-listen", "127.0.0.1:3000", "where the control API listens; port 0 takes a free one")

@@ -1,27 +1,25 @@
 package drill
 
 import (
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"sync"
 
 	"tapwatch/internal/sandbox/proxy"
+	"tapwatch/internal/sandbox/stream"
 )
 
 // Layer is a layer 1 that can be taken away and brought back.
 type Layer struct {
-	handler http.Handler
-	addr    net.Addr
+	proxy *proxy.Proxy
 
-	mu     sync.Mutex
-	server *http.Server
+	mu       sync.Mutex
+	listener *stream.Listener
 }
 
 // StartLayer serves a proxy at an address; port 0 takes a free one.
 func StartLayer(addr string, p *proxy.Proxy) (*Layer, error) {
-	l := &Layer{handler: p}
+	l := &Layer{proxy: p}
 	if err := l.listen(addr); err != nil {
 		return nil, err
 	}
@@ -29,14 +27,13 @@ func StartLayer(addr string, p *proxy.Proxy) (*Layer, error) {
 }
 
 func (l *Layer) listen(addr string) error {
-	ln, err := net.Listen("tcp", addr)
+	ln, err := l.proxy.Listen(addr)
 	if err != nil {
 		return fmt.Errorf("layer 1: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.addr, l.server = ln.Addr(), proxy.NewServer(l.handler)
-	go func(s *http.Server) { _ = s.Serve(ln) }(l.server) // ends with Close
+	l.listener = ln
 	return nil
 }
 
@@ -44,7 +41,7 @@ func (l *Layer) listen(addr string) error {
 func (l *Layer) Addr() net.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.addr
+	return net.TCPAddrFromAddrPort(l.listener.Addr())
 }
 
 // Restart listens again at the same address.
@@ -54,8 +51,6 @@ func (l *Layer) Restart() error { return l.listen(l.Addr().String()) }
 func (l *Layer) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.server.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("layer 1: %w", err)
-	}
+	l.listener.Close()
 	return nil
 }

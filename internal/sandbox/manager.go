@@ -100,9 +100,10 @@ func (m *Manager) probe(ctx context.Context) {
 }
 
 // Proxy returns a layer 1 for the manager's sandboxes, which forgets each when
-// it is gone.
-func (m *Manager) Proxy(domain string) (*proxy.Proxy, error) {
-	p, err := proxy.New(proxy.Config{Resolve: m.Resolve, Domain: domain, Log: m.cfg.Log})
+// it is gone. What else it is told stands in cfg. It is closed with the manager.
+func (m *Manager) Proxy(cfg proxy.Config) (*proxy.Proxy, error) {
+	cfg.Resolve, cfg.Log = m.Resolve, m.cfg.Log
+	p, err := proxy.New(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +111,17 @@ func (m *Manager) Proxy(domain string) (*proxy.Proxy, error) {
 	defer m.mu.Unlock()
 	m.proxies = append(m.proxies, p)
 	return p, nil
+}
+
+func (m *Manager) closeProxies() error {
+	m.mu.Lock()
+	proxies := slices.Clone(m.proxies)
+	m.mu.Unlock() // or they might wait for it, and we for them
+	var errs []error
+	for _, p := range proxies {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Connections returns what the manager's proxies have counted of one sandbox, or
@@ -165,7 +177,7 @@ func (m *Manager) Close() error {
 	done := make(chan error, 1)
 	go func() {
 		m.live.Wait()
-		err := errors.Join(m.relay.Close(), m.pool.Close())
+		err := errors.Join(m.closeProxies(), m.relay.Close(), m.pool.Close())
 		removeIfEmpty(m.cfg.RunDir)
 		done <- err
 	}()

@@ -31,6 +31,11 @@ func (m *Manager) Resolve(ctx context.Context, id string, port int) (proxy.Targe
 		return proxy.Target{}, err
 	}
 	target := proxy.Target{SandboxID: i.id, Addr: i.addr(port), Direct: i.path != network.ShapeRelay, Why: func() error { return m.why(i, nil) }}
+	select {
+	case <-i.booted:
+		target.Keep = true
+	default: // the next request is to wait too
+	}
 	switch i.path {
 	case network.ShapeFused:
 		target.Netns = i.slot.Netns()
@@ -111,7 +116,7 @@ func (m *Manager) listen(i *instance, port int) (*relay.Route, error) {
 	if r, ok := i.routes[port]; ok {
 		return r, nil
 	}
-	if len(i.routes) >= maxPorts && !i.closeUnused() {
+	if len(i.routes) >= maxPorts && !m.closeUnused(i) {
 		return nil, errTooManyPorts
 	}
 	listen := netip.AddrPortFrom(i.slot.VpeerIP(), uint16(port))
@@ -123,10 +128,14 @@ func (m *Manager) listen(i *instance, port int) (*relay.Route, error) {
 	return r, nil
 }
 
-// closeUnused closes some route that has no connection, but never envd's.
-func (i *instance) closeUnused() bool {
+// closeUnused closes some route that has no connection, but never envd's; mu is
+// held.
+func (m *Manager) closeUnused(i *instance) bool {
 	for port, r := range i.routes {
 		if port != guest.Port && r.Stats().Open == 0 {
+			for _, p := range m.proxies {
+				p.ForgetPort(i.id, port)
+			}
 			_ = r.Close() // of a listener: it is closed whatever that says
 			delete(i.routes, port)
 			return true

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -139,13 +138,15 @@ func exec(t *testing.T, url string, s Sandbox, cmd string, args ...string) strin
 
 func serveProxy(t *testing.T, m *Manager) string {
 	t.Helper()
-	p, err := m.Proxy("")
+	p, err := m.Proxy(proxy.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(p)
-	t.Cleanup(s.Close)
-	return s.URL
+	l, err := p.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "http://" + l.Addr().String()
 }
 
 // The main job: a real VM, used through the whole path, then gone without a trace.

@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"strings"
+	"os"
 	"syscall"
+
+	"tapwatch/internal/sandbox/stream"
 )
 
 // failure is the body of an answer that the proxy gives itself, as E2B's
@@ -20,11 +20,17 @@ type failure struct {
 	Port      int    `json:"port,omitempty"`
 }
 
-func answer(w http.ResponseWriter, status int, f failure) {
+// answer is a whole answer, the last one on its connection.
+func answer(status int, f failure, toHead bool) []byte {
 	f.Code = status
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(f) // fails only where the client has gone
+	body, _ := json.Marshal(f) // of strings and numbers
+	body = append(body, '\n')
+	b := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n",
+		status, http.StatusText(status), len(body))
+	if toHead {
+		return b
+	}
+	return append(b, body...)
 }
 
 func statusOf(err error) int {
@@ -36,24 +42,20 @@ func statusOf(err error) int {
 
 // explain says in one line which layer failed and why, as far as it shows here.
 func explain(err error, target Target) string {
-	var dial *net.OpError
-	// A relay that resets at once may be seen as a dial that failed: it was there.
-	dialing := errors.As(err, &dial) && dial.Op == "dial" && !errors.Is(err, syscall.ECONNRESET)
-	var timeout net.Error
-	timedOut := errors.As(err, &timeout) && timeout.Timeout()
+	// A relay that resets at once may be seen as one not reached: it was there.
+	dialing := errors.Is(err, stream.ErrUnreached) && !errors.Is(err, syscall.ECONNRESET)
+	silent := errors.Is(err, os.ErrDeadlineExceeded)
 	switch {
-	case target.Direct && (dialing || isCut(err)):
-		return explainDirect(err, dial, target)
+	case silent:
+		return "the sandbox took the request and did not answer it in time"
+	case target.Direct:
+		return explainDirect(err, dialing, target)
 	case dialing && errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("nothing listens at %s: the relay of the sandbox is gone", target.Addr)
-	case dialing && timedOut:
+	case dialing && errors.Is(err, syscall.ETIMEDOUT):
 		return fmt.Sprintf("no answer from %s: the slot of the sandbox cannot be reached", target.Addr)
 	case dialing:
-		return fmt.Sprintf("the slot of the sandbox cannot be reached: %v", dial.Err)
-	case timedOut:
-		return "the sandbox took the request and did not answer it in time"
-	case !isCut(err):
-		return fmt.Sprintf("the sandbox's answer cannot be passed on: %v", err)
+		return fmt.Sprintf("the slot of the sandbox cannot be reached: %v", cause(err))
 	case target.Why != nil && target.Why() != nil:
 		return fmt.Sprintf("relay refused: %v", target.Why())
 	default:
@@ -61,28 +63,25 @@ func explain(err error, target Target) string {
 	}
 }
 
-// explainDirect is explain where no relay stands between. Dial is nil where the
-// guest took the connection.
-func explainDirect(err error, dial *net.OpError, target Target) string {
+// explainDirect is explain where no relay stands between.
+func explainDirect(err error, dialing bool, target Target) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("connection refused: nothing listens on port %d in the sandbox", target.Addr.Port())
-	case isCut(err):
+	case !dialing:
 		return "the sandbox ended the connection before an answer came"
 	case target.Why != nil && target.Why() != nil:
-		return fmt.Sprintf("the sandbox cannot be reached: %v: %v", dial.Err, target.Why())
+		return fmt.Sprintf("the sandbox cannot be reached: %v: %v", cause(err), target.Why())
 	default:
-		return fmt.Sprintf("the sandbox cannot be reached: %v", dial.Err)
+		return fmt.Sprintf("the sandbox cannot be reached: %v", cause(err))
 	}
 }
 
-// isCut says whether the connection ended where an answer was due.
-func isCut(err error) bool {
-	for _, e := range []error{syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed} {
-		if errors.Is(err, e) {
-			return true
-		}
+// cause is the kernel's own word in an error, if it has one.
+func cause(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
 	}
-	// Go's word, of an unexported type, for an end that came before the request went out.
-	return strings.Contains(err.Error(), "http: server closed idle connection")
+	return err
 }

@@ -2,127 +2,210 @@ package proxy
 
 import (
 	"context"
-	"net"
-	"net/http"
+	"errors"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
-	"tapwatch/internal/netns"
 	"tapwatch/internal/sandbox/stream"
 )
 
-const (
-	idlePerSandbox = 32
-	idleTimeout    = 30 * time.Second // of a connection to a relay
-	unusedAfter    = 10 * time.Minute // a transport that nobody asked for since is dropped
-)
+// maxTargets bounds the ports of one sandbox that are known at once; those that
+// nobody has a connection to go first.
+const maxTargets = 256
 
-// backends holds one transport a sandbox. They are apart so that a connection
-// kept alive to one sandbox can never serve another that gets its address.
+var errTooManyPorts = errors.New("the sandbox has connections on 256 ports already")
+
+// backends is what is known of sandboxes. Its lock is taken on the loops, so that
+// nobody who has it may wait for them.
 type backends struct {
-	cfg Config
+	cfg    Config
+	engine *stream.Engine
 
 	mu     sync.Mutex
 	byID   map[string]*backend
-	pruned time.Time
+	kept   map[routeKey]*way
+	asking map[*question]struct{}
 }
 
-// backend is the way to one sandbox, with the connections on it.
-type backend struct {
-	http.Transport
+type routeKey struct {
 	id   string
-	used time.Time    // guarded by backends.mu
-	open atomic.Int64 // requests
-
-	mu         sync.Mutex
-	gone       bool // no connection may be added
-	conns      map[*conn]struct{}
-	counts     Stats // of connections: all that were opened, else those that ended
-	reasons    map[stream.Reason]int64
-	dialErrors map[syscall.Errno]int64
+	port int
 }
 
-func newBackends(cfg Config) *backends {
-	return &backends{cfg: cfg, byID: make(map[string]*backend), pruned: time.Now()}
+// backend is one sandbox.
+type backend struct {
+	id   string
+	open atomic.Int64 // requests, and connections that are no HTTP
+
+	// Guarded by backends.mu:
+	targets map[place]*stream.Target
+	former  stream.Stats // of targets that were closed
 }
 
-func (b *backends) of(to Target) *backend {
-	id, now := to.SandboxID, time.Now()
+type place struct {
+	netns string
+	addr  netip.AddrPort
+}
+
+// way is how one port of a sandbox is reached.
+type way struct {
+	Target
+	to     *backend
+	stream *stream.Target
+}
+
+func newBackends(cfg Config, engine *stream.Engine) *backends {
+	return &backends{
+		cfg: cfg, engine: engine,
+		byID: make(map[string]*backend), kept: make(map[routeKey]*way), asking: make(map[*question]struct{}),
+	}
+}
+
+// known returns the way that was found before, if the resolver lets it be kept.
+func (b *backends) known(id string, port int) *way {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	t := b.byID[id]
-	if t == nil {
-		t = &backend{
-			id: id, conns: make(map[*conn]struct{}),
-			reasons: make(map[stream.Reason]int64), dialErrors: make(map[syscall.Errno]int64),
-			Transport: http.Transport{
-				DisableCompression:     true,
-				MaxIdleConnsPerHost:    idlePerSandbox,
-				IdleConnTimeout:        idleTimeout,
-				ResponseHeaderTimeout:  b.cfg.FirstByteTimeout,
-				MaxResponseHeaderBytes: 256 << 10,
-			},
-		}
-		dial := b.dialer(to.Netns)
-		t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return t.dial(ctx, func(ctx context.Context) (net.Conn, error) { return dial(ctx, network, addr) })
-		}
-		b.byID[id] = t
-	}
-	t.used = now
-	b.prune(now)
-	return t
+	return b.kept[routeKey{id, port}]
 }
 
-// dialer dials from inside a namespace; "" is the proxy's own.
-func (b *backends) dialer(ns string) func(context.Context, string, string) (net.Conn, error) {
-	if ns == "" {
-		return (&net.Dialer{Timeout: b.cfg.DialTimeout}).DialContext
-	}
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, b.cfg.DialTimeout)
+// question is one that a resolver is asked.
+type question struct {
+	key    routeKey
+	cancel context.CancelFunc
+	stale  bool // guarded by backends.mu: the sandbox has gone since
+	answer atomic.Pointer[found]
+}
+
+type found struct {
+	way *way
+	err error
+}
+
+// ask has the resolver find a way, which the question's answer then is, and calls
+// told.
+func (b *backends) ask(id string, port int, told func()) *question {
+	ctx, cancel := context.WithCancel(context.Background())
+	q := &question{key: routeKey{id, port}, cancel: cancel}
+	b.mu.Lock()
+	b.asking[q] = struct{}{}
+	b.mu.Unlock()
+	go func() {
 		defer cancel()
-		to, err := netip.ParseAddrPort(addr)
+		w, err := b.find(ctx, q)
+		b.mu.Lock()
+		delete(b.asking, q)
+		b.mu.Unlock()
+		q.answer.Store(&found{w, err})
+		told()
+	}()
+	return q
+}
+
+func (b *backends) find(ctx context.Context, q *question) (*way, error) {
+	for {
+		b.mu.Lock()
+		q.stale = false
+		b.mu.Unlock()
+		t, err := b.cfg.Resolve(ctx, q.key.id, q.key.port)
+		if errors.Is(err, ErrUnknownSandbox) && q.key.id != "" {
+			b.forget(q.key.id)
+		}
 		if err != nil {
 			return nil, err
 		}
-		c, err := netns.DialTCP(ctx, ns, to)
-		if err != nil {
-			return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+		w, unused, err := b.way(q, t)
+		if unused != nil {
+			unused.Close()
 		}
-		return c, nil
+		if w != nil || err != nil {
+			return w, err
+		}
 	}
 }
 
-// dial opens a connection that is counted, and cut with the sandbox.
-func (b *backend) dial(ctx context.Context, open func(context.Context) (net.Conn, error)) (net.Conn, error) {
-	begun := time.Now()
-	plain, err := open(ctx)
-	if err != nil {
-		b.failed(err)
-		return nil, err
-	}
-	c := &conn{TCPConn: plain.(*net.TCPConn), owner: b, opened: time.Now()}
-	c.connect = c.opened.Sub(begun)
-	c.cookie = sync.OnceValue(func() uint64 { return cookieOf(c.TCPConn) })
-	tune(c.TCPConn)
+// way makes the way to a target. It returns none where the sandbox has gone since
+// it was asked for, and what is to be closed for it.
+func (b *backends) way(q *question, t Target) (w *way, unused *stream.Target, err error) {
 	b.mu.Lock()
-	gone := b.gone
-	b.conns[c] = struct{}{}
-	b.counts.Opened++
-	b.counts.ConnectUS += c.connect.Microseconds()
-	b.mu.Unlock()
-	if gone { // while it was dialled
-		c.cut()
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: net.ErrClosed}
+	defer b.mu.Unlock()
+	if q.stale {
+		return nil, nil, nil
 	}
-	return c, nil
+	to := b.byID[t.SandboxID]
+	if to == nil {
+		to = &backend{id: t.SandboxID, targets: make(map[place]*stream.Target)}
+		b.byID[t.SandboxID] = to
+	}
+	at := place{t.Netns, t.Addr}
+	target := to.targets[at]
+	if target == nil {
+		if len(to.targets) >= maxTargets {
+			if unused = b.evict(to); unused == nil {
+				return nil, nil, errTooManyPorts
+			}
+		}
+		if target, err = b.engine.Target(t.Netns, t.Addr); err != nil {
+			return nil, unused, err
+		}
+		to.targets[at] = target
+	}
+	w = &way{Target: t, to: to, stream: target}
+	if t.Keep && q.key.id != "" {
+		b.kept[q.key] = w
+	}
+	return w, unused, nil
 }
 
-// enter begins a request, unless that many are open already.
+// evict takes out a target that has no connections; mu is held.
+func (b *backends) evict(to *backend) *stream.Target {
+	for at, t := range to.targets {
+		s := t.Stats()
+		if s.Open > 0 {
+			continue
+		}
+		delete(to.targets, at)
+		to.former.Add(s)
+		for key, w := range b.kept {
+			if w.stream == t {
+				delete(b.kept, key)
+			}
+		}
+		return t
+	}
+	return nil
+}
+
+// unkeep has the resolver asked again for a port.
+func (b *backends) unkeep(id string, port int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.kept, routeKey{id, port})
+}
+
+// forget cuts what leads to a sandbox, and returns when all is cut.
+func (b *backends) forget(id string) {
+	b.mu.Lock()
+	to := b.byID[id]
+	delete(b.byID, id)
+	for key, w := range b.kept {
+		if w.to.id == id {
+			delete(b.kept, key)
+		}
+	}
+	for q := range b.asking {
+		q.stale = q.stale || q.key.id == id || q.key.id == ""
+	}
+	b.mu.Unlock()
+	if to == nil {
+		return
+	}
+	for _, t := range to.targets { // nobody else has it any more
+		t.Close()
+	}
+}
+
+// enter begins a request, unless so many are open already.
 func (b *backend) enter(limit int) bool {
 	if b.open.Add(1) > int64(limit) {
 		b.leave()
@@ -132,49 +215,3 @@ func (b *backend) enter(limit int) bool {
 }
 
 func (b *backend) leave() { b.open.Add(-1) }
-
-// cut resets every connection and lets none be added.
-func (b *backend) cut() {
-	b.mu.Lock()
-	b.gone = true
-	conns := make([]*conn, 0, len(b.conns))
-	for c := range b.conns {
-		conns = append(conns, c)
-	}
-	b.mu.Unlock()
-	for _, c := range conns {
-		c.cut()
-	}
-	b.CloseIdleConnections()
-}
-
-// prune drops, at most once a minute, transports of sandboxes whose end nobody
-// told us, but for those in use.
-func (b *backends) prune(now time.Time) {
-	if now.Sub(b.pruned) < time.Minute {
-		return
-	}
-	b.pruned = now
-	for id, t := range b.byID {
-		if now.Sub(t.used) > unusedAfter && !t.busy() {
-			t.CloseIdleConnections()
-			delete(b.byID, id)
-		}
-	}
-}
-
-func (b *backend) busy() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.conns) > 0 // idle ones have ended long before unusedAfter
-}
-
-func (b *backends) forget(id string) {
-	b.mu.Lock()
-	t := b.byID[id]
-	delete(b.byID, id)
-	b.mu.Unlock()
-	if t != nil {
-		t.cut()
-	}
-}

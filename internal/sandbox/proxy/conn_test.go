@@ -2,12 +2,13 @@ package proxy
 
 import (
 	"bufio"
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"tapwatch/internal/nettest"
@@ -54,19 +55,29 @@ func TestForgetCutsWhatIsInUse(t *testing.T) {
 	}
 }
 
-// What was being dialled when the sandbox went must not be used for it any more.
-func TestForgetWhileDialing(t *testing.T) {
-	var s sandboxes
-	s.put("old", newBackend(t, func(http.ResponseWriter, *http.Request) {}), nil)
-	p, _ := newProxy(t, Config{Resolve: s.resolve})
-	b := p.backends.of(s.byID["old"])
-	p.Forget("old")
-	c, err := b.DialContext(t.Context(), "tcp", s.byID["old"].Addr.String())
-	if !errors.Is(err, net.ErrClosed) || c != nil {
-		t.Errorf("%v, %v", c, err)
-	}
-	if n := b.stats(); len(n.Open) != 0 || n.Ended["cut"] != 1 {
-		t.Errorf("%+v", n)
+// What was found before the sandbox went must not be used after: its address may
+// be another's by then.
+func TestForgetWhileResolving(t *testing.T) {
+	var reached atomic.Int32
+	old := Target{SandboxID: "old", Addr: newBackend(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) }), Keep: true}
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	var times atomic.Int32
+	p, srv := newProxy(t, Config{Resolve: func(context.Context, string, int) (Target, error) {
+		if times.Add(1) > 1 {
+			return Target{}, ErrUnknownSandbox
+		}
+		close(asked)
+		<-goOn
+		return old, nil
+	}})
+	go func() {
+		<-asked
+		p.Forget("old")
+		close(goOn)
+	}()
+	wantFailure(t, srv, "old", http.StatusBadGateway, DefaultPort, "the sandbox was not found")
+	if n := reached.Load(); n != 0 {
+		t.Errorf("%d requests reached what had its address", n)
 	}
 }
 
@@ -82,8 +93,12 @@ func TestStats(t *testing.T) {
 	}), nil)
 	s.put("closed", closed, nil)
 	p, srv := newProxy(t, Config{Resolve: s.resolve})
-	for _, id := range []string{"kept", "kept", "ends", "resets", "closed"} {
-		get(t, srv, id)
+	other := &front{URL: srv.URL} // a connection that leads to another sandbox leaves the one before
+	defer other.Client().CloseIdleConnections()
+	get(t, srv, "kept")
+	get(t, srv, "kept")
+	for _, id := range []string{"ends", "resets", "closed"} {
+		get(t, other, id)
 	}
 	one := func(id string) Stats {
 		all := p.Stats(id)
@@ -101,7 +116,7 @@ func TestStats(t *testing.T) {
 	}
 	nettest.Eventually(t, "an end and a reset are told apart", func() bool {
 		ends, resets := one("ends"), one("resets")
-		return ends.Ended["backend-ended"] == 1 && ends.EndedKernel == 1 && len(ends.Open) == 0 && resets.Ended["backend-reset"] >= 1
+		return ends.Ended["backend-ended"] == 1 && ends.Ended["cut"] == 0 && len(ends.Open) == 0 && resets.Ended["backend-reset"] >= 1
 	})
 	if c := one("closed"); c.DialErrors["ECONNREFUSED"] != 1 || c.Ended[stream.Unreached.String()] != 1 || c.Opened != 0 {
 		t.Errorf("%+v", c)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +21,7 @@ func TestFloodOfOneSandboxLeavesOthers(t *testing.T) {
 	var s sandboxes
 	s.put("flooded", newBackend(t, func(http.ResponseWriter, *http.Request) { <-release }), nil)
 	s.put("other", newBackend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "well") }), nil)
-	p, srv := newProxy(t, Config{Resolve: s.resolve, MaxRequests: limit})
+	p, srv := newProxy(t, Config{Resolve: s.resolve, Limits: Limits{MaxRequests: limit}})
 	results := make(chan int, limit)
 	for range limit {
 		go func() {
@@ -70,8 +69,8 @@ func TestUpgradesCountUntilTheyEnd(t *testing.T) {
 		respondKeep(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
 		_, _ = io.Copy(io.Discard, c)
 	}), nil)
-	_, srv := newProxy(t, Config{Resolve: s.resolve, MaxRequests: 1})
-	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	_, srv := newProxy(t, Config{Resolve: s.resolve, Limits: Limits{MaxRequests: 1}})
+	c, err := net.Dial("tcp", srv.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,19 +95,8 @@ func TestSlowHeadersAreCut(t *testing.T) {
 		b, err := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %v", b, err)
 	}), nil)
-	p, err := New(Config{Resolve: s.resolve})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = NewServer(p)
-	if srv.Config.ReadHeaderTimeout <= 0 || srv.Config.IdleTimeout <= 0 || srv.Config.ReadTimeout != 0 || srv.Config.WriteTimeout != 0 {
-		t.Errorf("limits are %v, %v, %v, %v", srv.Config.ReadHeaderTimeout, srv.Config.IdleTimeout, srv.Config.ReadTimeout, srv.Config.WriteTimeout)
-	}
-	srv.Config.ReadHeaderTimeout = 100 * time.Millisecond // the test's time is dear
-	srv.Start()
-	t.Cleanup(srv.Close)
-	slow, err := net.Dial("tcp", srv.Listener.Addr().String())
+	_, srv := newProxy(t, Config{Resolve: s.resolve, Limits: Limits{HeaderTimeout: 100 * time.Millisecond}}) // the test's time is dear
+	slow, err := net.Dial("tcp", srv.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +108,7 @@ func TestSlowHeadersAreCut(t *testing.T) {
 	body, w := io.Pipe()
 	go func() {
 		for _, part := range []string{"a", "b", "c"} {
-			time.Sleep(100 * time.Millisecond) // together longer than headers may take
+			time.Sleep(time.Second) // together longer than headers may take, and seen to be
 			_, _ = io.WriteString(w, part)
 		}
 		w.Close()
@@ -171,7 +159,7 @@ func (p *pattern) Read(b []byte) (int, error) {
 }
 
 // ask upgrades to a protocol, and returns the status; it ends the connection.
-func ask(t *testing.T, srv *httptest.Server, id, upgrade string) (status int, body string) {
+func ask(t *testing.T, srv *front, id, upgrade string) (status int, body string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, nil)
 	if err != nil {

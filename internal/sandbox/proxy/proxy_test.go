@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"tapwatch/internal/registry"
+	"tapwatch/internal/sandbox/stream"
 )
 
 // sandboxes is a resolver over a table.
@@ -54,17 +53,33 @@ func (s *sandboxes) resolve(_ context.Context, id string, _ int) (Target, error)
 	return Target{}, ErrUnknownSandbox
 }
 
-func newProxy(t *testing.T, cfg Config) (*Proxy, *httptest.Server) {
+// front is a proxy's address with a client of its own.
+type front struct {
+	URL    string
+	Addr   string
+	client http.Client
+}
+
+func (f *front) Client() *http.Client { return &f.client }
+
+func newProxy(t *testing.T, cfg Config) (*Proxy, *front) {
 	t.Helper()
 	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(nil)
-	s.Config = NewServer(p)
-	s.Start()
-	t.Cleanup(s.Close)
-	return p, s
+	l, err := p.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p, &front{URL: "http://" + l.Addr().String(), Addr: l.Addr().String(), client: http.Client{Transport: transport}}
 }
 
 func newBackend(t *testing.T, h http.HandlerFunc) netip.AddrPort {
@@ -106,7 +121,7 @@ func respondKeep(c *net.TCPConn, raw string) {
 	}
 }
 
-func get(t *testing.T, s *httptest.Server, id string) (status int, answer string) {
+func get(t *testing.T, s *front, id string) (status int, answer string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/path?a=1;b=%zz", nil)
 	if err != nil {
@@ -127,7 +142,7 @@ func get(t *testing.T, s *httptest.Server, id string) (status int, answer string
 	return resp.StatusCode, string(body)
 }
 
-func wantFailure(t *testing.T, s *httptest.Server, id string, status, port int, message string) {
+func wantFailure(t *testing.T, s *front, id string, status, port int, message string) {
 	t.Helper()
 	got, body := get(t, s, id)
 	var f struct {
@@ -178,7 +193,7 @@ func TestFailures(t *testing.T) {
 	s.put("ended", ended, nil)
 	s.put("silent", silent, nil)
 	s.put("garbage", garbage, nil)
-	_, srv := newProxy(t, Config{Resolve: s.resolve, FirstByteTimeout: 50 * time.Millisecond})
+	_, srv := newProxy(t, Config{Resolve: s.resolve, Limits: Limits{FirstByteTimeout: 50 * time.Millisecond}})
 	for _, c := range []struct {
 		id, message string
 		port        int
@@ -202,25 +217,13 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%d %s", got, body)
 		}
 	})
-	t.Run("slot silent", func(t *testing.T) {
-		_, srv := newProxy(t, Config{Resolve: s.resolve, DialTimeout: time.Nanosecond})
-		wantFailure(t, srv, "reset", http.StatusBadGateway, int(reset.Port()), "the slot of the sandbox cannot be reached")
-	})
 }
 
-// A reset may arrive before connect has returned, and is the relay's all the same.
+// A reset may arrive before the connection was seen, and is the relay's all the same.
 func TestResetWhileDialing(t *testing.T) {
-	err := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNRESET)}
+	err := fmt.Errorf("%w: %w", stream.ErrUnreached, syscall.ECONNRESET)
 	got := explain(err, Target{Why: func() error { return errors.New("no route to host") }})
 	if got != "relay refused: no route to host" {
-		t.Errorf("got %q", got)
-	}
-}
-
-// An end may be seen before the request went out.
-func TestEndBeforeTheRequest(t *testing.T) {
-	got := explain(errors.New("http: server closed idle connection"), Target{Direct: true})
-	if got != "the sandbox ended the connection before an answer came" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -300,7 +303,7 @@ func TestUpgrade(t *testing.T) {
 		}
 	}), nil)
 	_, srv := newProxy(t, Config{Resolve: s.resolve})
-	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	c, err := net.Dial("tcp", srv.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -376,41 +379,5 @@ func TestEndlessHeadersAreRefused(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Error(resp.Status)
-	}
-}
-
-func TestFromRegistry(t *testing.T) {
-	dir := registry.Dir(t.TempDir())
-	resolve := FromRegistry(dir)
-	if _, err := resolve(t.Context(), "", 1); !errors.Is(err, ErrUnknownSandbox) {
-		t.Error("no sandbox:", err)
-	}
-	for i, id := range []string{"", "one", "two"} { // the first slot is idle
-		r := registry.Slot{Index: i + 1, VpeerIP: fmt.Sprintf("10.12.0.%d", 2*i+3)}
-		if id != "" {
-			r.Sandbox = &registry.Sandbox{ID: id}
-		}
-		if err := dir.Put(r); err != nil {
-			t.Fatal(err)
-		}
-		if id == "one" {
-			wantTarget(t, resolve, "", "one", "10.12.0.5:80")
-		}
-	}
-	wantTarget(t, resolve, "one", "one", "10.12.0.5:80")
-	wantTarget(t, resolve, "two", "two", "10.12.0.7:80")
-	if _, err := resolve(t.Context(), "", 80); !errors.Is(err, ErrAmbiguous) {
-		t.Error("two sandboxes:", err)
-	}
-	if _, err := resolve(t.Context(), "three", 80); !errors.Is(err, ErrUnknownSandbox) {
-		t.Error("unknown:", err)
-	}
-}
-
-func wantTarget(t *testing.T, resolve Resolver, id, wantID, addr string) {
-	t.Helper()
-	got, err := resolve(t.Context(), id, 80)
-	if err != nil || got.SandboxID != wantID || got.Addr.String() != addr {
-		t.Errorf("%q: %+v, %v, want %s at %s", id, got, err, wantID, addr)
 	}
 }

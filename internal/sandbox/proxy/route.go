@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -23,37 +24,49 @@ const (
 
 // parseRoute says which sandbox and port a request is for: by the headers, else
 // by its Host, else "", the only sandbox. The error is for the client to read.
-func parseRoute(r *http.Request, domain string) (id string, port int, err error) {
-	if r.Method == http.MethodConnect {
-		return "", 0, fmt.Errorf("method CONNECT: this is no forward proxy")
+func parseRoute(h *head, domain string) (id string, port int, err error) {
+	if string(h.method) == http.MethodConnect {
+		return "", 0, errors.New("method CONNECT: this is no forward proxy")
 	}
 	port = DefaultPort
-	if p := r.Header.Get(headerPort); p != "" {
-		if port, err = parsePort(p); err != nil {
+	if len(h.port) > 0 {
+		if port, err = parsePort(string(h.port)); err != nil {
 			return "", 0, fmt.Errorf("header %s: %w", headerPort, err)
 		}
 	}
-	if id = r.Header.Get(headerID); id != "" {
-		if !validID(id) {
+	if len(h.id) > 0 {
+		if id = string(h.id); !validID(id) {
 			return "", 0, fmt.Errorf("header %s: %.80q is no sandbox id", headerID, id)
 		}
 		return id, port, nil
 	}
-	if p, id, ok := splitHost(r.Host, domain); ok {
+	host := hostOf(h)
+	if p, id, ok := splitHost(host, domain); ok {
 		if port, err = parsePort(p); err != nil {
-			return "", 0, fmt.Errorf("host %.80q: %w", r.Host, err)
+			return "", 0, fmt.Errorf("host %.80q: %w", host, err)
 		}
 		return id, port, nil
 	}
-	if !local(r.Host, domain) {
-		return "", 0, fmt.Errorf("host %.80q names no sandbox: name one by %s, or use an address or localhost", r.Host, headerID)
+	if !local(host, domain) {
+		return "", 0, fmt.Errorf("host %.80q names no sandbox: name one by %s, or use an address or localhost", host, headerID)
 	}
-	if origin := r.Header.Get("Origin"); origin != "" {
+	if origin := string(h.origin); origin != "" {
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || !local(u.Host, domain) {
 			return "", 0, fmt.Errorf("a page of %.80q must name a sandbox by %s", origin, headerID)
 		}
 	}
 	return "", port, nil
+}
+
+// hostOf is the host that a request names: that of a target which is a whole URL
+// stands above the header (RFC 9112, 3.2.2).
+func hostOf(h *head) string {
+	if len(h.target) > 0 && h.target[0]|0x20 == 'h' {
+		if u, err := url.Parse(string(h.target)); err == nil {
+			return u.Host
+		}
+	}
+	return string(h.host)
 }
 
 // local reports whether nobody else's DNS can point a Host here, or whether a

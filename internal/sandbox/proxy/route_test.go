@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 )
@@ -47,17 +46,11 @@ func TestParseRoute(t *testing.T) {
 		{name: "endless id", host: "localhost", headerID: strings.Repeat("a", 65), wantErr: "is no sandbox id"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &http.Request{Method: http.MethodGet, Host: c.host, Header: http.Header{}}
-			if c.headerID != "" {
-				r.Header.Set("E2b-Sandbox-Id", c.headerID)
+			h := head{
+				method: []byte("GET"), target: []byte("/"), host: []byte(c.host),
+				id: []byte(c.headerID), port: []byte(c.headerPort), origin: []byte(c.origin),
 			}
-			if c.headerPort != "" {
-				r.Header.Set("E2b-Sandbox-Port", c.headerPort)
-			}
-			if c.origin != "" {
-				r.Header.Set("Origin", c.origin)
-			}
-			id, port, err := parseRoute(r, c.domain)
+			id, port, err := parseRoute(&h, c.domain)
 			if c.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), c.wantErr) {
 					t.Fatalf("error %v, want %q", err, c.wantErr)
@@ -71,16 +64,25 @@ func TestParseRoute(t *testing.T) {
 	}
 }
 
+// A target that is a whole URL names the host, whatever the header says.
+func TestHostOfTarget(t *testing.T) {
+	h, err := parseRequest([]byte("GET http://evil.test/ HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := parseRoute(&h, ""); err == nil || !strings.Contains(err.Error(), "evil.test") {
+		t.Error(err)
+	}
+}
+
 // Whatever comes: no panic, and an id and a port that are safe to use.
 func FuzzParseRoute(f *testing.F) {
 	f.Add("49983-iabc.e2b.test:80", "", "", "e2b.test")
 	f.Add("localhost", "iabc", "49983", "")
 	f.Add("[::1]:1", "", "0", ".")
 	f.Fuzz(func(t *testing.T, host, headerID, headerPort, domain string) {
-		r := &http.Request{Method: http.MethodGet, Host: host, Header: http.Header{
-			"E2b-Sandbox-Id": {headerID}, "E2b-Sandbox-Port": {headerPort},
-		}}
-		id, port, err := parseRoute(r, domain)
+		h := head{method: []byte("GET"), host: []byte(host), id: []byte(headerID), port: []byte(headerPort)}
+		id, port, err := parseRoute(&h, domain)
 		if err == nil && (port < 1 || port > 65535 || id != "" && !validID(id)) {
 			t.Errorf("%q port %d", id, port)
 		}

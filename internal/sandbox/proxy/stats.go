@@ -2,10 +2,8 @@ package proxy
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,13 +11,14 @@ import (
 	"tapwatch/internal/sandbox/stream"
 )
 
-// Connection is one that is open between layer 1 and a sandbox. Its times are
-// those that layer 1 saw, in microseconds; but RTT is the kernel's.
+// Connection is one of a client's that leads to a sandbox. Its times are those
+// that layer 1 saw, in microseconds; but RTT is the kernel's, of the connection to
+// the sandbox.
 type Connection struct {
-	Local       string    `json:"local"`
-	Remote      string    `json:"remote"`
+	Client      string    `json:"client"`
+	Remote      string    `json:"remote"` // where the sandbox is reached
 	Opened      time.Time `json:"opened"`
-	ConnectUS   int64     `json:"connect_us"`
+	ConnectUS   *int64    `json:"connect_us"`    // null: not yet
 	FirstByteUS *int64    `json:"first_byte_us"` // from the first byte sent; null: not yet
 	Sent        int64     `json:"sent_bytes"`    // to the sandbox
 	Received    int64     `json:"received_bytes"`
@@ -31,98 +30,109 @@ type Connection struct {
 // Connections that are open are in the counts.
 type Stats struct {
 	SandboxID   string           `json:"sandbox_id"`
+	Requests    int64            `json:"requests_open"` // and other connections
 	Opened      int64            `json:"opened"`
 	Sent        int64            `json:"sent_bytes"`
 	Received    int64            `json:"received_bytes"`
 	ConnectUS   int64            `json:"connect_us_sum"` // of those opened
 	Ended       map[string]int64 `json:"ended"`          // by reason, as package stream names them
-	DialErrors  map[string]int64 `json:"dial_errors"`    // by errno, ECONNREFUSED; or "other"
+	DialErrors  map[string]int64 `json:"dial_errors"`    // by errno, ECONNREFUSED
 	EndedRTTUS  int64            `json:"ended_rtt_us_sum"`
 	EndedKernel int64            `json:"ended_with_tcp_info"` // how many are in EndedRTTUS and Retransmits
 	Retransmits int64            `json:"ended_retransmits"`
 	Open        []Connection     `json:"open"`
 }
 
+// Counts returns what was counted of every sandbox that was asked for and has not
+// gone, by id.
+func (p *Proxy) Counts() map[string]stream.Stats {
+	b := p.backends
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make(map[string]stream.Stats, len(b.byID))
+	for id, to := range b.byID {
+		all[id] = to.counts()
+	}
+	return all
+}
+
+// counts sums over the ports of a sandbox; backends.mu is held.
+func (b *backend) counts() stream.Stats {
+	var sum stream.Stats
+	sum.Add(b.former)
+	for _, t := range b.targets {
+		sum.Add(t.Stats())
+	}
+	return sum
+}
+
 // Stats returns what is known of one sandbox, or with "" of every one that was
-// asked for lately, by id.
+// asked for and has not gone, by id.
 func (p *Proxy) Stats(sandboxID string) []Stats {
-	p.backends.mu.Lock()
-	var of []*backend
-	for id, b := range p.backends.byID {
-		if sandboxID == "" || id == sandboxID {
-			of = append(of, b)
+	b := p.backends
+	b.mu.Lock()
+	all := []Stats{}
+	of := make(map[place]int)
+	for id, to := range b.byID {
+		if sandboxID != "" && id != sandboxID {
+			continue
+		}
+		for at := range to.targets {
+			of[at] = len(all)
+		}
+		all = append(all, statsOf(id, to.counts()))
+		all[len(all)-1].Requests = to.open.Load()
+	}
+	b.mu.Unlock()
+	now := time.Now()
+	for _, c := range p.engine.Connections(nil) {
+		if i, ok := of[place{c.Netns, c.To}]; ok {
+			all[i].Open = append(all[i].Open, connectionOf(c, now))
 		}
 	}
-	p.backends.mu.Unlock()
-	all := make([]Stats, 0, len(of))
-	for _, b := range of {
-		all = append(all, b.stats())
+	for i := range all {
+		slices.SortFunc(all[i].Open, func(a, b Connection) int {
+			return cmp.Or(a.Opened.Compare(b.Opened), strings.Compare(a.Client, b.Client))
+		})
 	}
 	slices.SortFunc(all, func(a, b Stats) int { return strings.Compare(a.SandboxID, b.SandboxID) })
 	return all
 }
 
-func (b *backend) stats() Stats {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.counts
-	s.SandboxID, s.Ended, s.DialErrors, s.Open = b.id, map[string]int64{}, map[string]int64{}, []Connection{}
-	for why, n := range b.reasons {
-		s.Ended[why.String()] = n
+func statsOf(id string, n stream.Stats) Stats {
+	s := Stats{
+		SandboxID: id, Opened: n.Connect.Count, Sent: n.Bytes[stream.Client], Received: n.Bytes[stream.Backend],
+		ConnectUS: n.Connect.Sum.Microseconds(), Ended: map[string]int64{}, DialErrors: map[string]int64{},
+		EndedKernel: n.Kernel[stream.Backend].Legs, EndedRTTUS: n.Kernel[stream.Backend].RTT.Microseconds(),
+		Retransmits: n.Kernel[stream.Backend].Retransmits, Open: []Connection{},
 	}
-	for errno, n := range b.dialErrors {
-		s.DialErrors[cmp.Or(unix.ErrnoName(errno), "other")] += n
+	for why, count := range n.Ended {
+		s.Ended[why.String()] = count
 	}
-	for c := range b.conns {
-		o := c.told()
-		s.Sent += o.Sent
-		s.Received += o.Received
-		s.Open = append(s.Open, o)
+	for errno, count := range n.DialErrors {
+		s.DialErrors[cmp.Or(unix.ErrnoName(errno), errno.Error())] += count
 	}
-	slices.SortFunc(s.Open, func(a, b Connection) int {
-		return cmp.Or(a.Opened.Compare(b.Opened), strings.Compare(a.Local, b.Local))
-	})
 	return s
 }
 
-func (c *conn) told() Connection {
+func connectionOf(c stream.Connection, now time.Time) Connection {
 	o := Connection{
-		Local: c.LocalAddr().String(), Remote: c.RemoteAddr().String(), Opened: c.opened,
-		ConnectUS: c.connect.Microseconds(), Sent: c.sent.Load(), Received: c.received.Load(),
+		Client: c.Client.String(), Remote: c.To.String(), Opened: now.Add(-c.Age),
+		Sent: c.Bytes[stream.Client], Received: c.Bytes[stream.Backend],
+		ConnectUS: micros(c.Connect), FirstByteUS: micros(c.FirstByte),
 	}
-	if asked, answer := c.asked.Load(), c.answer.Load(); answer != 0 && asked != 0 {
-		us := max(0, answer-asked) / int64(time.Microsecond)
-		o.FirstByteUS = &us
-	}
-	if rtt, retransmits, ok := c.kernel(); ok {
-		us := rtt.Microseconds()
-		o.RTTUS, o.Retransmits = &us, &retransmits
+	if k := c.Kernel[stream.Backend]; k.Legs > 0 {
+		rtt := k.RTT.Microseconds()
+		o.RTTUS, o.Retransmits = &rtt, &k.Retransmits
 	}
 	return o
 }
 
-// failed counts a dial that failed.
-func (b *backend) failed(err error) {
-	var errno syscall.Errno // 0: a timeout of ours, a client that left, no namespace
-	errors.As(err, &errno)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.dialErrors[errno]++
-	b.reasons[stream.Unreached]++
-}
-
-// ended takes a connection's counts over.
-func (b *backend) ended(c *conn) {
-	rtt, retransmits, ok := c.kernel()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.conns, c)
-	b.counts.Sent += c.sent.Load()
-	b.counts.Received += c.received.Load()
-	b.reasons[stream.Reason(c.why.Load()-1)]++
-	if ok {
-		b.counts.EndedKernel++
-		b.counts.EndedRTTUS += rtt.Microseconds()
-		b.counts.Retransmits += retransmits
+// micros is a time in microseconds; 0 is not known.
+func micros(d time.Duration) *int64 {
+	if d <= 0 {
+		return nil
 	}
+	us := d.Microseconds()
+	return &us
 }

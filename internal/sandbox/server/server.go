@@ -17,6 +17,7 @@ import (
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/api"
 	"tapwatch/internal/sandbox/proxy"
+	"tapwatch/internal/sandbox/stream"
 )
 
 // Config says what to serve and where; the zero value is right for a host.
@@ -26,6 +27,7 @@ type Config struct {
 	ProxyListen string   // of layer 1; empty means 127.0.0.1:49983
 	Keys        []string // of the control API; none: any non-empty key, on loopback only
 	Domain      string   // of Host {port}-{id}.{domain}; empty means any
+	Limits      proxy.Limits
 	Log         *slog.Logger
 }
 
@@ -56,11 +58,12 @@ func loopback(addr string) bool {
 
 // Server is a launcher with its two ports.
 type Server struct {
-	manager    *sandbox.Manager
-	api, layer *service
+	manager *sandbox.Manager
+	api     *service
+	layer   *stream.Listener
 }
 
-// service is one port.
+// service is a port that speaks HTTP.
 type service struct {
 	listener net.Listener
 	server   *http.Server
@@ -81,9 +84,6 @@ func New(cfg Config) (_ *Server, err error) {
 	if s.api, err = listen("the control API", "--api-listen", cfg.APIListen); err != nil {
 		return nil, err
 	}
-	if s.layer, err = listen("layer 1", "--proxy-listen", cfg.ProxyListen); err != nil {
-		return nil, err
-	}
 	cfg.Sandbox.Log = cfg.Log
 	if s.manager, err = sandbox.New(cfg.Sandbox); err != nil {
 		return nil, err
@@ -93,23 +93,30 @@ func New(cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.api.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
-	p, err := s.manager.Proxy(cfg.Domain)
+	p, err := s.manager.Proxy(proxy.Config{Domain: cfg.Domain, Limits: cfg.Limits})
 	if err != nil {
 		return nil, err
 	}
-	s.layer.server = proxy.NewServer(p)
+	if s.layer, err = p.Listen(cfg.ProxyListen); err != nil {
+		return nil, inUse("layer 1", "--proxy-listen", cfg.ProxyListen, err)
+	}
 	return s, nil
 }
 
 func listen(what, flag, addr string) (*service, error) {
 	l, err := net.Listen("tcp", addr)
-	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("%s: %s is in use: stop what listens there, or choose another address with %s", what, addr, flag)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return nil, inUse(what, flag, addr, err)
 	}
 	return &service{listener: l}, nil
+}
+
+// inUse says why nobody can listen at an address, and what to do.
+func inUse(what, flag, addr string, err error) error {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("%s: %s is in use: stop what listens there, or choose another address with %s", what, addr, flag)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // Manager is the manager behind the ports.
@@ -119,18 +126,17 @@ func (s *Server) Manager() *sandbox.Manager { return s.manager }
 func (s *Server) APIAddr() *net.TCPAddr { return s.api.listener.Addr().(*net.TCPAddr) }
 
 // ProxyAddr is where layer 1 answers.
-func (s *Server) ProxyAddr() *net.TCPAddr { return s.layer.listener.Addr().(*net.TCPAddr) }
+func (s *Server) ProxyAddr() *net.TCPAddr { return net.TCPAddrFromAddrPort(s.layer.Addr()) }
 
 // Run serves until the context ends, then removes every sandbox and slot.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(s.api.serve)
-	g.Go(s.layer.serve)
 	g.Go(func() error {
 		<-ctx.Done()
 		s.api.close()
-		s.layer.close()
+		s.layer.Close() // with what is open: the sandboxes behind it go in the same moment
 		return nil
 	})
 	return g.Wait()
@@ -157,7 +163,9 @@ func (s *service) close() {
 // Close gives everything back; it may be called twice.
 func (s *Server) Close() error {
 	s.api.close()
-	s.layer.close()
+	if s.layer != nil {
+		s.layer.Close()
+	}
 	if s.manager == nil {
 		return nil
 	}
