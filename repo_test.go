@@ -43,7 +43,7 @@ var importRules = []rule{
 	{"agent/exits", []string{"bpf"}, "tells of processes, whosever they are"},
 	{"agent/notices", []string{"internal/netns", "internal/nlsafe"}, "hears that something changed, reads nothing"},
 	{"agent/inspect", []string{"agent/path", "internal/netns", "internal/nlsafe"}, "looks closely at what no event tells of"},
-	{"agent/sockets", []string{"bpf", "internal/netns"}, "asks the kernel who listens, and is told who begins to"},
+	{"agent/sockets", []string{"bpf", "internal/netns", "internal/nlsafe"}, "asks the kernel who listens, and is told who begins to"},
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},
 	{"agent/prober", []string{"agent/path", "internal/netns"}, "asks envd, knows no slot"},
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},

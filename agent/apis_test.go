@@ -178,13 +178,14 @@ func TestFirecrackerThatIsAZombie(t *testing.T) {
 	f := startForeign(t)
 	f.says(path.VMMRunning, "")
 	f.untilForeign("bound", func(s path.Slot) bool { return s.Sandbox != nil && s.Sandbox.ID == f.id })
-	if err := f.cmd.Process.Kill(); err != nil { // and do not wait
-		t.Fatal(err)
+	// Another than its launcher kills it, and its launcher does not wait for it.
+	if out, err := exec.CommandContext(t.Context(), "kill", "-KILL", strconv.Itoa(f.cmd.Process.Pid)).CombinedOutput(); err != nil {
+		t.Fatalf("kill: %v: %s", err, out)
 	}
 	s := f.untilForeign("a zombie", func(s path.Slot) bool { return code(s) == "vmm-zombie" })
 	if s.Sandbox.VMMAlive != path.No || s.Diagnosis.BrokenAt() != path.Tap {
 		t.Errorf("%+v", s.Sandbox)
 	}
 	_ = f.cmd.Wait() // it was killed
-	f.untilForeign("idle", func(s path.Slot) bool { return s.Sandbox == nil })
+	f.untilForeign("gone for good", func(s path.Slot) bool { return code(s) == "vmm-exited" })
 }

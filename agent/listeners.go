@@ -5,50 +5,52 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
 	"tapwatch/agent/sockets"
 	"tapwatch/internal/netns"
 )
 
 // listening is who listens where, as it was read.
 type listening struct {
-	all map[netns.Cookie][]netip.AddrPort
+	all map[netns.Cookie][]probe.Listener
 	err error // of a reading of all; then each namespace is read by itself
 	own netns.Cookie
 }
 
 // listenAll reads the listeners of all namespaces at once.
 func (m *model) listenAll() listening {
-	l := listening{all: map[netns.Cookie][]netip.AddrPort{}}
+	l := listening{all: map[netns.Cookie][]probe.Listener{}}
 	if l.own, l.err = netns.Current(); l.err != nil {
 		return l
 	}
 	ls, err := m.probe.Listeners()
 	l.err = err
 	for _, s := range ls {
-		l.all[s.Netns] = append(l.all[s.Netns], s.Addr)
+		l.all[s.Netns] = append(l.all[s.Netns], s)
 	}
 	return l
 }
 
-// at returns the addresses at which a port is listened on. Path is that of the
-// namespace, "" for our own.
-func (l *listening) at(c netns.Cookie, path string, port uint16) ([]netip.Addr, error) {
+// at returns the sockets that listen at a port. Path is that of the namespace, ""
+// for our own.
+func (l *listening) at(c netns.Cookie, path string, port uint16) ([]sockets.Listener, error) {
 	if l.err != nil {
 		return sockets.Listening(path, port)
 	}
-	var addrs []netip.Addr
+	var all []sockets.Listener
 	for _, a := range l.all[c] {
-		if a.Port() == port {
-			addrs = append(addrs, a.Addr())
+		if a.Addr.Port() == port {
+			all = append(all, sockets.Listener{Addr: a.Addr.Addr(), Only6: a.Only6, PID: a.PID, Waiting: a.Waiting, Most: a.Most})
 		}
 	}
-	return addrs, nil
+	return all, nil
 }
 
 // readListeners reads the listeners of the proxy and of every bound slot's relay,
 // and runs the checks where one has changed.
 func (m *model) readListeners(proxy netip.AddrPort) {
 	l := m.listenAll()
+	m.processes.begin(time.Now())
 	m.proxyIs(m.listener(&l, l.own, "", proxy))
 	type relay struct {
 		slot *slot
@@ -82,33 +84,57 @@ func (m *model) readListeners(proxy netip.AddrPort) {
 
 func (m *model) proxyIs(l path.Listener) {
 	m.mu.Lock()
-	same := m.proxy == l
+	l.Queue.FullSince = fullSince(l.Queue, m.proxy.Queue)
+	same := m.proxy.Judged() == l.Judged()
 	m.proxy = l
 	m.mu.Unlock()
-	if !same {
+	switch {
+	case !same:
 		m.each(func(s *slot) { m.diagnose(s, time.Now()) })
+	case !l.Queue.FullSince.IsZero(): // for how long it is matters
+		m.eachBound(func(s *slot) { m.diagnose(s, time.Now()) })
 	}
 }
 
 func (m *model) relayIs(s *slot, l path.Listener) {
-	if s.relay == l || s.entry.Binding.Idle || m.slots[s.entry.Cookie] != s {
+	if s.entry.Binding.Idle || m.slots[s.entry.Cookie] != s {
 		return
 	}
+	l.Queue.FullSince = fullSince(l.Queue, s.relay.Queue)
+	same := s.relay.Judged() == l.Judged()
 	s.relay = l
-	m.diagnose(s, time.Now())
+	if !same || !l.Queue.FullSince.IsZero() { // for how long it is matters
+		m.diagnose(s, time.Now())
+	}
 }
 
 // listener says whether want is listened on in a namespace.
 func (m *model) listener(all *listening, c netns.Cookie, nsPath string, want netip.AddrPort) path.Listener {
 	l := path.Listener{Addr: want.String()}
-	addrs, err := all.at(c, nsPath, want.Port())
+	there, err := all.at(c, nsPath, want.Port())
 	if err != nil {
 		m.log.Debug("read listening sockets", "netns", nsPath, "err", err)
 		return l
 	}
-	l.Listening = path.Known(sockets.Accepts(addrs, want.Addr()))
-	if l.Listening == path.No && len(addrs) > 0 {
-		l.Actual = netip.AddrPortFrom(addrs[0], want.Port()).String()
+	accepts, ok := sockets.Accepting(there, want.Addr())
+	l.Listening = path.Known(ok)
+	switch {
+	case ok:
+		l.Queue = path.Queue{Waiting: accepts.Waiting, Max: accepts.Most}
+		if accepts.Full() {
+			l.Queue.FullSince = time.Now()
+		}
+		l.Process = m.processes.of(accepts.PID, accepts.Full())
+	case len(there) > 0:
+		l.Actual = netip.AddrPortFrom(there[0].Addr, want.Port()).String()
 	}
 	return l
+}
+
+// fullSince is since when a queue is full that was so before.
+func fullSince(now, before path.Queue) time.Time {
+	if now.FullSince.IsZero() || before.FullSince.IsZero() {
+		return now.FullSince
+	}
+	return before.FullSince
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tapwatch/agent/diagnose"
 	"tapwatch/agent/firecracker"
 	"tapwatch/agent/path"
 	"tapwatch/agent/prober"
@@ -139,6 +140,21 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 			return nil
 		})
 	}
-	_ = g.Wait() // nobody returns an error
+	_ = g.Wait()          // nobody returns an error
+	if m.anyQueueFull() { // for a moment, or for longer?
+		select {
+		case <-ctx.Done():
+		case <-time.After(diagnose.Patience):
+			m.readListeners(a.cfg.Proxy)
+		}
+	}
 	m.each(func(s *slot) { m.diagnose(s, time.Now()) })
+}
+
+func (m *model) anyQueueFull() bool {
+	full := false
+	m.eachBound(func(s *slot) { full = full || !s.relay.Queue.FullSince.IsZero() })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return full || !m.proxy.Queue.FullSince.IsZero()
 }

@@ -50,6 +50,7 @@ type model struct {
 	readySince time.Time // that everything is known; zero: it is not
 
 	// These are observe's alone.
+	processes          processes
 	readAt, idleReadAt probe.Moment // the last readings of counters, of bound and of all slots
 	activity           probe.Activity
 

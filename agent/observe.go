@@ -177,7 +177,7 @@ func (m *model) checkAll(n int) bool {
 			}
 			m.diagnose(s, time.Now())
 		}
-		quiet = quiet && (s.relay.Listening == path.Yes || !path.HasRelay(s.entry.Binding.Shape))
+		quiet = quiet && (s.relay.Listening == path.Yes && s.relay.Queue.FullSince.IsZero() || !path.HasRelay(s.entry.Binding.Shape))
 	})
 	return quiet
 }

@@ -14,12 +14,15 @@ import (
 )
 
 type ListenersListener struct {
-	_     structs.HostLayout
-	Netns uint64
-	Addr  [16]uint8
-	Port  uint16
-	Ipv6  uint8
-	Pad   [5]uint8
+	_       structs.HostLayout
+	Netns   uint64
+	Addr    [16]uint8
+	Pid     uint32
+	Waiting uint32
+	Most    uint32
+	Port    uint16
+	Ipv6    uint8
+	Only6   uint8
 }
 
 // Names of all BPF objects in the ELF.

@@ -30,7 +30,10 @@ type Check struct {
 
 // Checks is every check, in the order of the path: causes before consequences.
 var Checks = []Check{
+	proxyWrongAddress,
 	proxyNotListening,
+	proxyFDLimit,
+	proxyNotAccepting,
 	vethDown,
 	hostRoute,
 	returnRoute,
@@ -39,6 +42,8 @@ var Checks = []Check{
 	conntrackFull,
 	relayWrongAddress,
 	relayNotListening,
+	relayFDLimit,
+	relayNotAccepting,
 	ipForwardOff,
 	ruleDrops,
 	tapElsewhere,

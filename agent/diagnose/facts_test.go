@@ -21,8 +21,10 @@ func healthy() path.Facts {
 		Now: now, Netns: "ns-7", Cookie: 4711,
 		Sandbox: &path.Sandbox{ID: "i1", Source: "tapwatch", Shape: "relay", VMMPID: 4242, VMMAlive: path.Yes,
 			Since: secondsAgo(60), Holds: []path.HeldTap{{Netns: "ns-7", Device: "tap0", Here: true}}},
-		Proxy: path.Listener{Addr: "127.0.0.1:49983", Listening: path.Yes},
-		Relay: path.Listener{Addr: "10.12.0.15:49983", Listening: path.Yes},
+		Proxy: path.Listener{Addr: "127.0.0.1:49983", Listening: path.Yes, Queue: path.Queue{Max: 4096},
+			Process: path.Process{PID: 900, Command: "tapwatch", Stopped: path.No, Files: 120, MaxFiles: 4096}},
+		Relay: path.Listener{Addr: "10.12.0.15:49983", Listening: path.Yes, Queue: path.Queue{Max: 5},
+			Process: path.Process{PID: 4300, Command: "socat", Stopped: path.No, Files: 8, MaxFiles: 1024}},
 		Veth:  path.Veth{Host: "veth-7", HostUp: path.Yes, Peer: "eth0", PeerUp: path.Yes, MTU: 1500},
 		Rules: path.Rules{Forwards: path.Yes, Drops: []string{}},
 		Device: path.Device{

@@ -47,6 +47,12 @@ var examples = map[string]path.Facts{
 	"guest-hung":      changed(hung),
 	"mtu-mismatch":    changed(otherMTU),
 
+	"proxy-wrong-address": changed(proxyElsewhere),
+	"proxy-fd-limit":      changed(opened(proxy, 4096)),
+	"proxy-not-accepting": changed(filled(proxy, 8)),
+	"relay-fd-limit":      changed(opened(relay, 1024)),
+	"relay-not-accepting": changed(filled(relay, 8), halted(relay)),
+
 	"vmm-no-nic":         changed(neverAttached, noTrafficYet, apiSaid(path.VMMRunning)),
 	"vmm-zombie":         changed(zombie),
 	"vmm-paused":         changed(synDropped, apiSaid(path.VMMPaused, eth0)),

@@ -7,11 +7,12 @@ import (
 )
 
 var proxyNotListening = Check{
-	Code:     "proxy-not-listening",
-	Title:    "Nothing listens where clients connect (layer 1)",
-	Hop:      path.Proxy,
-	Severity: path.Critical,
-	InBoot:   true,
+	Code:      "proxy-not-listening",
+	Title:     "Nothing listens where clients connect (layer 1)",
+	Hop:       path.Proxy,
+	Severity:  path.Critical,
+	DependsOn: []string{"proxy-wrong-address"},
+	InBoot:    true,
 	Run: func(f path.Facts) Result {
 		l := f.Proxy
 		switch l.Listening {

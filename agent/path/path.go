@@ -173,6 +173,8 @@ type Listener struct {
 	Addr      string   `json:"addr"` // where it is expected; empty: unknown
 	Listening Tristate `json:"listening"`
 	Actual    string   `json:"actual,omitempty"` // where it listens instead, if anywhere
+	Queue     Queue    `json:"queue"`
+	Process   Process  `json:"process"` // that listens
 }
 
 // Veth is the pair that leads from the host to the namespace.

@@ -22,6 +22,11 @@ var ErrListenersUnknown = errors.New("listening sockets are unknown: no task_fil
 type Listener struct {
 	Netns netns.Cookie
 	Addr  netip.AddrPort // the unspecified address stands for all
+	Only6 bool           // it takes no IPv4
+	PID   int            // of the process that has it open, or of one of several
+	// Waiting is how many connections are made and wait to be accepted; where more
+	// than Most do, no other is made.
+	Waiting, Most uint32
 }
 
 type listenerIterator struct {
@@ -76,6 +81,7 @@ func (p *Probe) Listeners() ([]Listener, error) {
 		if l.Ipv6 != 0 {
 			addr = netip.AddrFrom16(l.Addr).Unmap()
 		}
-		all = append(all, Listener{Netns: netns.Cookie(l.Netns), Addr: netip.AddrPortFrom(addr, l.Port)})
+		all = append(all, Listener{Netns: netns.Cookie(l.Netns), Addr: netip.AddrPortFrom(addr, l.Port),
+			Only6: l.Only6 != 0, PID: int(l.Pid), Waiting: l.Waiting, Most: l.Most})
 	}
 }

@@ -2,8 +2,13 @@ package probe
 
 import (
 	"net"
+	"net/netip"
+	"os"
 	"slices"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
@@ -49,7 +54,9 @@ func TestListenersOfAllNamespaces(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return slices.Contains(ls, Listener{ns, a.(*net.TCPAddr).AddrPort()})
+		return slices.ContainsFunc(ls, func(l Listener) bool {
+			return l.Netns == ns && l.Addr == a.(*net.TCPAddr).AddrPort() && l.PID == os.Getpid() && l.Most > 0 && !l.Only6
+		})
 	}
 	for _, want := range []struct {
 		ns netns.Cookie
@@ -66,5 +73,60 @@ func TestListenersOfAllNamespaces(t *testing.T) {
 	closed.Close()
 	if has(inside, addr) {
 		t.Error("a closed socket is listed")
+	}
+}
+
+// The queue of a socket that nobody accepts from is as long as it is, of TCP and of
+// MPTCP; and one of IPv6 alone says so.
+func TestListenersQueues(t *testing.T) {
+	p := load(t)
+	ns := nettest.Netns(t)
+	inside, err := netns.CookieOf(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nettest.SetUp(t, ns, "lo", true)
+	deaf := nettest.DeafListener(t, ns, netip.MustParseAddrPort("127.0.0.1:81"), 1)
+	deaf.Fill(2)
+	var mptcp net.ListenConfig
+	mptcp.SetMultipathTCP(true)
+	nettest.In(t, ns, func() error {
+		l, err := mptcp.Listen(t.Context(), "tcp", "127.0.0.1:82") // Go accepts when it is asked to
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { l.Close() })
+		for range 3 {
+			c, err := net.Dial("tcp", "127.0.0.1:82")
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { c.Close() })
+		}
+		only := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1) })
+		}}
+		six, err := only.Listen(t.Context(), "tcp6", "[::]:83")
+		if err == nil {
+			t.Cleanup(func() { six.Close() })
+		}
+		return err
+	})
+	of := func(port uint16) (found Listener) {
+		ls, err := p.Listeners()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range ls {
+			if l.Netns == inside && l.Addr.Port() == port {
+				found = l
+			}
+		}
+		return found
+	}
+	nettest.Eventually(t, "a full queue", func() bool { return of(81).Waiting == 2 && of(81).Most == 1 })
+	nettest.Eventually(t, "three that wait", func() bool { return of(82).Waiting == 3 && of(82).Most > 3 })
+	if l := of(83); !l.Only6 || !l.Addr.Addr().IsUnspecified() {
+		t.Errorf("of IPv6 alone: %+v", l)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
+	"tapwatch/internal/nlsafe"
 )
 
 // from include/uapi/linux/inet_diag.h
@@ -21,18 +22,31 @@ const (
 	tcpListen  = 10 // TCP_LISTEN of include/net/tcp_states.h
 )
 
-// Listening returns the addresses at which a TCP port of the namespace at nsPath
-// is listened on; nsPath "" is the caller's own. The unspecified address stands
-// for all. Nobody listening is an empty list and no error.
-func Listening(nsPath string, port uint16) ([]netip.Addr, error) {
-	var addrs []netip.Addr
+// Listener is a TCP socket that listens.
+type Listener struct {
+	Addr  netip.Addr // the unspecified address stands for all
+	Only6 bool       // it takes no IPv4 (IPV6_V6ONLY)
+	PID   int        // 0: unknown
+	// Waiting is how many connections are made and wait to be accepted; where more
+	// than Most do, no other is made.
+	Waiting, Most uint32
+}
+
+// Full says whether its accept queue is: sk_acceptq_is_full of include/net/sock.h.
+func (l Listener) Full() bool { return l.Waiting > l.Most }
+
+// Listening returns the sockets that listen at a TCP port of the namespace at
+// nsPath; nsPath "" is the caller's own. Nobody listening is an empty list and no
+// error.
+func Listening(nsPath string, port uint16) ([]Listener, error) {
+	var all []Listener
 	read := func() error {
 		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-			a, err := listening(family, port)
+			l, err := listening(family, port)
 			if err != nil {
 				return err
 			}
-			addrs = append(addrs, a...)
+			all = append(all, l...)
 		}
 		return nil
 	}
@@ -45,7 +59,7 @@ func Listening(nsPath string, port uint16) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read listening sockets: %w", err)
 	}
-	return addrs, nil
+	return all, nil
 }
 
 type request [requestLen]byte
@@ -55,7 +69,7 @@ func (r *request) Serialize() []byte { return r[:] }
 
 // listening asks for the listeners of one family. The kernel filters by state
 // and port itself, so a host full of connections costs nothing.
-func listening(family byte, port uint16) ([]netip.Addr, error) {
+func listening(family byte, port uint16) ([]Listener, error) {
 	var r request
 	r[0], r[1] = family, unix.IPPROTO_TCP
 	binary.NativeEndian.PutUint32(r[4:], 1<<tcpListen)
@@ -69,7 +83,7 @@ func listening(family byte, port uint16) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	var addrs []netip.Addr
+	var all []Listener
 	for _, m := range msgs {
 		if len(m) < messageLen {
 			return nil, fmt.Errorf("inet_diag message of %d bytes, want %d", len(m), messageLen)
@@ -77,23 +91,50 @@ func listening(family byte, port uint16) ([]netip.Addr, error) {
 		if binary.BigEndian.Uint16(m[4:]) != port {
 			continue
 		}
+		l := Listener{Waiting: binary.NativeEndian.Uint32(m[56:]), Most: binary.NativeEndian.Uint32(m[60:])} // idiag_rqueue, idiag_wqueue
 		if family == unix.AF_INET {
-			addrs = append(addrs, netip.AddrFrom4([4]byte(m[8:12])))
+			l.Addr = netip.AddrFrom4([4]byte(m[8:12]))
 		} else {
-			addrs = append(addrs, netip.AddrFrom16([16]byte(m[8:24])).Unmap())
+			l.Addr = netip.AddrFrom16([16]byte(m[8:24])).Unmap()
+			if l.Only6, err = only6(m[messageLen:]); err != nil {
+				return nil, err
+			}
 		}
+		all = append(all, l)
 	}
-	return addrs, nil
+	return all, nil
 }
 
-// Accepts reports whether one of the listening addresses takes connections to
-// want: itself or the unspecified address. A [::] socket is taken to accept IPv4
-// too, which is so unless it was made with IPV6_V6ONLY.
-func Accepts(listening []netip.Addr, want netip.Addr) bool {
-	for _, a := range listening {
-		if a == want || a.IsUnspecified() {
-			return true
+// only6 reads INET_DIAG_SKV6ONLY, which comes with every IPv6 listener.
+func only6(attrs []byte) (yes bool, err error) {
+	const skV6Only = 11
+	err = nlsafe.EachAttr(attrs, func(typ uint16, v []byte) error {
+		if typ == skV6Only && len(v) > 0 {
+			yes = v[0] != 0
 		}
+		return nil
+	})
+	return yes, err
+}
+
+// Accepting returns the socket that takes connections to want: one that listens
+// there, else one that listens on all addresses; of several that share them
+// (SO_REUSEPORT) the one with the longest queue.
+func Accepting(all []Listener, want netip.Addr) (accepts Listener, ok bool) {
+	exact := false
+	for _, l := range all {
+		switch {
+		case l.Addr != want && !l.takes(want) || exact && l.Addr != want:
+			continue
+		case !ok, !exact && l.Addr == want, l.Waiting > accepts.Waiting:
+			accepts, ok = l, true
+		}
+		exact = exact || l.Addr == want
 	}
-	return false
+	return accepts, ok
+}
+
+// takes says whether a socket that listens on all addresses listens on this one.
+func (l Listener) takes(a netip.Addr) bool {
+	return l.Addr.IsUnspecified() && (l.Addr.Is4() == a.Is4() || l.Addr.Is6() && !l.Only6)
 }

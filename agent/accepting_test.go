@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"tapwatch/agent/path"
+	"tapwatch/agent/sockets"
+	"tapwatch/internal/nettest"
+	"tapwatch/internal/registry"
+)
+
+func finds(s path.Slot, code string) bool {
+	return slices.ContainsFunc(s.Diagnosis.Findings, func(f path.Finding) bool { return f.Code == code })
+}
+
+// A relay that is there and takes nothing.
+func TestRelayThatDoesNotAccept(t *testing.T) {
+	t.Parallel()
+	at := netip.MustParseAddrPort("10.12.0.3:49983")
+	for name, c := range map[string]struct {
+		relay func(t *testing.T, ns string)
+		want  string
+		is    func(path.Listener) bool
+	}{
+		"its queue is full": {
+			func(t *testing.T, ns string) {
+				nettest.SetUp(t, ns, "lo", true)
+				nettest.DeafListener(t, ns, at, 1).Fill(2)
+			},
+			"relay-not-accepting",
+			func(l path.Listener) bool { return l.Queue.Waiting == 2 && l.Process.PID == os.Getpid() },
+		},
+		"it is stopped": {
+			func(t *testing.T, ns string) { signal(t, socat(t, ns, at), unix.SIGSTOP) },
+			"relay-not-accepting",
+			func(l path.Listener) bool { return l.Process.Command == "socat" && l.Process.Stopped == path.Yes },
+		},
+		"it has no file left": {
+			func(t *testing.T, ns string) {
+				pid := socat(t, ns, at)
+				open, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := uint64(len(open))
+				if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n}, nil); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"relay-fd-limit",
+			func(l path.Listener) bool { return l.Process.Files == l.Process.MaxFiles },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := start(t)
+			h.relay.Close()
+			c.relay(t, h.slot.Netns)
+			h.bind(registry.Running)
+			s := h.until(c.want, func(s path.Slot) bool { return finds(s, c.want) })
+			if s.Diagnosis.BrokenAt() != path.Relay || !c.is(s.Relay) {
+				t.Errorf("broken at %s: %+v", s.Diagnosis.BrokenAt(), s.Relay)
+			}
+		})
+	}
+}
+
+// socat starts the incident's relay, and waits until it listens.
+func socat(t *testing.T, ns string, at netip.AddrPort) (pid int) {
+	t.Helper()
+	if _, err := exec.LookPath("socat"); err != nil {
+		nettest.Unfit(t, "no socat")
+	}
+	cmd := exec.CommandContext(t.Context(), "socat", "TCP-LISTEN:"+strconv.Itoa(int(at.Port()))+",bind="+at.Addr().String()+",fork,reuseaddr", "TCP:169.254.0.21:49983")
+	nettest.In(t, ns, cmd.Start)
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	nettest.Eventually(t, "socat listens", func() bool {
+		all, err := sockets.Listening(ns, at.Port())
+		return err == nil && len(all) == 1
+	})
+	return cmd.Process.Pid
+}
+
+func signal(t *testing.T, pid int, s unix.Signal) {
+	t.Helper()
+	if err := unix.Kill(pid, s); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,22 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var proxyWrongAddress = Check{
+	Code:     "proxy-wrong-address",
+	Title:    "Layer 1 listens on another address than clients use",
+	Hop:      path.Proxy,
+	Severity: path.Critical,
+	InBoot:   true,
+	Run: func(f path.Facts) Result {
+		l := f.Proxy
+		if l.Listening != path.No || l.Actual == "" {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    "layer 1 listens on " + l.Actual + ", but clients connect to " + l.Addr + ", and are refused",
+			Evidence: listenerEvidence("in the host's namespace", l),
+			Fix:      "have it listen on " + l.Addr + ", or on all addresses; or, where that address is not what clients use, tell the agent the right one: --proxy",
+		})
+	},
+}

@@ -1,0 +1,18 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var relayFDLimit = Check{
+	Code:      "relay-fd-limit",
+	Title:     "The relay has no file descriptor left",
+	Hop:       path.Relay,
+	Severity:  path.Critical,
+	DependsOn: []string{"relay-wrong-address", "relay-not-listening"},
+	InBoot:    true,
+	Run: func(f path.Facts) Result {
+		if !path.HasRelay(f.Sandbox.Shape) {
+			return notApplicable()
+		}
+		return noFiles(f.Relay, "the relay", "in "+f.Netns)
+	},
+}

@@ -1,0 +1,18 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var relayNotAccepting = Check{
+	Code:      "relay-not-accepting",
+	Title:     "The relay does not accept connections",
+	Hop:       path.Relay,
+	Severity:  path.Critical,
+	DependsOn: []string{"relay-wrong-address", "relay-not-listening", "relay-fd-limit"},
+	InBoot:    true,
+	Run: func(f path.Facts) Result {
+		if !path.HasRelay(f.Sandbox.Shape) {
+			return notApplicable()
+		}
+		return notAccepting(f, f.Relay, "the relay", "in "+f.Netns)
+	},
+}

@@ -1,0 +1,63 @@
+package inspect
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"tapwatch/agent/path"
+)
+
+// ProcessOf reads what a path wants to know of a process that listens. What may not
+// be read of it is unknown; an error is that there is none.
+func ProcessOf(pid int) (p path.Process, err error) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	b, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return path.Process{}, fmt.Errorf("read pid %d: %w", pid, err)
+	}
+	// The command, in parentheses, may hold anything: what follows counts from its end.
+	begin, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if begin < 0 || end < begin || len(b) < end+3 {
+		return path.Process{}, fmt.Errorf("read pid %d: no stat", pid)
+	}
+	p = path.Process{PID: pid, Command: plain(string(b[begin+1 : end])), Stopped: path.Known(b[end+2] == 'T' || b[end+2] == 't')}
+	p.MaxFiles = maxFiles(dir)
+	p.Files = files(dir)
+	return p, nil
+}
+
+// maxFiles reads the soft limit of /proc/pid/limits, 0 where it is unknown or none.
+func maxFiles(dir string) uint64 {
+	b, err := os.ReadFile(dir + "/limits")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+			soft, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+			n, _ := strconv.ParseUint(soft, 10, 64) // "unlimited" is none
+			return n
+		}
+	}
+	return 0
+}
+
+// files counts the open files, 0 where that is unknown. Since Linux 6.2 the
+// directory's size tells; before, and where it is empty, it is listed.
+func files(dir string) uint64 {
+	info, err := os.Stat(dir + "/fd")
+	if err != nil {
+		return 0
+	}
+	if n := info.Size(); n > 0 {
+		return uint64(n)
+	}
+	names, err := os.ReadDir(dir + "/fd")
+	if err != nil {
+		return 0
+	}
+	return uint64(len(names))
+}
