@@ -100,6 +100,8 @@ int flow_read(u64 *ctx)
 		return 0; /* it looked, and took nothing */
 	was = e->copied;
 	e->copied = tp->copied_seq;
+	if (e->copied - was == 1 && peer_ended(sk))
+		return 0; /* no data, but their end */
 	now = bpf_ktime_get_ns();
 	/* What comes while a connection is being ended passes no tcp_probe. */
 	if (e->role == ROLE_FRONT) {

@@ -133,11 +133,15 @@ struct pair {
 	__u64 connected;
 	__u64 ambiguous; /* when another back socket claimed the same request */
 	__u64 requests;	 /* that were measured */
+	__u32 request_seq; /* of the front's last request */
 	__u32 delta;	 /* of the sequence numbers of front and back */
 	__u8 same;	 /* how often in turn that was the same */
 	__u8 how;
 	__u8 hop;
-	__u8 pad;
+	__u8 doubt; /* the last request was not joined */
+	__u8 noted; /* the front's buffer is to be looked at */
+	__u8 pooled; /* the back carries others' requests too */
+	__u8 pad[2];
 	struct tuple front_tuple;
 	struct tuple back_tuple;
 };

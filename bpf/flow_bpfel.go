@@ -74,6 +74,7 @@ type FlowEnd struct {
 	Connecting uint64
 	Connected  uint64
 	Front      uint64
+	LastFront  uint64
 	GuestNs    uint64
 	Noted      uint64
 	NotedBy    uint32
@@ -135,11 +136,15 @@ type FlowPair struct {
 	Connected  uint64
 	Ambiguous  uint64
 	Requests   uint64
+	RequestSeq uint32
 	Delta      uint32
 	Same       uint8
 	How        uint8
 	Hop        uint8
-	Pad        uint8
+	Doubt      uint8
+	Noted      uint8
+	Pooled     uint8
+	Pad        [2]uint8
 	FrontTuple struct {
 		_          structs.HostLayout
 		Local      uint32

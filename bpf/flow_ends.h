@@ -119,6 +119,14 @@ static __always_inline void read_so_far(struct end *e, struct sock *sk)
 		e->copied = tp->copied_seq;
 }
 
+/* The peer sends no more. */
+static __always_inline int peer_ended(struct sock *sk)
+{
+	int state = sk->__sk_common.skc_state;
+
+	return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK;
+}
+
 /* A program that sends to slots has read something: what of may be a front. */
 static __always_inline struct end *suspect_front(struct sock *sk)
 {

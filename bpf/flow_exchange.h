@@ -24,34 +24,60 @@ static __always_inline int after(__u32 a, __u32 b)
 
 /* ---- back: the request goes, the answer comes ---- */
 
-/* Writes into the pair of the front whose request this is. */
-static __noinline int claim(struct end *e, struct sock *sk, __u32 seq, __u64 now)
+/* The front whose request leaves: as told, or the one whose data was read into the
+ * buffer that is sent from. Once that is known, the sequence numbers tell as well,
+ * by their distance: also what leaves in no call, because an ACK was waited for. */
+static __always_inline __u64 front_of(struct end *e, struct sock *sk, __u32 seq, __u64 now, struct buffer *b, __u8 *how)
 {
 	__u32 place = e->cookie & (TOLD_PLACES - 1);
 	struct told *t = bpf_map_lookup_elem(&told, &place);
-	struct pair fresh = {}, *p;
-	struct buffer b = {};
-	__u64 front = e->front;
-	__u8 how = HOW_BUFFER;
-	__u32 delta;
+	struct pair *p;
+	int again;
 
 	if (t && t->back == e->cookie) {
-		front = t->front;
-		how = HOW_TOLD;
-	} else if (!e->settled) {
-		front = 0;
-		if (take_read(sk, ROLE_FRONT, now, &b))
-			front = b.socket;
+		*how = HOW_TOLD;
+		return t->front;
 	}
+	*how = HOW_BUFFER;
+	p = bpf_map_lookup_elem(&pairs, &e->last_front);
+	again = p && p->back == e->cookie && p->how == HOW_BUFFER && p->request_seq - seq == p->delta;
+	if (!again || !e->settled || p->noted) {
+		if (!again)
+			e->settled = 0;
+		if (take_read(sk, ROLE_FRONT, now, b))
+			return b->socket;
+	}
+	if (!again)
+		return 0;
+	b->seq = p->request_seq;
+	return e->last_front;
+}
+
+/* Writes into the pair of the front whose request this is. */
+static __noinline int claim(struct end *e, struct sock *sk, __u32 seq, __u64 now)
+{
+	struct pair fresh = {}, *p;
+	struct buffer b = {};
+	__u8 how, pooled = 0;
+	__u64 front;
+	__u32 delta;
+
+	front = front_of(e, sk, seq, now, &b, &how);
 	e->front = front;
 	if (!front)
 		return 0;
+	if (e->last_front && e->last_front != front)
+		pooled = 1;
+	if (pooled) {
+		p = bpf_map_lookup_elem(&pairs, &e->last_front);
+		if (p)
+			p->pooled = 1;
+	}
+	e->last_front = front;
 	p = bpf_map_lookup_elem(&pairs, &front);
 	if (!p) {
-		e->settled = 0;
-		if (how == HOW_BUFFER && !b.socket)
-			return 0; /* the front has gone */
 		fresh.netns = e->netns;
+		fresh.request_seq = b.seq;
 		if (bpf_map_update_elem(&pairs, &front, &fresh, BPF_NOEXIST))
 			count_unjoined(e->kind == END_PROXY_BACK ? HOP_PROXY : HOP_RELAY, UNJOINED_TABLE_FULL);
 		p = bpf_map_lookup_elem(&pairs, &front);
@@ -74,6 +100,8 @@ static __noinline int claim(struct end *e, struct sock *sk, __u32 seq, __u64 now
 			e->settled = 1;
 	}
 	p->how = how;
+	p->noted = 0;
+	p->pooled |= pooled;
 	p->sent = now;
 	p->connecting = e->connecting;
 	p->connected = e->connected;
@@ -193,6 +221,8 @@ static __always_inline void back_read(struct end *e, __u64 now)
 
 static __always_inline void front_arrived(struct end *e, __u32 seq, __u64 now)
 {
+	struct pair *p;
+
 	if (e->phase == PHASE_REQUEST && !e->stray)
 		return;
 	if (e->phase == PHASE_REQUEST && e->listed)
@@ -202,13 +232,22 @@ static __always_inline void front_arrived(struct end *e, __u32 seq, __u64 now)
 	e->request_seq = seq;
 	e->read = 0;
 	e->stray = 0;
+	p = bpf_map_lookup_elem(&pairs, &e->cookie);
+	if (p)
+		p->request_seq = seq;
 }
 
 static __always_inline void front_read(struct end *e, __u64 now)
 {
+	struct pair *p;
+
 	e->read = now;
-	if (!e->settled)
-		note_read(e, now);
+	if (e->settled)
+		return;
+	note_read(e, now);
+	p = bpf_map_lookup_elem(&pairs, &e->cookie);
+	if (p)
+		p->noted = 1;
 }
 
 static __always_inline void measure_exchange(struct end *e, struct pair *p, __u64 now)
@@ -240,6 +279,8 @@ static __noinline int settle(struct end *e, struct sock *sk, __u64 now)
 		take_read(sk, ROLE_BACK, now, &b);
 	if (p && p->sent < e->arrived) {
 		e->stray = 1; /* of an earlier answer, or the proxy's own word */
+		e->settled = 0;
+		p->doubt = 1;
 		return 0;
 	}
 	e->phase = PHASE_RESPONSE;
@@ -264,11 +305,14 @@ static __noinline int settle(struct end *e, struct sock *sk, __u64 now)
 		p->hop = e->hop;
 	}
 	p->requests++;
+	p->doubt = 0;
 	e->netns = p->netns;
 	e->settled = p->how == HOW_TOLD || p->same >= SURE_AFTER;
 	measure_exchange(e, p, now);
 	return 0;
 unjoined:
+	if (p)
+		p->doubt = 1;
 	if (e->listed)
 		count_unjoined(e->hop, why);
 	return 0;

@@ -40,7 +40,8 @@ struct end {
 	__u64 acked; /* back: the guest's kernel had it all */
 	__u64 connecting;
 	__u64 connected;
-	__u64 front; /* back: cookie of the front */
+	__u64 front; /* back: cookie of the front whose request runs; 0: not known */
+	__u64 last_front; /* the last that was known */
 	__u64 guest_ns; /* back: least time from the VMM's taking a frame to the ACK */
 	__u64 noted;	/* address of the buffer that was noted as read into; 0: none */
 	__u32 noted_by; /* tgid of who read */

@@ -43,14 +43,15 @@ type Pair struct {
 }
 
 // Pairs lists what is joined now. A pair goes with its front socket; one that has
-// carried no whole request yet is not listed.
+// carried no whole request yet is not listed, nor one of a pool whose last request
+// may have gone elsewhere.
 func (f *Flow) Pairs() ([]Pair, error) {
 	var all []Pair
 	var front uint64
 	var p bpf.FlowPair
 	it := f.objs.Maps[bpf.FlowMapPairs].Iterate()
 	for it.Next(&front, &p) {
-		if p.Requests == 0 || int(p.Hop) >= len(Hops) || int(p.How) >= len(hows) {
+		if p.Requests == 0 || p.Pooled&p.Doubt != 0 || int(p.Hop) >= len(Hops) || int(p.How) >= len(hows) {
 			continue
 		}
 		all = append(all, Pair{
