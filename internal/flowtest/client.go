@@ -13,13 +13,15 @@ import (
 
 // Conn is a client's connection to the front of a path.
 type Conn struct {
-	c    *net.TCPConn
-	r    *bufio.Reader
-	next uint32
+	c      *net.TCPConn
+	r      *bufio.Reader
+	next   uint32
+	http   bool
+	pooled bool // the next request may be carried by another
 
 	Client, Front netip.AddrPort // the client's own connection
 	// Peer and Server are the last leg's: whom the server saw, and where. They are
-	// invalid until a reply told them.
+	// invalid until a reply told them, and stay, unless pooled.
 	Peer, Server netip.AddrPort
 }
 
@@ -70,6 +72,9 @@ func (c *Conn) Send(qs ...Request) error {
 			return err
 		}
 	}
+	if c.http {
+		b = wrapRequest(b)
+	}
 	if _, err := c.c.Write(b); err != nil {
 		return fmt.Errorf("%s, request %d: %w", c.Client, c.next-1, err)
 	}
@@ -98,14 +103,18 @@ func (c *Conn) Await(q Request, n uint32, start time.Time) (Answer, error) {
 // receive reads one message and holds it to being for us.
 func (c *Conn) receive() (Reply, error) {
 	var r Reply
-	if err := read(c.r, &r); err != nil {
+	from := read
+	if c.http {
+		from = unwrapResponse
+	}
+	if err := from(c.r, &r); err != nil {
 		return r, err
 	}
 	peer, local := r.Peer.AddrPort(), r.Local.AddrPort()
 	switch {
 	case r.Client.AddrPort() != c.Client:
 		return r, fmt.Errorf("got what is for %s", r.Client.AddrPort())
-	case !c.Peer.IsValid():
+	case !c.Peer.IsValid() || c.pooled:
 		c.Peer, c.Server = peer, local
 	case c.Peer != peer || c.Server != local:
 		return r, fmt.Errorf("was carried by %s to %s, then by %s to %s", c.Peer, c.Server, peer, local)

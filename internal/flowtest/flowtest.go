@@ -29,6 +29,8 @@ var programs = map[string]func(args []string) error{
 	"server":    server,
 	"copy":      copyProxy,
 	"readwrite": readWriteProxy,
+	"pool":      poolProxy,
+	"reverse":   reverseProxy,
 	"batch":     batchProxy,
 	"bounce":    bounceProxy,
 	"handover":  handoverProxy,

@@ -41,6 +41,30 @@ func TestProxiesTellTheTruth(t *testing.T) {
 	}
 }
 
+// A proxy that pools carries requests of one connection by any other.
+func TestHTTPProxies(t *testing.T) {
+	for _, p := range PoolingProxies() {
+		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
+			h := NewHost(t)
+			s := h.Slot(t)
+			Serve(t, s.Netns, s.Vpeer)
+			p.Start(t, h.Netns, h.Front, s.Vpeer)
+			conns := DialPooling(t, h.Netns, h.Front, p, 20)
+			seen := map[netip.AddrPort]bool{}
+			for range 2 {
+				Load{Conns: 20, Requests: 5, Random: true}.Run(t, conns)
+				for _, c := range conns {
+					seen[c.Peer] = true
+				}
+			}
+			if len(seen) > 30 {
+				t.Errorf("%d connections for 20: none is used again", len(seen))
+			}
+		})
+	}
+}
+
 func proxy(t *testing.T, name string) Proxy {
 	t.Helper()
 	all := Proxies()

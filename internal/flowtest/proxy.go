@@ -88,32 +88,48 @@ listen path
 	}
 }
 
-// nginx is found with the module beside it, wherever scripts/deps put both.
 func nginx(t testing.TB, listen, to netip.AddrPort) *exec.Cmd {
-	bin, err := filepath.EvalSymlinks(tool(t, "nginx"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	module := "/usr/lib/nginx/modules/ngx_stream_module.so"
-	if _, err := os.Stat(module); err != nil {
-		module = filepath.Join(filepath.Dir(bin), "../lib/nginx/modules/ngx_stream_module.so")
-	}
-	file := config(t, `
+	return nginxWith(t, fmt.Sprintf(`
 load_module %s;
-daemon off;
 worker_processes 2;
-user root;
-pid nginx.pid;
-error_log stderr;
-events { worker_connections 2000; }
 stream {
 	server {
 		listen %s;
 		proxy_pass %s;
 	}
 }
-`, module, listen, to)
-	return exec.Command(bin, "-e", "stderr", "-p", filepath.Dir(file), "-c", file)
+`, streamModule(t), listen, to))
+}
+
+func nginxWith(t testing.TB, directives string) *exec.Cmd {
+	t.Helper()
+	file := config(t, `%s
+daemon off;
+user root;
+pid nginx.pid;
+error_log stderr;
+events { worker_connections 2000; }
+`, directives)
+	return exec.Command(tool(t, "nginx"), "-e", "stderr", "-p", filepath.Dir(file), "-c", file)
+}
+
+// streamModule is beside nginx, wherever scripts/deps put both.
+func streamModule(t testing.TB) string {
+	t.Helper()
+	const module = "lib/nginx/modules/ngx_stream_module.so"
+	bin, err := filepath.EvalSymlinks(tool(t, "nginx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if beside := filepath.Join(filepath.Dir(bin), "..", module); exists(beside) {
+		return beside
+	}
+	return "/usr/" + module
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 func config(t testing.TB, format string, args ...any) string {

@@ -42,21 +42,22 @@ func serve(c net.Conn) {
 	var mu sync.Mutex // one message at a time
 	for {
 		var q Request
-		if err := read(r, &q); err != nil { // its end above all
+		body, http, err := unwrapRequest(r)
+		if err != nil || read(body, &q) != nil { // its end above all
 			return
 		}
 		if q.Async {
-			go answer(c, &mu, q)
+			go answer(c, &mu, q, http)
 			continue
 		}
-		if err := answer(c, &mu, q); err != nil {
+		if err := answer(c, &mu, q, http); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return
 		}
 	}
 }
 
-func answer(c net.Conn, mu *sync.Mutex, q Request) error {
+func answer(c net.Conn, mu *sync.Mutex, q Request, http bool) error {
 	a := Reply{Size: q.Reply, Number: q.Number, Client: q.Client, Peer: endpoint(c.RemoteAddr()), Local: endpoint(c.LocalAddr())}
 	if q.Delay > 0 {
 		start := time.Now()
@@ -70,6 +71,9 @@ func answer(c net.Conn, mu *sync.Mutex, q Request) error {
 		b, err := appendMessage(nil, a.Size, a)
 		if err != nil {
 			return err
+		}
+		if http {
+			b = wrapResponse(b)
 		}
 		mu.Lock()
 		_, err = c.Write(b)

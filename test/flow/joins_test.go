@@ -84,3 +84,30 @@ func pairsOf(t testing.TB, f *flow.Flow, hop flow.Hop) map[netip.AddrPort]flow.P
 	}
 	return of
 }
+
+// A proxy that pools sends each request by any connection that is free. Of such nothing may be said, or what is true of the last request.
+func TestPooledConnections(t *testing.T) {
+	for _, p := range flowtest.PoolingProxies() {
+		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
+			h := flowtest.NewHost(t)
+			s := h.Slot(t)
+			f := watch(t, h, s)
+			flowtest.Serve(t, s.Netns, s.Vpeer)
+			p.Start(t, h.Netns, h.Front, s.Vpeer)
+			conns := flowtest.DialPooling(t, h.Netns, h.Front, p, 20)
+			for _, random := range []bool{false, true, false} {
+				flowtest.Load{Requests: 10, Random: random}.Run(t, conns)
+				for range 10 { // each takes what connection the last gave back
+					for _, c := range conns {
+						if _, err := c.Ask(flowtest.Request{}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				j := judge(t, f, flow.Proxy, conns)
+				t.Logf("%s: %d of %d connections joined, %d wrong", t.Name(), j.right, len(conns), j.wrong)
+			}
+		})
+	}
+}
