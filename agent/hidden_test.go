@@ -2,13 +2,16 @@ package agent
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 )
@@ -87,12 +90,7 @@ func TestHiddenHooksAreFound(t *testing.T) {
 	if n := *h.traffic().HiddenReceive; n != 0 {
 		t.Fatalf("%d bytes hidden by nobody", n)
 	}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}}) // TC_ACT_OK
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { prog.Close() })
+	prog := passing(t)
 	nettest.In(t, h.slot.Netns, func() error {
 		l, err := netlink.LinkByName("tap0")
 		if err != nil {
@@ -104,6 +102,84 @@ func TestHiddenHooksAreFound(t *testing.T) {
 		})
 	})
 	h.hidden(hiddenBytes, "hidden bytes told", speak)
+}
+
+// passing is another's program, which lets everything pass and ends the chain:
+// TC_ACT_OK and TCX_PASS are the same number.
+func passing(t *testing.T) *ebpf.Program {
+	t.Helper()
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { prog.Close() })
+	return prog
+}
+
+// TestHiddenByTCX puts another's TCX program before our hooks. What it hides is
+// told in every mode; auto goes before it.
+func TestHiddenByTCX(t *testing.T) {
+	for _, mode := range []probe.Mode{probe.ModeAuto, probe.ModeTC, probe.ModeTCX} {
+		t.Run(string(mode), func(t *testing.T) {
+			if !haveTCX(t) {
+				return // nobody's hooks can be hidden so
+			}
+			t.Parallel()
+			h := startWith(t, Config{Every: 50 * time.Millisecond, AttachMode: mode})
+			speak := h.boundWithTap()
+			h.hidden(0, "compared", speak)
+			prog := passing(t)
+			nettest.In(t, h.slot.Netns, func() error {
+				dev, err := netlink.LinkByName("tap0")
+				if err != nil {
+					return err
+				}
+				l, err := link.AttachTCX(link.TCXOptions{Interface: dev.Attrs().Index, Program: prog, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
+				if err == nil {
+					t.Cleanup(func() { l.Close() })
+				}
+				return err
+			})
+			h.hidden(hiddenBytes, "hidden bytes told", speak)
+			if mode != probe.ModeAuto {
+				return
+			}
+			h.seenAgain(speak)
+			if h.agent.probe.Stats()[probe.ModeTCX].Attached != 1 {
+				t.Errorf("not by TCX: %+v", h.agent.probe.Stats())
+			}
+		})
+	}
+}
+
+// haveTCX asks the agent's own look at the kernel.
+func haveTCX(t *testing.T) bool {
+	t.Helper()
+	nettest.NeedRoot(t)
+	p, err := probe.Load(probe.Config{HooksDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for _, c := range p.Capabilities() {
+		if c.Name == string(probe.ModeTCX) {
+			return c.Have
+		}
+	}
+	t.Fatal("no capability tcx")
+	return false
+}
+
+// seenAgain waits until the tap's frames are counted again.
+func (h *host) seenAgain(speak func()) {
+	h.t.Helper()
+	last := h.traffic().ReceivePackets
+	nettest.Eventually(h.t, "frames seen again", func() bool {
+		speak()
+		n := h.traffic().ReceivePackets
+		return n != 0 && n != last
+	})
 }
 
 // TestHooksTakenAwayComeBack removes clsact as a whole, as `tc qdisc del` does.
@@ -120,11 +196,5 @@ func TestHooksTakenAwayComeBack(t *testing.T) {
 			LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}})
 	})
 	h.hidden(hiddenBytes, "hidden bytes told", speak)
-	seen := func() uint64 { return h.traffic().ReceivePackets }
-	last := seen()
-	nettest.Eventually(t, "frames seen again", func() bool {
-		speak()
-		n := seen()
-		return n != 0 && n != last
-	})
+	h.seenAgain(speak)
 }

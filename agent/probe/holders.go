@@ -78,7 +78,11 @@ func (h *holderIterator) read() ([]Holder, error) {
 		return nil, fmt.Errorf("open holder iterator: %w", err)
 	}
 	defer r.Close()
-	var holders []Holder
+	return decodeHolders(r)
+}
+
+// decodeHolders reads what the iterator writes, one after the other.
+func decodeHolders(r io.Reader) (holders []Holder, err error) {
 	for buffered := bufio.NewReaderSize(r, 64<<10); ; {
 		var h bpf.HoldersHolder
 		err := binary.Read(buffered, binary.NativeEndian, &h)

@@ -66,11 +66,14 @@ func (p *Probe) Listeners() ([]Listener, error) {
 		return nil, fmt.Errorf("open listener iterator: %w", err)
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, 64<<10)
-	var all []Listener
-	for {
+	return decodeListeners(f)
+}
+
+// decodeListeners reads what the iterator writes, one after the other.
+func decodeListeners(r io.Reader) (all []Listener, err error) {
+	for buffered := bufio.NewReaderSize(r, 64<<10); ; {
 		var l bpf.ListenersListener
-		err := binary.Read(r, binary.NativeEndian, &l)
+		err := binary.Read(buffered, binary.NativeEndian, &l)
 		if errors.Is(err, io.EOF) {
 			return all, nil
 		}

@@ -76,7 +76,12 @@ func ParseNSID(body []byte) (NSID, error) {
 			return nil
 		}
 		n, err := nlsafe.Uint32(v)
-		id = NSID(n)
+		if err == nil && NSID(n) < NoNSID {
+			err = fmt.Errorf("%w: nsid %d", nlsafe.ErrMalformed, NSID(n))
+		}
+		if err == nil {
+			id = NSID(n)
+		}
 		return err
 	})
 	return id, err

@@ -92,7 +92,7 @@ type inProcess struct {
 func startAgent(t testing.TB, f *fleet) *inProcess {
 	t.Helper()
 	nettest.NeedRoot(t)
-	inner, err := agent.New(agent.Config{Listen: "127.0.0.1:0", RunDir: string(f.dir), Proxy: netip.MustParseAddrPort("127.0.0.1:1"),
+	inner, err := agent.New(agent.Config{Listen: "127.0.0.1:0", RunDir: string(f.dir), Proxy: netip.MustParseAddrPort("127.0.0.1:49983"),
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
 	if err != nil {
 		t.Fatal(err)

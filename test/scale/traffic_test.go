@@ -21,8 +21,7 @@ type guest struct {
 func speak(t testing.TB, tap *os.File) *guest {
 	t.Helper()
 	g := &guest{end: make(chan struct{}), ended: make(chan struct{})}
-	frame := make([]byte, 10+60) // struct virtio_net_hdr comes first
-	copy(frame[10:], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5})
+	frame := frame()
 	go func() {
 		defer close(g.ended)
 		for {
@@ -39,6 +38,13 @@ func speak(t testing.TB, tap *os.File) *guest {
 		}
 	}()
 	return g
+}
+
+// frame is a broadcast of no protocol that anybody has.
+func frame() []byte {
+	b := make([]byte, 10+60) // struct virtio_net_hdr comes first
+	copy(b[10:], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5})
+	return b
 }
 
 // stop returns how many frames were sent.
