@@ -27,10 +27,10 @@ func fuzzDatagram(typ uint16, bodies ...[]byte) (all []byte) {
 func FuzzEvents(f *testing.F) {
 	tap := body(unix.AF_UNSPEC, 2, 1, words(unix.IFLA_IFNAME, "tap0"), attr(unix.IFLA_CARRIER, 1), number(unix.IFLA_CARRIER_UP_COUNT, 1))
 	lost := body(unix.AF_UNSPEC, 2, 1, words(unix.IFLA_IFNAME, "tap0"), attr(unix.IFLA_CARRIER, 0), number(unix.IFLA_CARRIER_UP_COUNT, 1), number(unix.IFLA_CARRIER_DOWN_COUNT, 1))
-	f.Add(append(fuzzDatagram(unix.RTM_NEWLINK, tap, lost), fuzzDatagram(unix.RTM_DELLINK, lost)...), []byte{})
+	f.Add(append(fuzzDatagram(unix.RTM_NEWLINK, tap, lost), fuzzDatagram(unix.RTM_DELLINK, lost)...))
 	nsid := append(make([]byte, 4), nlsafe.AppendUint32(nil, 1, 7)...) // struct rtgenmsg, NETNSA_NSID
-	f.Add(append(fuzzDatagram(unix.RTM_NEWLINK, tap), fuzzDatagram(unix.RTM_DELNSID, nsid)...), []byte{1})
-	f.Fuzz(func(t *testing.T, b, oob []byte) {
+	f.Add(append(fuzzDatagram(unix.RTM_NEWLINK, tap), fuzzDatagram(unix.RTM_DELNSID, nsid)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
 		w, err := New(Config{Backlog: len(b) + 16, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
@@ -38,8 +38,7 @@ func FuzzEvents(f *testing.F) {
 		const id, cookie = netns.NSID(7), netns.Cookie(77)
 		w.self, w.selfID = cookie, id
 		w.table.bind(id, cookie)
-		_, _ = sourceOf(oob)
-		w.events(t.Context(), datagram{bytes: b, nsid: id})
+		w.events(t.Context(), nlsafe.Datagram{Bytes: b, NSID: int32(id)})
 		close(w.changes)
 		last := map[Key]*Link{}
 		for c := range w.changes {

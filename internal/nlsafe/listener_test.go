@@ -32,3 +32,14 @@ func TestSourceOf(t *testing.T) {
 		}
 	}
 }
+
+// Whatever comes with a datagram, it names a namespace or is our own.
+func FuzzSourceOf(f *testing.F) {
+	f.Add([]byte{1, 2, 3})
+	f.Add(append([]byte{20, 0, 0, 0, 0, 0, 0, 0, 14, 1, 0, 0, unix.NETLINK_LISTEN_ALL_NSID, 0, 0, 0}, 7, 0, 0, 0, 0, 0, 0, 0))
+	f.Fuzz(func(t *testing.T, oob []byte) {
+		if id, own := sourceOf(oob); own && id != noNSID {
+			t.Errorf("our own, and nsid %d", id)
+		}
+	})
+}
