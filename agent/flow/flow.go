@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -37,14 +38,15 @@ type Flow struct {
 	known *link.Iter
 	lacks []error
 	cpus  int
+	began time.Time
 
 	mu         sync.Mutex
 	paths      map[netns.Cookie]Path
-	own        map[netns.Cookie]bool // have histograms of their own
-	leftOut    uint64                // sandboxes that have none, for want of places
-	dnat       int                   // paths
-	takesTaken link.Link             // attached while there are paths
-	takesDNAT  link.Link             // attached while there are dnat paths
+	own        map[netns.Cookie]time.Time // since when they have histograms of their own
+	leftOut    uint64                     // sandboxes that have none, for want of places
+	dnat       int                        // paths
+	takesTaken link.Link                  // attached while there are paths
+	takesDNAT  link.Link                  // attached while there are dnat paths
 }
 
 // always are the programs without which nothing can be measured.
@@ -62,7 +64,7 @@ func Load(cfg Config) (_ *Flow, err error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memlock limit: %w", err)
 	}
-	f := &Flow{cfg: cfg, paths: map[netns.Cookie]Path{}, own: map[netns.Cookie]bool{}}
+	f := &Flow{cfg: cfg, paths: map[netns.Cookie]Path{}, own: map[netns.Cookie]time.Time{}, began: time.Now()}
 	if f.cpus, err = ebpf.PossibleCPU(); err != nil {
 		return nil, fmt.Errorf("count CPUs: %w", err)
 	}

@@ -73,7 +73,7 @@ func (h *Histogram) add(perCPU []bpf.FlowHist) {
 
 // ownHistograms makes a place for a sandbox's own, while there are any.
 func (f *Flow) ownHistograms(c netns.Cookie) {
-	if f.cfg.PerSandbox == 0 || f.own[c] {
+	if _, has := f.own[c]; has || f.cfg.PerSandbox == 0 {
 		return
 	}
 	if len(f.own) >= f.cfg.PerSandbox {
@@ -87,11 +87,11 @@ func (f *Flow) ownHistograms(c netns.Cookie) {
 			return
 		}
 	}
-	f.own[c] = true
+	f.own[c] = time.Now()
 }
 
 func (f *Flow) disown(c netns.Cookie) {
-	if !f.own[c] {
+	if _, has := f.own[c]; !has {
 		return
 	}
 	delete(f.own, c)
@@ -101,10 +101,10 @@ func (f *Flow) disown(c netns.Cookie) {
 }
 
 // ofSandboxes reads the histograms of single sandboxes.
-func (f *Flow) ofSandboxes() (map[netns.Cookie]*[len(Hops)]Histogram, error) {
-	all := map[netns.Cookie]*[len(Hops)]Histogram{}
-	for c := range f.own {
-		of := new([len(Hops)]Histogram)
+func (f *Flow) ofSandboxes() (map[netns.Cookie]*[len(Hops)]OfSandbox, error) {
+	all := map[netns.Cookie]*[len(Hops)]OfSandbox{}
+	for c, began := range f.own {
+		of := new([len(Hops)]OfSandbox)
 		for hop := range Hops {
 			var perCPU []bpf.FlowHist
 			err := f.objs.Maps[bpf.FlowMapSandboxHists].Lookup(bpf.FlowHistKey{Netns: uint64(c), Hop: uint32(hop)}, &perCPU)
@@ -114,6 +114,7 @@ func (f *Flow) ofSandboxes() (map[netns.Cookie]*[len(Hops)]Histogram, error) {
 			if err != nil {
 				return nil, err
 			}
+			of[hop].Began = began
 			of[hop].add(perCPU)
 		}
 		all[c] = of

@@ -26,13 +26,14 @@ var ends = [bpf.FlowEndKindEND_LEN]struct{ layer, side string }{
 
 var states = [bpf.FlowConnStateCONN_LEN]string{"", "connecting", "established", "half_closed"}
 
-// Stats is what was counted since Load.
+// Stats is what was counted since Began.
 type Stats struct {
+	Began time.Time
 	Hops  map[Hop]Histogram
 	Parts []PartOf
 	// Sandboxes has the histograms of those that have their own, by hop, and LeftOut
 	// counts those that were to have some and found no place.
-	Sandboxes map[netns.Cookie]*[len(Hops)]Histogram
+	Sandboxes map[netns.Cookie]*[len(Hops)]OfSandbox
 	LeftOut   uint64
 	Recent    map[Hop][]Sample
 
@@ -40,7 +41,6 @@ type Stats struct {
 	Unjoined    []Unjoined
 	Failed      []Failed
 	Connections []Connections
-	Seen        map[netns.Cookie]Seen
 
 	Negative uint64 // times that would have been below zero, and were taken for 0
 	Unsplit  uint64 // answers whose tap and envd could not be told apart
@@ -50,6 +50,12 @@ type Stats struct {
 type PartOf struct {
 	Hop  Hop
 	Part string
+	Histogram
+}
+
+// OfSandbox is the histogram of one sandbox, counted since Began.
+type OfSandbox struct {
+	Began time.Time
 	Histogram
 }
 
@@ -94,20 +100,20 @@ type Seen struct {
 	Good, Bad [len(Hops)]time.Time
 }
 
-// Read reads all that was counted. It costs about a tenth of a millisecond and a
-// microsecond a path.
+// Read reads all that was counted: maps only, which waits for no lock of the
+// kernel's.
 func (f *Flow) Read() (Stats, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.objs == nil {
 		return Stats{}, errors.New("read flow: the programs are gone")
 	}
-	s := Stats{Hops: map[Hop]Histogram{}, Recent: map[Hop][]Sample{}, Seen: map[netns.Cookie]Seen{}, LeftOut: f.leftOut}
+	s := Stats{Hops: map[Hop]Histogram{}, Recent: map[Hop][]Sample{}, LeftOut: f.leftOut, Began: f.began}
 	now, err := readClock()
 	if err != nil {
 		return Stats{}, err
 	}
-	for _, read := range []func(*Stats, clock) error{f.readHops, f.readRecent, f.readTotals, f.readSeen} {
+	for _, read := range []func(*Stats, clock) error{f.readHops, f.readRecent, f.readTotals} {
 		if err := read(&s, now); err != nil {
 			return Stats{}, fmt.Errorf("read flow: %w", err)
 		}
@@ -217,7 +223,18 @@ func addAll[N uint64 | int64](to, from []N) {
 	}
 }
 
-func (f *Flow) readSeen(s *Stats, c clock) error {
+// Seen reads what real traffic showed of every path.
+func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
+	clock, err := readClock()
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.objs == nil {
+		return nil, errors.New("read flow: the programs are gone")
+	}
+	all := make(map[netns.Cookie]Seen, len(f.paths))
 	for cookie := range f.paths {
 		var seen bpf.FlowSeen
 		err := f.objs.Maps[bpf.FlowMapSeen].Lookup(uint64(cookie), &seen)
@@ -225,15 +242,15 @@ func (f *Flow) readSeen(s *Stats, c clock) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("read flow: %w", err)
 		}
 		var of Seen
 		for hop := range Hops {
-			of.Good[hop], of.Bad[hop] = c.time(seen.Good[hop]), c.time(seen.Bad[hop])
+			of.Good[hop], of.Bad[hop] = clock.time(seen.Good[hop]), clock.time(seen.Bad[hop])
 		}
-		s.Seen[cookie] = of
+		all[cookie] = of
 	}
-	return nil
+	return all, nil
 }
 
 // time is a kernel's time; 0 is never.
