@@ -51,6 +51,7 @@ type Binding struct {
 	HostVeth string
 	Tap      string
 	VpeerIP  string
+	HostIP   string // by which the kernel passes on to the guest, in dnat paths
 	GuestIP  string
 	// OwnerAlive says of a record whether the launcher that wrote it runs.
 	OwnerAlive Tristate

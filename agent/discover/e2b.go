@@ -41,6 +41,7 @@ func e2bSlot(name string) (b Binding, ok bool) {
 	if b.Index <= e2bMaxIndex {
 		n := 2*b.Index + 1
 		b.VpeerIP = netip.AddrFrom4([4]byte{10, 12, byte(n >> 8), byte(n)}).String()
+		b.HostIP = netip.AddrFrom4([4]byte{10, 11, byte(b.Index >> 8), byte(b.Index)}).String()
 	}
 	return b, true
 }

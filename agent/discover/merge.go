@@ -84,6 +84,7 @@ func (c claims) ofRecord(r registry.Slot) Binding {
 		HostVeth:   r.HostVeth,
 		Tap:        r.Tap,
 		VpeerIP:    r.VpeerIP,
+		HostIP:     r.HostIP,
 		GuestIP:    r.GuestIP,
 		OwnerAlive: c.alive(r.Owner),
 		Idle:       r.Sandbox == nil,

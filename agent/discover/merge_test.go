@@ -28,7 +28,7 @@ func checkAlive(p registry.Process) Tristate {
 func record(cookie netns.Cookie, owner registry.Process, s *registry.Sandbox) registry.Slot {
 	return registry.Slot{
 		Index: 110, Netns: "ns-110", Cookie: cookie, HostVeth: "veth-110", Tap: "tap0",
-		VpeerIP: "10.12.0.221", GuestIP: "169.254.0.21", Owner: owner, Sandbox: s,
+		VpeerIP: "10.12.0.221", HostIP: "10.11.0.110", GuestIP: "169.254.0.21", Owner: owner, Sandbox: s,
 	}
 }
 
@@ -37,7 +37,7 @@ func TestBind(t *testing.T) {
 		return Namespace{Cookie: c, Name: label(names), Names: names}
 	}
 	sandbox := &registry.Sandbox{ID: "sbx", TemplateID: "base", State: registry.Running, VMMProcess: qemu, Shape: "relay", CreatedAt: created}
-	slot := Binding{Index: 110, HostVeth: "veth-110", Tap: "tap0", VpeerIP: "10.12.0.221", GuestIP: "169.254.0.21"}
+	slot := Binding{Index: 110, HostVeth: "veth-110", Tap: "tap0", VpeerIP: "10.12.0.221", HostIP: "10.11.0.110", GuestIP: "169.254.0.21"}
 	with := func(change func(*Binding)) *Binding {
 		b := slot
 		change(&b)
