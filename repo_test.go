@@ -31,6 +31,7 @@ var importRules = []rule{
 	{"internal/ext4", nil, "reads an image, knows nothing of what it is for"},
 	{"internal/image", []string{"internal/ext4"}, "looks into templates for whoever asks, launcher or agent"},
 	{"internal/catalog", nil, "reads a database, finds no files"},
+	{"internal/pairing", nil, "two cookies, whosever they are: the contract between proxies and agent takes neither side"},
 	{"internal/profile", nil, "a profiler must not see what it profiles"},
 	{"internal/nettest", []string{"internal/netns"}, "helps the tests of all, so it builds on none of them"},
 
@@ -47,11 +48,11 @@ var importRules = []rule{
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},
 	{"agent/prober", []string{"agent/path", "internal/netns"}, "asks envd, knows no slot"},
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},
-	{"agent/metrics", []string{"agent/link", "agent/path"}, "exports what is known and finds nothing out"},
+	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns"}, "exports what is known and finds nothing out"},
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
 		"agent/diagnose", "agent/discover", "agent/exits", "agent/firecracker", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
-		"internal/image", "internal/netns", "internal/nlsafe", "internal/registry",
+		"internal/image", "internal/netns", "internal/nlsafe", "internal/pairing", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 
 	{"internal/sandbox/network", []string{"internal/netns", "internal/nlsafe", "internal/registry"}, "slots, not sandboxes"},
@@ -68,8 +69,8 @@ var importRules = []rule{
 	{"internal/sandbox/envd/proto/filesystem", nil, "generated"},
 	{"internal/sandbox/envd/proto/process", nil, "generated"},
 	{"internal/sandbox", []string{
-		"internal/netns", "internal/registry", "internal/sandbox/envd", "internal/sandbox/envd/guest", "internal/sandbox/network", "internal/sandbox/proxy",
-		"internal/sandbox/relay", "internal/sandbox/template", "internal/sandbox/vmm", "internal/sandbox/vmm/qemu",
+		"internal/netns", "internal/pairing", "internal/registry", "internal/sandbox/envd", "internal/sandbox/envd/guest", "internal/sandbox/network", "internal/sandbox/proxy",
+		"internal/sandbox/relay", "internal/sandbox/stream", "internal/sandbox/template", "internal/sandbox/vmm", "internal/sandbox/vmm/qemu",
 	}, "launches with its parts; never agent, which may run in another process or not at all"},
 	{"internal/sandbox/api", []string{
 		"internal/registry", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/network", "internal/sandbox/proxy", "internal/sandbox/template",

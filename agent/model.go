@@ -10,6 +10,7 @@ import (
 
 	"tapwatch/agent/diagnose"
 	"tapwatch/agent/discover"
+	"tapwatch/agent/flow"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
@@ -133,6 +134,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		m.unhook(s, m.keep(s, old, now))
 		s.diagnosis, s.relay, s.template, s.vmmStopped = path.Diagnosis{}, path.Listener{}, nil, path.Unknown
 		s.closer, s.held, s.macWas, s.health, s.api = closer{}, nil, "", path.Health{}, nil
+		s.seen = flow.Seen{}
 	}
 	if !b.Idle {
 		if s.hooks != nil {

@@ -97,12 +97,13 @@ func (a *Agent) snapshot() metrics.Snapshot {
 		AttachErrors: a.model.hooker.failures(),
 		Capabilities: map[string]bool{},
 		EventsLost:   a.events.Lost(),
-		TapLatency:   metrics.Histogram{Counts: sum.counts[:], Sum: sum.sum},
+		TapConnect:   metrics.Histogram{Counts: sum.counts[:], Sum: sum.sum},
 		Health:       a.health.results(),
 		BootPhases:   a.model.bootTimes(),
+		Hops:         a.hops.stats,
 	}
 	for i := range probe.LatencyBuckets - 1 {
-		s.TapLatency.Bounds = append(s.TapLatency.Bounds, probe.LatencyBound(i))
+		s.TapConnect.Bounds = append(s.TapConnect.Bounds, probe.LatencyBound(i))
 	}
 	for mode, m := range a.probe.Stats() {
 		s.Attach[string(mode)] = metrics.Attach{Devices: m.Attached,
@@ -112,6 +113,7 @@ func (a *Agent) snapshot() metrics.Snapshot {
 		s.Capabilities[c.Name] = c.Have
 	}
 	s.Capabilities["vmm_exits"] = a.vmms.exits != nil
+	s.Capabilities["hop_latency"] = a.hops.flow != nil
 	maps.Copy(s.Capabilities, a.privileges)
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tapwatch/agent/discover"
+	"tapwatch/agent/flow"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
@@ -35,6 +36,7 @@ type slot struct {
 	held        []path.HeldTap // by the VMM; nil: unknown
 	health      path.Health    // zero: not asked
 	api         *path.VMMAPI   // of the VMM; nil: not asked
+	seen        flow.Seen      // of the sandbox's hops
 	closer      closer         // what the last close look found
 
 	hooks        *hooked
@@ -144,6 +146,7 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		Health:   s.health,
 		Device:   s.device(),
 		Template: s.template,
+		Seen:     seenOf(s.seen),
 	}
 	if s.hooks != nil && s.hooks.counters.Created != 0 { // not read yet is not zero
 		f.Traffic = s.hooks.traffic()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tapwatch/agent/flow"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 )
@@ -14,7 +15,8 @@ import (
 type Snapshot struct {
 	Slots        []*path.Slot
 	Gone         []*path.Slot             // taps of sandboxes that have gone: their counters only
-	TapLatency   Histogram                // of all taps that there are and were
+	TapConnect   Histogram                // of all taps that there are and were
+	Hops         func() *flow.Stats       // nil: not measured; it returns nil where that cannot be told
 	Health       map[string]uint64        // questions to envd by result
 	BootPhases   map[path.Phase]Histogram // since the phase before
 	Netlink      link.Stats
@@ -85,7 +87,12 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge(slots, float64(idle), "idle")
 	out.gauge(slots, float64(bound), "bound")
 	out.gauge(operstateStale, float64(stale))
-	out.histogram(hopLatency, s.TapLatency, string(path.Tap))
+	out.histogram(tapConnect, s.TapConnect)
+	if s.Hops != nil {
+		if h := s.Hops(); h != nil {
+			out.hops(s.Slots, h)
+		}
+	}
 	for p, h := range s.BootPhases {
 		out.histogram(bootPhase, h, string(p))
 	}
@@ -211,6 +218,7 @@ func (e emitter) sandbox(s *path.Slot) {
 	for _, state := range []path.State{path.OK, path.Broken, path.Undecided, path.Booting} {
 		e.gauge(pathState, boolFloat(s.Diagnosis.State == state), b.ID, s.Netns, string(state))
 	}
+	e.seenUp(s)
 	for _, h := range s.Diagnosis.Hops {
 		if h.State == path.OK || h.State == path.Broken {
 			e.gauge(pathUp, boolFloat(h.State == path.OK), b.ID, s.Netns, string(h.Hop))

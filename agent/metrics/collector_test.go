@@ -41,7 +41,7 @@ func snapshot() Snapshot {
 	return Snapshot{
 		Slots:      []*path.Slot{&broken, &idle, &unknown},
 		Gone:       []*path.Slot{&gone},
-		TapLatency: Histogram{Bounds: []time.Duration{time.Microsecond, 2 * time.Microsecond}, Counts: []uint64{1, 2, 4}, Sum: 3 * time.Millisecond},
+		TapConnect: Histogram{Bounds: []time.Duration{time.Microsecond, 2 * time.Microsecond}, Counts: []uint64{1, 2, 4}, Sum: 3 * time.Millisecond},
 		Attach: map[string]Attach{"tc": {Devices: 2, Took: Histogram{
 			Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{3, 1}, Sum: 5 * time.Millisecond}}},
 		AttachErrors: map[string]uint64{"other": 2},
@@ -87,14 +87,14 @@ tapwatch_finding{code="vmm-exited",hop="tap",netns="ns-1",sandbox_id="i1",severi
 tapwatch_slots{state="bound"} 2
 tapwatch_slots{state="idle"} 1
 `},
-		{"tapwatch_hop_latency_seconds", `
-# HELP tapwatch_hop_latency_seconds Time that requests spend in a hop, of all sandboxes. tap: SYN to SYN-ACK at the tap, which is host kernel, VMM and guest kernel.
-# TYPE tapwatch_hop_latency_seconds histogram
-tapwatch_hop_latency_seconds_bucket{hop="tap",le="1e-06"} 1
-tapwatch_hop_latency_seconds_bucket{hop="tap",le="2e-06"} 3
-tapwatch_hop_latency_seconds_bucket{hop="tap",le="+Inf"} 7
-tapwatch_hop_latency_seconds_sum{hop="tap"} 0.003
-tapwatch_hop_latency_seconds_count{hop="tap"} 7
+		{"tapwatch_tap_connect_seconds", `
+# HELP tapwatch_tap_connect_seconds SYN to SYN-ACK at the taps of all sandboxes, of any port of the guest.
+# TYPE tapwatch_tap_connect_seconds histogram
+tapwatch_tap_connect_seconds_bucket{le="1e-06"} 1
+tapwatch_tap_connect_seconds_bucket{le="2e-06"} 3
+tapwatch_tap_connect_seconds_bucket{le="+Inf"} 7
+tapwatch_tap_connect_seconds_sum 0.003
+tapwatch_tap_connect_seconds_count 7
 `},
 		{"tapwatch_network_resets_total", `
 # HELP tapwatch_network_resets_total TCP segments with RST by direction and by who sent them: guest; relay, a socket in the namespace; kernel, the namespace's for want of a socket; forwarded, from beyond.

@@ -63,7 +63,30 @@ var (
 		"A problem that was found; always 1, absent when it is gone.", "sandbox_id", "netns", "hop", "code", "severity")
 
 	hopLatency = desc("hop_latency_seconds",
-		"Time that requests spend in a hop, of all sandboxes. tap: SYN to SYN-ACK at the tap, which is host kernel, VMM and guest kernel.", "hop")
+		"Time that requests spent in a hop, of all sandboxes: proxy and relay from a request's arrival until it was sent on, and the same for its answer; tap from data to its ACK (host kernel, VMM, guest kernel); envd from the request to the answer's first byte, less tap. Absent where the kernel cannot tell.", "hop")
+	hopPart = desc("hop_part_seconds",
+		"What the time in a hop consisted of. Of proxy and relay: wait, until what had arrived was read; handle, until what was read was sent. Of the proxy, besides: connect, until layer 2 took the connection. Of the tap: queue, until the VMM took the frame; besides: connect, SYN to SYN-ACK.", "hop", "part")
+	sandboxHopLatency = desc("sandbox_hop_latency_seconds",
+		"hop_latency_seconds of single sandboxes, of as many as --hops-per-sandbox allows.", "sandbox_id", "netns", "hop")
+	sandboxHopsLeftOut = desc("sandbox_hops_left_out_total",
+		"Sandboxes that were to have a latency of their own, and for which --hops-per-sandbox had no place.")
+	flowJoined = desc("flow_joined_total",
+		"Requests whose sockets in a proxy were found to belong together: told by the proxy, by the buffer that they were read into and sent from, or by the kernel's sequence numbers.", "hop", "how")
+	flowUnjoined = desc("flow_unjoined_total",
+		"Requests that are in no latency of the hop: no_backend, nobody was seen sending them on, the proxy answered itself or copies data; ambiguous, several were; disagree, the answer came from elsewhere; no_response, they were answered before the backend did; table_full.", "hop", "reason")
+	flowUnsplit = desc("flow_unsplit_total",
+		"Answers of guests of which it is not known how much of the time was the tap's.")
+	flowNegative = desc("flow_negative_total",
+		"Times that would have been below zero, and were taken for zero.")
+	connectFailures = desc("connect_failures_total",
+		"Connections of proxy and relay that were not established, by the hop that did not answer (relay, tap, envd) and by errno; GAVE_UP: the program ended the attempt.", "hop", "errno")
+	connections = desc("connections",
+		"Connections of the paths now, by layer, by side (front, accepted; back, connected) and state: connecting, half open, without an answer yet; established; half_closed, one side has ended.", "layer", "side", "state")
+	pathSeenUp = desc("path_seen_up",
+		"What was seen of a hop last: 1 it answered, 0 it did not. By real traffic, or by the agent's own questions. Absent while nothing was.", "sandbox_id", "netns", "hop", "origin")
+
+	tapConnect = desc("tap_connect_seconds",
+		"SYN to SYN-ACK at the taps of all sandboxes, of any port of the guest.")
 
 	healthProbes = desc("health_probes_total",
 		"Questions to envd for its health, by result: ok, ill, no answer, not connected. None are asked unless --probe-every says so.", "result")

@@ -98,8 +98,15 @@ type Facts struct {
 	Inside  Inside       `json:"inside"`
 	Device  Device       `json:"tap"`
 	Traffic *Traffic     `json:"traffic"` // nil: no hooks on the tap
+	Seen    map[Hop]Seen `json:"seen,omitempty"`
 	// Template is what the sandbox boots from; nil: it was not read, or cannot be.
 	Template *Template `json:"template,omitempty"`
+}
+
+// Seen is what real requests showed of a hop last; the zero time is never.
+type Seen struct {
+	Good time.Time `json:"good,omitzero"` // it answered
+	Bad  time.Time `json:"bad,omitzero"`  // it did not
 }
 
 // Sandbox is the VM that is bound to the slot.

@@ -58,6 +58,8 @@ const gcPercent = 50
 type agentFlags struct {
 	listen, runDir, proxy, pyroscope, attachMode, templateCache string
 	probeEvery, seriesGrace                                     time.Duration
+	hops                                                        bool
+	hopsPerSandbox                                              int
 }
 
 func (f *agentFlags) add(cmd *cobra.Command) {
@@ -66,6 +68,8 @@ func (f *agentFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.templateCache, "template-cache", "", "E2B's template cache, {build}/cache/{id}/metadata.json; empty: not looked at")
 	cmd.Flags().DurationVar(&f.probeEvery, "probe-every", 0, "how often to ask every sandbox's envd for its health, from inside its namespace, e.g. 30s; 0: never")
 	cmd.Flags().DurationVar(&f.seriesGrace, "series-grace", 30*time.Second, "for how long the counters of a sandbox's tap are still told when it has gone, so that a scrape sees the last of them; 0: not at all")
+	cmd.Flags().BoolVar(&f.hops, "hops", true, "measure the latency of every hop; costs every packet of the host some nanoseconds")
+	cmd.Flags().IntVar(&f.hopsPerSandbox, "hops-per-sandbox", 0, "how many sandboxes get latencies of their own besides those of all: 4 histograms each")
 	cmd.Flags().StringVar(&f.pyroscope, "pyroscope", "", "URL of a Pyroscope server to send profiles of this process to; empty: none")
 }
 
@@ -80,5 +84,8 @@ func (f *agentFlags) config() (agent.Config, error) {
 	if f.seriesGrace == 0 {
 		f.seriesGrace = -1 // of the agent's Config, where zero is its default
 	}
-	return agent.Config{SeriesGrace: f.seriesGrace, Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery, AttachMode: probe.Mode(f.attachMode)}, nil
+	return agent.Config{
+		Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery,
+		AttachMode: probe.Mode(f.attachMode), SeriesGrace: f.seriesGrace, NoHops: !f.hops, HopsPerSandbox: f.hopsPerSandbox,
+	}, nil
 }
