@@ -10,10 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"tapwatch/internal/pairing"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/relay"
+	"tapwatch/internal/sandbox/stream"
 	"tapwatch/internal/sandbox/template"
 	"tapwatch/internal/sandbox/vmm/qemu"
 )
@@ -25,10 +27,11 @@ const closeTime = 30 * time.Second
 // Manager owns the sandboxes of one launcher. All methods may be called
 // concurrently.
 type Manager struct {
-	cfg   Config
-	store template.Store
-	pool  *network.Pool
-	relay *relay.Relay
+	cfg    Config
+	store  template.Store
+	pool   *network.Pool
+	relay  *relay.Relay
+	teller *pairing.Teller // tells the agent which sockets belong together
 
 	mu      sync.Mutex
 	byID    map[string]*instance // those being removed are not among them
@@ -54,18 +57,20 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start launcher: %w", err)
 	}
-	r, err := relay.New(cfg.Log)
+	teller := new(pairing.Teller)
+	r, err := relay.WithConfig(stream.Config{Log: cfg.Log, Paired: teller.Tell})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start launcher: %w", err), pool.Close())
 	}
 	m := &Manager{
-		cfg: cfg, pool: pool, relay: r,
+		cfg: cfg, pool: pool, relay: r, teller: teller,
 		store: template.Store{Dir: cfg.DataDir},
 		byID:  make(map[string]*instance),
 	}
 	m.warnOfLeftovers()
 	var working context.Context
 	working, m.stop = context.WithCancel(context.Background())
+	m.live.Go(func() { teller.Run(working, cfg.RunDir) })
 	m.live.Go(func() { m.probe(working) })
 	m.live.Go(func() { m.trimConsoles(working) })
 	return m, nil
@@ -102,7 +107,7 @@ func (m *Manager) probe(ctx context.Context) {
 // Proxy returns a layer 1 for the manager's sandboxes, which forgets each when
 // it is gone. What else it is told stands in cfg. It is closed with the manager.
 func (m *Manager) Proxy(cfg proxy.Config) (*proxy.Proxy, error) {
-	cfg.Resolve, cfg.Log = m.Resolve, m.cfg.Log
+	cfg.Resolve, cfg.Paired, cfg.Log = m.Resolve, m.teller.Tell, m.cfg.Log
 	p, err := proxy.New(cfg)
 	if err != nil {
 		return nil, err
