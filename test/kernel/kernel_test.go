@@ -17,7 +17,7 @@ import (
 
 // packages are those that ask the kernel. The last part of a name is unique: it
 // is the name of the test's binary.
-var packages = []string{"agent", "agent/discover", "agent/exits", "agent/link", "agent/probe", "agent/sockets", "internal/netns"}
+var packages = []string{"agent", "agent/discover", "agent/exits", "agent/flow", "agent/link", "agent/probe", "agent/sockets", "internal/netns"}
 
 func TestLinux61(t *testing.T) {
 	lookAtSources(t)
