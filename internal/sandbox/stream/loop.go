@@ -45,6 +45,9 @@ type loop struct {
 	retry     []ready     // wait for a file to dial with
 	restUntil time.Duration
 	again     []ready // have used up their turn
+	round     uint64  // of events
+	late      []event // beyond their target's share of the last round
+	lateRoom  []event // for the next ones
 	dialing   list    // the oldest first
 	closing   list    // answered, and waiting for the client to see it, the oldest first
 	swept     time.Duration
@@ -100,6 +103,7 @@ func (l *loop) run(started chan<- error) {
 	for {
 		n := epollWait(l.ep, l.events[:], l.patience())
 		l.now = l.engine.now()
+		l.beginRound()
 		for i := range n {
 			l.dispatch(&l.events[i])
 		}
@@ -124,9 +128,7 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 			l.acceptAll(ln)
 		}
 	default:
-		if c := l.slots[ev.Fd]; c.gen == gen { // else it was closed since
-			l.event(c, Side(kind), ev.Events)
-		}
+		l.serve(event{l.slots[ev.Fd], gen, Side(kind), ev.Events})
 	}
 }
 
@@ -146,7 +148,7 @@ func (l *loop) runAgain() {
 
 // patience is how long to wait for events, in ms; -1 is for ever.
 func (l *loop) patience() int {
-	if len(l.again) > 0 {
+	if len(l.again)+len(l.late) > 0 {
 		return 0
 	}
 	due := l.nextDue()

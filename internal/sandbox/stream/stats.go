@@ -48,6 +48,8 @@ type counters struct {
 	ended                     [reasons]atomic.Int64
 	connect, firstByte        histogram
 	samples, rtt, retransmits [2]atomic.Int64 // by side; rtt in us
+
+	round, served uint64 // of the loop's rounds: the last with an event, and how many it had
 }
 
 // Stats is what a target has counted since it was opened. Each count is exact,
