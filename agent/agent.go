@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -58,6 +59,9 @@ type Config struct {
 	// DropPrivileges gives up, once started, every capability that the mode does
 	// not use: for a process that is the agent and nothing else.
 	DropPrivileges bool
+	// Also is exported beside what the agent knows: what others in this process have
+	// counted.
+	Also []prometheus.Collector
 	Log            *slog.Logger // nil means slog.Default
 }
 
@@ -190,7 +194,7 @@ func (a *Agent) wire() (err error) {
 		return err
 	}
 	handler, err := httpapi.New(httpapi.Config{
-		Slots: a.model.Slots, Metrics: a.snapshot, Events: &a.events, Recorder: a.model.recorder, Ready: a.Ready, Log: log.With("part", "http"),
+		Slots: a.model.Slots, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.model.recorder, Ready: a.Ready, Log: log.With("part", "http"),
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"tapwatch/agent/metrics"
 	"tapwatch/agent/path"
 )
@@ -19,6 +21,7 @@ import (
 type Config struct {
 	Slots   func() []path.Slot
 	Metrics func() metrics.Snapshot
+	Also    []prometheus.Collector // exported beside it
 	Events  *path.Events
 	// Recorder keeps the histories of sandboxes.
 	Recorder Recorder
@@ -53,7 +56,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	a := &api{cfg, pg}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", metrics.Handler(cfg.Metrics, cfg.Log))
+	mux.Handle("GET /metrics", metrics.Handler(cfg.Metrics, cfg.Log, cfg.Also...))
 	mux.HandleFunc("GET /api/v1/paths", a.paths)
 	mux.HandleFunc("GET /api/v1/findings", a.findings)
 	mux.HandleFunc("GET /api/v1/events", a.events)

@@ -24,9 +24,11 @@ const (
 	atOnce = 8
 )
 
-// Registry holds what the agent exports about its host and itself.
-func Registry(snapshot func() Snapshot) *prometheus.Registry {
+// Registry holds what the agent exports about its host and itself, and what others
+// in its process want to be exported.
+func Registry(snapshot func() Snapshot, also ...prometheus.Collector) *prometheus.Registry {
 	r := prometheus.NewRegistry()
+	r.MustRegister(also...)
 	r.MustRegister(
 		Collector{Snapshot: snapshot, withoutSlots: true},
 		version.NewCollector("tapwatch"),
@@ -39,8 +41,8 @@ func Registry(snapshot func() Snapshot) *prometheus.Registry {
 // Handler serves everything. What one collector cannot give does not withhold
 // the rest. The text formats are quick at any number of slots; the protocol
 // buffer format also says when counters began.
-func Handler(snapshot func() Snapshot, log *slog.Logger) http.Handler {
-	host := Registry(snapshot)
+func Handler(snapshot func() Snapshot, log *slog.Logger, also ...prometheus.Collector) http.Handler {
+	host := Registry(snapshot, also...)
 	slots := prometheus.NewRegistry()
 	slots.MustRegister(Collector{Snapshot: snapshot, withoutHost: true})
 	buffers := promhttp.HandlerFor(prometheus.Gatherers{host, slots}, promhttp.HandlerOpts{

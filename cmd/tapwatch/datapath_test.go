@@ -137,7 +137,13 @@ func TestProxyCommand(t *testing.T) {
 	if err := registry.Dir(runDir).Put(registry.Slot{Index: 1, VpeerIP: "127.0.0.1", Sandbox: &registry.Sandbox{ID: "iabc"}}); err != nil {
 		t.Fatal(err)
 	}
-	said, stop := run(t, proxyCommand(), "--listen", "127.0.0.1:0", "--run-dir", runDir)
+	free, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metricsAddr := free.Addr().String()
+	free.Close()
+	said, stop := run(t, proxyCommand(), "--listen", "127.0.0.1:0", "--run-dir", runDir, "--metrics-listen", metricsAddr)
 	<-said.ready
 	addr := strings.TrimSpace(strings.TrimPrefix(said.String(), "proxy listens on "))
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/", nil)
@@ -154,6 +160,14 @@ func TestProxyCommand(t *testing.T) {
 	resp.Body.Close()
 	if string(got) != "hello" || err != nil {
 		t.Errorf("%s %q, %v", resp.Status, got, err)
+	}
+	if resp, err = http.Get("http://" + metricsAddr + "/metrics"); err != nil {
+		t.Fatal(err)
+	}
+	got, err = io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if want := `tapwatch_layer_connections_opened_total{layer="proxy",sandbox_id="iabc"} 1`; !strings.Contains(string(got), want) || err != nil {
+		t.Errorf("%s, %v, want %s", got, err, want)
 	}
 	_, second := run(t, proxyCommand(), "--listen", addr, "--run-dir", runDir)
 	if err := second(); err == nil || !strings.Contains(err.Error(), "address already in use") {

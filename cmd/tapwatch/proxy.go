@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,12 +14,14 @@ import (
 
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
+	"tapwatch/internal/sandbox/metrics"
 	"tapwatch/internal/sandbox/proxy"
 )
 
 // proxyFlags are the flags of layer 1 alone.
 type proxyFlags struct {
 	listen, runDir string
+	metricsListen  string
 	drain          time.Duration
 	waitBooting    time.Duration
 	cfg            proxy.Config
@@ -42,6 +47,7 @@ When a sandbox goes its connections are cut.`,
 	c.Flags().StringVar(&f.runDir, "run-dir", registry.DefaultDir, "directory of the launcher's records")
 	c.Flags().DurationVar(&f.drain, "drain", 2*time.Second, "how long open connections may take to end when this is stopped")
 	c.Flags().DurationVar(&f.waitBooting, "wait-booting", sandbox.DefaultWaitBooting, "how long a request for a booting sandbox waits until it is a 502")
+	c.Flags().StringVar(&f.metricsListen, "metrics-listen", "", "where GET /metrics tells what was counted; empty: nowhere")
 	addLimits(c, &f.cfg.Limits)
 	return c
 }
@@ -61,6 +67,11 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "proxy listens on %s\n", l.Addr())
 	g, ctx := errgroup.WithContext(cmd.Context())
+	if f.metricsListen != "" {
+		if err := f.serveMetrics(ctx, g, p); err != nil {
+			return err
+		}
+	}
 	g.Go(func() error { return records.Run(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -70,4 +81,26 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 		return nil
 	})
 	return g.Wait()
+}
+
+func (f *proxyFlags) serveMetrics(ctx context.Context, g *errgroup.Group, p *proxy.Proxy) error {
+	l, err := net.Listen("tcp", f.metricsListen)
+	if err != nil {
+		return fmt.Errorf("--metrics-listen %s: %w", f.metricsListen, err)
+	}
+	s := metrics.Server(func() []metrics.Layer {
+		of, gone := p.Counts()
+		return []metrics.Layer{{Name: "proxy", BySandbox: of, Gone: gone}}
+	}, slog.Default())
+	g.Go(func() error {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve %s: %w", l.Addr(), err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return s.Close()
+	})
+	return nil
 }

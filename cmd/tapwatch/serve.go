@@ -37,6 +37,7 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().StringVar(&flags.cfg.MetricsListen, "metrics-listen", "", "where GET /metrics tells what both layers of the data path counted; empty: nowhere")
 	cmd.Flags().StringVar(&profiles, "pyroscope", "", "URL of a Pyroscope server to send profiles of this process to; empty: none")
 	return cmd
 }

@@ -7,11 +7,13 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"tapwatch/agent"
 	"tapwatch/internal/demo"
+	"tapwatch/internal/sandbox/metrics"
 	"tapwatch/internal/sandbox/server"
 	"tapwatch/internal/sandbox/template"
 )
@@ -91,6 +93,7 @@ func (u *up) start() (*server.Server, *agent.Agent, error) {
 	u.agent.proxy = s.ProxyAddr().String()
 	cfg, err := u.agent.config()
 	if err == nil {
+		cfg.Also = []prometheus.Collector{metrics.Collector{Layers: s.Manager().Layers}}
 		var a *agent.Agent
 		if a, err = agent.New(cfg); err == nil {
 			fmt.Fprintf(u.out, "metrics: http://%s/metrics\npage: http://%[1]s/\n", a.Addr())

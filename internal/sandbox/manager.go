@@ -12,6 +12,7 @@ import (
 
 	"tapwatch/internal/pairing"
 	"tapwatch/internal/registry"
+	"tapwatch/internal/sandbox/metrics"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/relay"
@@ -140,6 +141,40 @@ func (m *Manager) Connections(id string) []proxy.Stats {
 		all = append(all, p.Stats(id)...)
 	}
 	return all
+}
+
+// Layers returns what both layers of the data path have counted.
+func (m *Manager) Layers() []metrics.Layer {
+	m.mu.Lock()
+	proxies := slices.Clone(m.proxies)
+	ids := make(map[string]string, len(m.byID)) // by namespace
+	for id, i := range m.byID {
+		ids[i.slot.Netns()] = id
+	}
+	m.mu.Unlock()
+	layer1 := metrics.Layer{Name: "proxy", BySandbox: make(map[string]stream.Stats)}
+	for _, p := range proxies {
+		of, gone := p.Counts()
+		for id, s := range of {
+			add(layer1.BySandbox, id, s)
+		}
+		layer1.Gone.Add(gone)
+	}
+	layer2 := metrics.Layer{Name: "relay", BySandbox: make(map[string]stream.Stats), Gone: m.relay.Gone()}
+	for _, s := range m.relay.Snapshot() {
+		if id, ok := ids[s.Netns]; ok {
+			add(layer2.BySandbox, id, s.Stats)
+		} else { // it is being removed
+			layer2.Gone.Add(s.Stats)
+		}
+	}
+	return []metrics.Layer{layer1, layer2}
+}
+
+func add(to map[string]stream.Stats, id string, s stream.Stats) {
+	sum := to[id]
+	sum.Add(s)
+	to[id] = sum
 }
 
 // Get returns a sandbox, or ErrNotFound.

@@ -26,6 +26,7 @@ type backends struct {
 	byID   map[string]*backend
 	kept   map[routeKey]*way
 	asking map[*question]struct{}
+	gone   stream.Stats // of sandboxes that were forgotten
 }
 
 type routeKey struct {
@@ -187,6 +188,9 @@ func (b *backends) unkeep(id string, port int) {
 func (b *backends) forget(id string) {
 	b.mu.Lock()
 	to := b.byID[id]
+	if to != nil {
+		b.gone.Add(to.counts()) // at once, or sums would count backwards for a moment
+	}
 	delete(b.byID, id)
 	for key, w := range b.kept {
 		if w.to.id == id {

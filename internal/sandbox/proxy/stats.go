@@ -43,17 +43,18 @@ type Stats struct {
 	Open        []Connection     `json:"open"`
 }
 
-// Counts returns what was counted of every sandbox that was asked for and has not
-// gone, by id.
-func (p *Proxy) Counts() map[string]stream.Stats {
+// Counts returns what was counted of every sandbox that was asked for, by id, and
+// the sum of those that have gone.
+func (p *Proxy) Counts() (bySandbox map[string]stream.Stats, gone stream.Stats) {
 	b := p.backends
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := make(map[string]stream.Stats, len(b.byID))
+	bySandbox = make(map[string]stream.Stats, len(b.byID))
 	for id, to := range b.byID {
-		all[id] = to.counts()
+		bySandbox[id] = to.counts()
 	}
-	return all
+	gone.Add(b.gone)
+	return bySandbox, gone
 }
 
 // counts sums over the ports of a sandbox; backends.mu is held.

@@ -26,6 +26,7 @@ type Relay struct {
 
 	mu     sync.Mutex
 	routes map[*Route]struct{}
+	gone   stream.Stats // of routes that were closed
 }
 
 // New returns a relay without routes; log may be nil.
@@ -89,6 +90,14 @@ func (r *Relay) Snapshot() []Stats {
 		stats = append(stats, route.Stats())
 	}
 	return stats
+}
+
+// Gone sums what the routes counted that are closed.
+func (r *Relay) Gone() (sum stream.Stats) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sum.Add(r.gone)
+	return sum
 }
 
 // Connections returns the live table of the routes into a namespace; "" is all.

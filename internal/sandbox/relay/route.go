@@ -27,11 +27,14 @@ func (r *Route) Cut() { r.target.Cut() }
 // Close stops listening, cuts the connections and returns when none is left.
 // Closing twice is no error.
 func (r *Route) Close() error {
-	r.relay.mu.Lock()
-	delete(r.relay.routes, r)
-	r.relay.mu.Unlock()
 	r.listener.Close()
 	r.target.Close()
+	r.relay.mu.Lock()
+	defer r.relay.mu.Unlock()
+	if _, open := r.relay.routes[r]; open {
+		delete(r.relay.routes, r)
+		r.relay.gone.Add(r.target.Stats())
+	}
 	return nil
 }
 

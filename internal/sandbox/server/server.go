@@ -16,6 +16,7 @@ import (
 
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/api"
+	"tapwatch/internal/sandbox/metrics"
 	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/stream"
 )
@@ -23,12 +24,15 @@ import (
 // Config says what to serve and where; the zero value is right for a host.
 type Config struct {
 	Sandbox     sandbox.Config
-	APIListen   string   // of the control API; empty means 127.0.0.1:3000
-	ProxyListen string   // of layer 1; empty means 127.0.0.1:49983
-	Keys        []string // of the control API; none: any non-empty key, on loopback only
-	Domain      string   // of Host {port}-{id}.{domain}; empty means any
-	Limits      proxy.Limits
-	Log         *slog.Logger
+	APIListen   string // of the control API; empty means 127.0.0.1:3000
+	ProxyListen string // of layer 1; empty means 127.0.0.1:49983
+	// MetricsListen is where GET /metrics tells what the data path counted; empty:
+	// nowhere.
+	MetricsListen string
+	Keys          []string // of the control API; none: any non-empty key, on loopback only
+	Domain        string   // of Host {port}-{id}.{domain}; empty means any
+	Limits        proxy.Limits
+	Log           *slog.Logger
 }
 
 func (c *Config) validate() error {
@@ -60,6 +64,7 @@ func loopback(addr string) bool {
 type Server struct {
 	manager *sandbox.Manager
 	api     *service
+	metrics *service // nil: nowhere
 	layer   *stream.Listener
 }
 
@@ -100,6 +105,12 @@ func New(cfg Config) (_ *Server, err error) {
 	if s.layer, err = p.Listen(cfg.ProxyListen); err != nil {
 		return nil, inUse("layer 1", "--proxy-listen", cfg.ProxyListen, err)
 	}
+	if cfg.MetricsListen != "" {
+		if s.metrics, err = listen("metrics", "--metrics-listen", cfg.MetricsListen); err != nil {
+			return nil, err
+		}
+		s.metrics.server = metrics.Server(s.manager.Layers, cfg.Log)
+	}
 	return s, nil
 }
 
@@ -133,9 +144,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(s.api.serve)
+	if s.metrics != nil {
+		g.Go(s.metrics.serve)
+	}
 	g.Go(func() error {
 		<-ctx.Done()
 		s.api.close()
+		s.metrics.close()
 		s.layer.Close() // with what is open: the sandboxes behind it go in the same moment
 		return nil
 	})
@@ -163,6 +178,7 @@ func (s *service) close() {
 // Close gives everything back; it may be called twice.
 func (s *Server) Close() error {
 	s.api.close()
+	s.metrics.close()
 	if s.layer != nil {
 		s.layer.Close()
 	}
