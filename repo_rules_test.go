@@ -127,7 +127,7 @@ func TestChecks(t *testing.T) {
 // them, with their labels, to what a live agent exports.
 func TestMetricsInDashboardsAndRulesExist(t *testing.T) {
 	exported := []string{"tapwatch_build_info"} // client_golang's own
-	for _, m := range regexp.MustCompile(`desc\("([a-z_]+)"`).FindAllStringSubmatch(read(t, "agent/metrics/names.go"), -1) {
+	for _, m := range regexp.MustCompile(`desc\("([a-z_]+)"`).FindAllStringSubmatch(read(t, "agent/metrics/names.go")+read(t, "internal/sandbox/metrics/names.go"), -1) {
 		exported = append(exported, "tapwatch_"+m[1])
 	}
 	suffix := regexp.MustCompile(`_(bucket|sum|count)$`)
@@ -137,7 +137,7 @@ func TestMetricsInDashboardsAndRulesExist(t *testing.T) {
 		}
 		for _, metric := range regexp.MustCompile(`\btapwatch_[a-z_]+`).FindAllString(read(t, name), -1) {
 			if !slices.Contains(exported, metric) && !slices.Contains(exported, suffix.ReplaceAllString(metric, "")) {
-				t.Errorf("%s: agent/metrics has no %s", name, metric)
+				t.Errorf("%s: neither agent/metrics nor internal/sandbox/metrics has %s", name, metric)
 			}
 		}
 	}
