@@ -179,8 +179,10 @@ func (e emitter) counters(s *path.Slot, labels ...string) {
 	if t == nil || s.Sandbox == nil { // an idle slot's say nothing, and there may be thousands
 		return
 	}
+	var all []string // labels are copied by who gets them
 	since := func(d *family, v uint64, last ...string) {
-		e.counterSince(d, t.Since, v, append(labels[:len(labels):len(labels)], last...)...)
+		all = append(append(all[:0], labels...), last...)
+		e.counterSince(d, t.Since, v, all...)
 	}
 	since(networkReceivePackets, t.ReceivePackets)
 	since(networkTransmitPackets, t.TransmitPackets)

@@ -27,6 +27,7 @@ func strange() Snapshot {
 	v.Sandbox = &box
 	traffic := *v.Traffic
 	traffic.ReceiveBytes, traffic.TransmitBytes = 1234567, 1<<60
+	traffic.ReceivePackets, traffic.TransmitPackets, traffic.SYNs = 999_999, 1_000_000, 100_000
 	v.Traffic = &traffic
 	v.Diagnosis.Findings = nil
 	s.Slots = append(s.Slots, &v)
