@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	// settleFor is how long after a start its last work is done: counters of devices
-	// that are gone are looked for once all has been known for half a minute.
-	settleFor = 40 * time.Second
+	// settleFor is how long after all is known the last work of a start is done: half
+	// a minute later it is looked for counters of devices that are gone.
+	settleFor = 35 * time.Second
 	// idleFor is how long the agent's CPU is measured while nothing happens: most of
 	// what is done now and then is done in that time.
-	idleFor = time.Minute
+	idleFor = 45 * time.Second
 )
 
 // BenchmarkSlots measures the agent on a host with so many slots: how long until
@@ -39,7 +39,7 @@ func measure(b *testing.B, bin string, f *fleet) {
 	b.ReportMetric(synced.Seconds(), "synced-s")
 	b.ReportMetric(startCPU.Seconds(), "synced-cpu-s")
 	b.ReportMetric(hooked.Seconds(), "hooked-s")
-	time.Sleep(settleFor)
+	time.Sleep(synced + settleFor - hooked)
 	before := w.cpu()
 	time.Sleep(idleFor)
 	b.ReportMetric(100*(w.cpu()-before).Seconds()/idleFor.Seconds(), "idle-cpu-%")

@@ -25,12 +25,12 @@ func BenchmarkCarrierStorm(b *testing.B) {
 	kernel := kernelStorm(b, f, upTo(600)...)
 	f.hold(b, upTo(600)...)
 	a := startAgent(b, f)
+	var single, storm, amid []time.Duration
 	for b.Loop() {
-		var single, storm, amid []time.Duration
 		for i := range 200 {
 			single = append(single, a.letGo(b, f, 700+i)...)
 		}
-		storm = a.letGo(b, f, upTo(600)...)
+		storm = append(storm, a.letGo(b, f, upTo(600)...)...)
 		f.hold(b, upTo(600)...)
 		done := make(chan struct{})
 		go func() { // the storm's second half falls on single ones
@@ -44,11 +44,14 @@ func BenchmarkCarrierStorm(b *testing.B) {
 		}
 		<-done
 		a.waitFor(b, func() bool { return a.carriers() == 1000-600-250 })
-		report(b, "single", single)
-		report(b, "kernel-storm", kernel)
-		report(b, "storm", storm)
-		report(b, "amid", amid)
+		f.hold(b, upTo(600)...)
+		f.hold(b, upTo(1000)[700:950]...)
+		a.waitFor(b, func() bool { return a.carriers() == 1000 })
 	}
+	report(b, "single", single)
+	report(b, "kernel-storm", kernel)
+	report(b, "storm", storm)
+	report(b, "amid", amid)
 	if lost := a.sub.Lost() - a.missed; lost > 0 {
 		b.Errorf("%d events were missed: the figures are not of all", lost)
 	}
