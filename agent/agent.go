@@ -107,6 +107,7 @@ type Agent struct {
 	holders    *holders
 	vmms       *vmms
 	inspector  *inspector
+	told       *told
 	health     *health
 	apis       *apis
 	hops       *hops
@@ -144,6 +145,7 @@ func New(cfg Config) (_ *Agent, err error) {
 	if err := a.wire(); err != nil {
 		return nil, err
 	}
+	a.hear()
 	return a, a.settlePrivileges()
 }
 
@@ -187,7 +189,13 @@ func (a *Agent) wire() (err error) {
 	a.model = newModel(a, log.With("part", "model"))
 	a.health = &health{model: a.model, every: a.cfg.ProbeEvery}
 	a.apis = &apis{model: a.model}
-	a.inspector = &inspector{model: a.model, log: log.With("part", "inspector")}
+	a.inspector = newInspector(a.model, log)
+	a.model.newlyBound = func(s *slot) {
+		a.inspector.asked.ask(s)
+		if a.told != nil {
+			a.told.relays.ask()
+		}
+	}
 	a.holders = newHolders(a.model, a.discover, log)
 	a.vmms = newVMMs(a.model, log)
 	if a.hops, err = newHops(a.cfg, a.model, log.With("part", "hops")); err != nil {
@@ -233,10 +241,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.links.Run(ctx) })
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { a.observe(ctx); return nil })
-	g.Go(func() error { a.holders.run(ctx); return nil })
+	g.Go(func() error { a.holders.run(ctx, a.holders.read); return nil })
 	go a.readTemplates(ctx) // not waited for: a store may hang
 	g.Go(func() error { return a.vmms.run(ctx) })
 	g.Go(func() error { a.inspector.run(ctx); return nil })
+	g.Go(func() error { return a.runTold(ctx) })
 	g.Go(func() error { a.health.run(ctx); return nil })
 	g.Go(func() error { a.apis.run(ctx); return nil })
 	g.Go(func() error { a.hops.run(ctx); return nil })
@@ -270,6 +279,8 @@ func (a *Agent) Close() error {
 		errs = append(errs, a.vmms.close())
 	}
 	errs = append(errs, a.hops.close())
+	errs = append(errs, a.told.close())
+	a.told = nil
 	if a.probe != nil {
 		errs = append(errs, a.probe.Close())
 		a.probe = nil

@@ -1,12 +1,8 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
 	"tapwatch/agent/discover"
@@ -26,55 +22,14 @@ const (
 // holders reads who holds the taps that changed, all of them at once, in a
 // goroutine of its own, and has the checks run over those slots after it.
 type holders struct {
+	*asker
 	model    *model
 	discover *discover.Watcher
 	log      *slog.Logger
-
-	mu    sync.Mutex
-	asked map[*slot]bool
-	wake  chan struct{} // holds one
 }
 
 func newHolders(m *model, d *discover.Watcher, log *slog.Logger) *holders {
-	return &holders{model: m, discover: d, log: log.With("part", "holders"), asked: map[*slot]bool{}, wake: make(chan struct{}, 1)}
-}
-
-// ask wants to know who holds the taps of these slots.
-func (h *holders) ask(slots ...*slot) {
-	h.mu.Lock()
-	for _, s := range slots {
-		if s != nil {
-			h.asked[s] = true
-		}
-	}
-	h.mu.Unlock()
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (h *holders) run(ctx context.Context) {
-	var took time.Duration
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-h.wake:
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(max(holdersDelay, min(9*took, holdersRest))):
-		}
-		h.mu.Lock()
-		asked := slices.Collect(maps.Keys(h.asked))
-		h.asked = map[*slot]bool{}
-		h.mu.Unlock()
-		began := time.Now()
-		h.read(asked)
-		took = time.Since(began)
-	}
+	return &holders{asker: newAsker(holdersDelay, 9, holdersRest), model: m, discover: d, log: log.With("part", "holders")}
 }
 
 // read asks the kernel, and tells those that were asked about. A slot whose tap

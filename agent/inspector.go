@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/google/nftables"
@@ -13,13 +14,22 @@ import (
 	"tapwatch/agent/path"
 )
 
-// inspector looks closely at slots, in a goroutine of its own: at those in
-// trouble every time, at the others in turn, so that a rule that nobody told of
-// is found at last.
+// inspector looks closely at slots: at those in trouble and those that the kernel
+// told of at once, at the others in turn, so that a rule that nobody told of is
+// found at last.
 type inspector struct {
-	model *model
-	log   *slog.Logger
-	turn  []*slot // the bound slots that are still to be looked at in this round
+	model    *model
+	log      *slog.Logger
+	turn     []*slot   // the bound slots that are still to be looked at in this round
+	asked    *asker    // what the kernel told of
+	consoles *consoles // nil: they are read in turn only
+
+	looking sync.Mutex // so that no look overtakes an earlier one
+	stuck   map[*slot]bool
+}
+
+func newInspector(m *model, log *slog.Logger) *inspector {
+	return &inspector{model: m, log: log.With("part", "inspector"), asked: newAsker(toldDelay, 9, toldRest), stuck: map[*slot]bool{}}
 }
 
 const (
@@ -30,9 +40,20 @@ const (
 	inspectInTurn = 2
 	// inspectMost bounds the looks of one time.
 	inspectMost = 32
+	// inspectPatience is how long a look may take: a console may lie on a disk that
+	// hangs. What was looked for is then unknown.
+	inspectPatience = 3 * time.Second
 )
 
 func (i *inspector) run(ctx context.Context) {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() {
+		i.asked.run(ctx, func(slots []*slot) { i.lookAt(ctx, i.targets(slots)) })
+	})
+	if i.consoles != nil {
+		parts.Go(func() { i.consoles.run(ctx, i) })
+	}
 	tick := time.NewTicker(inspectEvery)
 	defer tick.Stop()
 	for {
@@ -41,13 +62,67 @@ func (i *inspector) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, t := range i.choose() {
-			if ctx.Err() != nil {
-				return
-			}
-			i.model.inspected(t, i.look(t))
+		i.lookAt(ctx, i.choose())
+	}
+}
+
+func (i *inspector) lookAt(ctx context.Context, targets []target) {
+	for _, t := range targets {
+		if ctx.Err() != nil {
+			return
+		}
+		i.lookInTime(t, i.look)
+	}
+}
+
+// lookInTime takes what a look finds. One that does not come back is given up, its
+// facts are unknown, and its slot is not looked at until it does.
+func (i *inspector) lookInTime(t target, look func(target) closer) {
+	i.looking.Lock()
+	defer i.looking.Unlock()
+	if i.stuck[t.slot] {
+		return
+	}
+	i.model.mu.Lock()
+	t.before = t.slot.closer // a look since may have changed it
+	i.model.mu.Unlock()
+	c, late := i.patiently(t, look)
+	i.model.inspected(t, c)
+	if late != nil {
+		i.stuck[t.slot] = true
+		go func() {
+			<-late
+			i.looking.Lock()
+			defer i.looking.Unlock()
+			delete(i.stuck, t.slot)
+		}()
+	}
+}
+
+// patiently waits for a look. Of one that takes too long it returns nothing found,
+// and a channel that tells when it has come back.
+func (i *inspector) patiently(t target, look func(target) closer) (c closer, late <-chan closer) {
+	found := make(chan closer, 1)
+	go func() { found <- look(t) }()
+	select {
+	case c := <-found:
+		return c, nil
+	case <-time.After(inspectPatience):
+		i.log.Warn("a look takes too long: what it is for is unknown", "netns", t.path, "console", t.console)
+		return closer{}, found
+	}
+}
+
+// targets are the slots that still have a sandbox.
+func (i *inspector) targets(slots []*slot) (out []target) {
+	i.model.mu.Lock()
+	defer i.model.mu.Unlock()
+	for _, s := range slots {
+		if _, ok := i.model.bound[s]; ok {
+			out = append(out, targetOf(s))
 		}
 	}
+	return out
 }
 
 // target is what a look needs to know of a slot.

@@ -130,7 +130,8 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 		s.look()
 		m.mu.Unlock()
 		g.Go(func() error {
-			m.inspected(t, a.inspector.look(t))
+			c, _ := a.inspector.patiently(t, a.inspector.look)
+			m.inspected(t, c)
 			if t.socket != "" && t.pid != 0 {
 				m.apiIs(t, firecracker.Ask(ctx, t.pid, t.socket))
 			}

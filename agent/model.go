@@ -29,9 +29,11 @@ type model struct {
 	links  *link.Watcher
 	hooker *hooker
 
-	noHooks  bool // taps are left as they are
-	recorder *recorder.Recorder
-	began    time.Time // of this agent's watch
+	noHooks bool // taps are left as they are
+	// newlyBound is called for each sandbox that comes. It must not wait.
+	newlyBound func(*slot)
+	recorder   *recorder.Recorder
+	began      time.Time // of this agent's watch
 
 	mu      sync.Mutex
 	slots   map[netns.Cookie]*slot
@@ -55,6 +57,8 @@ type model struct {
 	processes          processes
 	readAt, idleReadAt probe.Moment // the last readings of counters, of bound and of all slots
 	activity           probe.Activity
+	quickAt            probe.Moment // the last quick look
+	refusals           probe.Activity
 
 	pruned bool // counters of devices that went before the agent came
 
@@ -142,6 +146,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 			s.hooks.read = false // an idle slot's reading may be old
 		}
 		m.tell(s, now, path.Bound, "sandbox bound to the slot")
+		m.newlyBound(s)
 		m.bootBegins(s)
 	}
 }

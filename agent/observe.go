@@ -15,11 +15,16 @@ const (
 	// holdersEvery is how often holders are read while a bound tap has no carrier:
 	// that a VMM elsewhere took another tap tells nobody.
 	holdersEvery = 5
-	// listenersEvery is how often listeners are read while all is well. Where a
-	// bound slot's is not known to be there they are read every time.
+	// listenersEvery is how often listeners are read while all is well, for their
+	// queues, and where the kernel does not tell who begins or ceases to listen.
+	// Where a bound slot's are not known they are read every time.
 	listenersEvery = 3
 	// idleEvery is how often the idle slots' counters are read: nobody waits for them.
 	idleEvery = 10
+	// quickEvery is the time between two looks for what the hooks saw of a refusal,
+	// and for requests that have now waited too long: one page is read, and a
+	// counter for each of those.
+	quickEvery = 100 * time.Millisecond
 	// brokenEvery is how often what is broken is diagnosed again though nothing has
 	// changed: for its evidence, which tells how long ago.
 	brokenEvery = 5
@@ -28,13 +33,19 @@ const (
 // observe reads every so often, and runs the checks again: some problems only
 // time tells.
 func (a *Agent) observe(ctx context.Context) {
-	tick := time.NewTicker(a.cfg.Every)
+	tick, quick := time.NewTicker(a.cfg.Every), time.NewTicker(quickEvery)
 	defer tick.Stop()
+	defer quick.Stop()
 	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-quick.C:
+				a.model.lookQuickly()
+			case <-tick.C:
+				waiting = false
+			}
 		}
 		a.model.readCounters(n%idleEvery == 0)
 		a.model.lookForHidden(n)
@@ -42,9 +53,9 @@ func (a *Agent) observe(ctx context.Context) {
 		a.model.settleDepartures(time.Now())
 		a.model.prune(time.Now(), a.Ready)
 		a.model.forgetGone(time.Now())
-		quiet := a.model.checkAll(n)
+		quiet := a.model.checkAll(n, a.told.listens != nil)
 		if !quiet || n%listenersEvery == 0 {
-			a.model.readListeners(a.cfg.Proxy)
+			a.told.relays.ask()
 		}
 		if n%holdersEvery == 0 {
 			if odd := a.model.suspicious(); len(odd) > 0 {
@@ -167,8 +178,9 @@ func (m *model) count(r *reading) {
 }
 
 // checkAll runs the checks where something is new or time may tell. It reports
-// whether every bound slot's listener is known to be there.
-func (m *model) checkAll(n int) bool {
+// whether every bound slot's listener is known to be there, or known at all where
+// the kernel tells of those that come and go.
+func (m *model) checkAll(n int, told bool) bool {
 	quiet := true
 	m.eachBound(func(s *slot) {
 		if s.restless() || s.diagnosis.State == path.Broken && int(s.entry.Cookie%brokenEvery) == n%brokenEvery {
@@ -177,7 +189,8 @@ func (m *model) checkAll(n int) bool {
 			}
 			m.diagnose(s, time.Now())
 		}
-		quiet = quiet && (s.relay.Listening == path.Yes && s.relay.Queue.FullSince.IsZero() || !path.HasRelay(s.entry.Binding.Shape))
+		known := s.relay.Listening == path.Yes || told && s.relay.Listening == path.No
+		quiet = quiet && (known && s.relay.Queue.FullSince.IsZero() || !path.HasRelay(s.entry.Binding.Shape))
 	})
 	return quiet
 }

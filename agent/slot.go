@@ -80,7 +80,7 @@ func (s *slot) changed() { s.view, s.stale = nil, true }
 // restless says whether time alone may change the slot's diagnosis, or something
 // has changed since: a sandbox boots, or a request waits for its answer.
 func (s *slot) restless() bool {
-	return s.stale || s.diagnosis.State == path.Booting || !s.endingSince.IsZero() ||
+	return s.stale || s.diagnosis.State == path.Booting || !s.endingSince.IsZero() || s.foreignEnds() ||
 		s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
 }
 
@@ -112,11 +112,18 @@ func (s *slot) noteEnding(now time.Time) {
 	}
 }
 
+// reapPatience is how long a launcher may take to wait for a VMM that it ended.
+const reapPatience = 2 * time.Second
+
+func (s *slot) foreignEnds() bool {
+	return s.entry.Binding.Source == discover.Firecracker && s.vmmExit != nil && s.vmmExit.Wanted
+}
+
 // endingAt says whether the sandbox is being removed. A foreign launcher says
 // nothing of it: that it ended the VMM does.
 func (s *slot) endingAt(now time.Time) bool {
-	if s.entry.Binding.Source == discover.Firecracker {
-		return s.vmmExit != nil && s.vmmExit.Wanted
+	if s.foreignEnds() {
+		return now.Sub(s.vmmExit.Time) < reapPatience
 	}
 	return !s.endingSince.IsZero() && now.Sub(s.endingSince) < endingPatience
 }

@@ -18,6 +18,7 @@ import (
 const (
 	LossesMapActive          = "active"
 	LossesMapDrops           = "drops"
+	LossesMapRefusals        = "refusals"
 	LossesMapTaps            = "taps"
 	LossesProgTapDrops       = "tap_drops"
 	LossesProgTapRetransmits = "tap_retransmits"
@@ -73,9 +74,10 @@ type LossesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LossesMapSpecs struct {
-	Active *ebpf.MapSpec `ebpf:"active"`
-	Drops  *ebpf.MapSpec `ebpf:"drops"`
-	Taps   *ebpf.MapSpec `ebpf:"taps"`
+	Active   *ebpf.MapSpec `ebpf:"active"`
+	Drops    *ebpf.MapSpec `ebpf:"drops"`
+	Refusals *ebpf.MapSpec `ebpf:"refusals"`
+	Taps     *ebpf.MapSpec `ebpf:"taps"`
 }
 
 // LossesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -104,15 +106,17 @@ func (o *LossesObjects) Close() error {
 //
 // It can be passed to LoadLossesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LossesMaps struct {
-	Active *ebpf.Map `ebpf:"active"`
-	Drops  *ebpf.Map `ebpf:"drops"`
-	Taps   *ebpf.Map `ebpf:"taps"`
+	Active   *ebpf.Map `ebpf:"active"`
+	Drops    *ebpf.Map `ebpf:"drops"`
+	Refusals *ebpf.Map `ebpf:"refusals"`
+	Taps     *ebpf.Map `ebpf:"taps"`
 }
 
 func (m *LossesMaps) Close() error {
 	return _LossesClose(
 		m.Active,
 		m.Drops,
+		m.Refusals,
 		m.Taps,
 	)
 }

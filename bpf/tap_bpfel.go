@@ -115,6 +115,7 @@ type TapSynValue struct {
 const (
 	TapMapActive         = "active"
 	TapMapDrops          = "drops"
+	TapMapRefusals       = "refusals"
 	TapMapSyns           = "syns"
 	TapMapTaps           = "taps"
 	TapProgTapwatchAllRx = "tapwatch_all_rx"
@@ -179,10 +180,11 @@ type TapProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TapMapSpecs struct {
-	Active *ebpf.MapSpec `ebpf:"active"`
-	Drops  *ebpf.MapSpec `ebpf:"drops"`
-	Syns   *ebpf.MapSpec `ebpf:"syns"`
-	Taps   *ebpf.MapSpec `ebpf:"taps"`
+	Active   *ebpf.MapSpec `ebpf:"active"`
+	Drops    *ebpf.MapSpec `ebpf:"drops"`
+	Refusals *ebpf.MapSpec `ebpf:"refusals"`
+	Syns     *ebpf.MapSpec `ebpf:"syns"`
+	Taps     *ebpf.MapSpec `ebpf:"taps"`
 }
 
 // TapVariableSpecs contains global variables before they are loaded into the kernel.
@@ -215,16 +217,18 @@ func (o *TapObjects) Close() error {
 //
 // It can be passed to LoadTapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TapMaps struct {
-	Active *ebpf.Map `ebpf:"active"`
-	Drops  *ebpf.Map `ebpf:"drops"`
-	Syns   *ebpf.Map `ebpf:"syns"`
-	Taps   *ebpf.Map `ebpf:"taps"`
+	Active   *ebpf.Map `ebpf:"active"`
+	Drops    *ebpf.Map `ebpf:"drops"`
+	Refusals *ebpf.Map `ebpf:"refusals"`
+	Syns     *ebpf.Map `ebpf:"syns"`
+	Taps     *ebpf.Map `ebpf:"taps"`
 }
 
 func (m *TapMaps) Close() error {
 	return _TapClose(
 		m.Active,
 		m.Drops,
+		m.Refusals,
 		m.Syns,
 		m.Taps,
 	)

@@ -67,6 +67,7 @@ func readRules(c *nftables.Conn) (*ruleset, error) {
 }
 
 func (s *ruleset) drops(packets []Packet) (drops []string) {
+	drops = []string{} // none, which is not the same as unknown
 	for _, chain := range s.chains {
 		if chain.Hooknum == nil || chain.Type == nftables.ChainTypeNAT {
 			continue

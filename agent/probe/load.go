@@ -71,8 +71,10 @@ func (o *tapObjects) describe() error {
 	for _, dir := range directions {
 		// Nothing but this keeps what only other programs write to.
 		if prog := o.Programs[dir.name]; prog != nil {
-			if err := prog.BindMap(o.Maps[bpf.TapMapDrops]); err != nil {
-				return fmt.Errorf("bind map: %w", err)
+			for _, name := range []string{bpf.TapMapDrops, bpf.TapMapRefusals} {
+				if err := prog.BindMap(o.Maps[name]); err != nil {
+					return fmt.Errorf("bind map: %w", err)
+				}
 			}
 		}
 	}

@@ -21,7 +21,7 @@ import (
 
 // survivors are the maps that outlive an agent, and the letter that their name
 // begins with.
-var survivors = map[string]string{bpf.TapMapTaps: "t", bpf.TapMapSyns: "s", bpf.TapMapDrops: "d", bpf.TapMapActive: "a"}
+var survivors = map[string]string{bpf.TapMapTaps: "t", bpf.TapMapSyns: "s", bpf.TapMapDrops: "d", bpf.TapMapActive: "a", bpf.TapMapRefusals: "r"}
 
 // nameMaps gives the maps that outlive an agent names by which the next one of
 // the same run directory finds them: 15 bytes is all that the kernel keeps.

@@ -1,0 +1,121 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/nettest"
+	"tapwatch/internal/registry"
+)
+
+// What the kernel tells of is found though nothing is read from time to time: the
+// agent of this test reads every hour.
+func TestFoundBecauseTold(t *testing.T) {
+	t.Parallel()
+	h := startWith(t, Config{Every: time.Hour})
+	nettest.In(t, h.slot.Netns, func() error {
+		l, err := netlink.LinkByName("tap0")
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr("169.254.0.22/30")
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(l, a)
+	})
+	cmd := h.vmm()
+	h.slot.Sandbox.State = registry.Running
+	h.slot.Sandbox.Console = filepath.Join(t.TempDir(), "console.log")
+	if err := os.WriteFile(h.slot.Sandbox.Console, []byte("booting\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.put()
+	found := func(code string) func(path.Slot) bool {
+		return func(s path.Slot) bool {
+			for _, f := range s.Diagnosis.Findings {
+				if f.Code == code {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	not := func(ok func(path.Slot) bool) func(path.Slot) bool { return func(s path.Slot) bool { return !ok(s) } }
+	h.until("relay and tap", func(s path.Slot) bool {
+		return s.Relay.Listening == path.Yes && s.Device.Carrier == path.Yes && s.Sandbox != nil && !s.Sandbox.Booting
+	})
+
+	nettest.In(t, h.slot.Netns, dropForEnvd)
+	h.until("the rule", found("rule-drops"))
+	nettest.In(t, h.slot.Netns, func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		c.FlushRuleset()
+		return c.Flush()
+	})
+	h.until("no rule", not(found("rule-drops")))
+
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	h.until("the stop", found("vmm-stopped"))
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	h.until("no stop", not(found("vmm-stopped")))
+
+	h.relay.Close()
+	h.until("no relay", found("relay-not-listening"))
+
+	console, err := os.OpenFile(h.slot.Sandbox.Console, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer console.Close()
+	if _, err := console.WriteString("Kernel panic - not syncing: No working init found.\n"); err != nil {
+		t.Fatal(err)
+	}
+	h.until("the panic", found("guest-panic"))
+}
+
+func dropForEnvd() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "t"})
+	chain := c.AddChain(&nftables.Chain{Table: table, Name: "in", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter})
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}})
+	return c.Flush()
+}
+
+// A look that does not come back makes its facts unknown and holds up no other.
+func TestLookHasADeadline(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.vmm()
+	h.until("bound", func(s path.Slot) bool { return s.Sandbox != nil && s.Rules.Drops != nil })
+	i := h.agent.inspector
+	at := i.targets([]*slot{h.agent.model.get(h.slot.Cookie)})[0]
+	release, looked := make(chan struct{}), make(chan struct{})
+	began := time.Now()
+	i.lookInTime(at, func(target) closer { <-release; close(looked); return closer{} })
+	if took := time.Since(began); took < inspectPatience {
+		t.Errorf("given up after %v", took)
+	}
+	h.until("unknown", func(s path.Slot) bool { return s.Rules.Drops == nil })
+	close(release)
+	<-looked
+	h.until("looked at again", func(s path.Slot) bool { return s.Rules.Drops != nil })
+}
