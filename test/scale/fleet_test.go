@@ -26,6 +26,7 @@ type fleet struct {
 	dir    registry.Dir
 	taps   []*os.File
 	relays []net.Listener
+	vmms   []int // pids of those that are processes of their own; 0: this process is it
 }
 
 // makeFleet makes n slots, several at a time, and binds the first of them.
@@ -49,7 +50,7 @@ func runDir(t testing.TB) registry.Dir {
 func makeFleetIn(t testing.TB, dir registry.Dir, n, bound int) *fleet {
 	t.Helper()
 	nettest.NeedRoot(t)
-	f := &fleet{n: n, dir: dir, taps: make([]*os.File, bound), relays: make([]net.Listener, bound)}
+	f := &fleet{n: n, dir: dir, taps: make([]*os.File, bound), relays: make([]net.Listener, bound), vmms: make([]int, bound)}
 	start := time.Now()
 	if err := each(n, func(i int) error { return network.Create(network.Slot{Index: i + 1}) }); err != nil {
 		t.Fatal(err)
