@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -11,7 +12,11 @@ func turns(b *testing.B, of []running, turn func(running)) {
 	b.Helper()
 	for i := range *rounds {
 		for j := range of {
-			turn(of[(i+j)%len(of)])
+			r := of[(i+j)%len(of)]
+			turn(r)
+			if b.Failed() {
+				b.Fatal("so with " + r.name)
+			}
 		}
 	}
 }
@@ -21,7 +26,10 @@ func runAll(b *testing.B, w *world, cpu int) []running {
 	b.Helper()
 	w.serveEnvd(b, cpu)
 	var out []running
-	for _, c := range all {
+	for _, c := range contenders() {
+		if *only != "" && !strings.Contains(*only, c.name) {
+			continue
+		}
 		out = append(out, c.run(b, w, cpu))
 	}
 	return out

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -17,37 +16,23 @@ import (
 )
 
 // asClient runs fn on a thread of its own in the host's namespace, on one CPU or
-// (below 0) on any.
+// (below 0) on any. The thread is given back: processes that it started end with
+// it.
 func asClient(t testing.TB, w *world, cpu int, fn func() error) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with its goroutine
-		if cpu >= 0 {
-			var set unix.CPUSet
-			set.Set(cpu)
-			if err := unix.SchedSetaffinity(0, &set); err != nil {
-				done <- err
-				return
+	if cpu >= 0 {
+		onAll := fn
+		fn = func() error {
+			var before, one unix.CPUSet
+			one.Set(cpu)
+			if err := errors.Join(unix.SchedGetaffinity(0, &before), unix.SchedSetaffinity(0, &one)); err != nil {
+				return err
 			}
+			return errors.Join(onAll(), unix.SchedSetaffinity(0, &before))
 		}
-		h, err := netns.Open(w.host)
-		if err != nil {
-			done <- err
-			return
-		}
-		defer h.Close()
-		thread, err := netns.Lock()
-		if err == nil {
-			err = thread.Enter(h)
-		}
-		if err == nil {
-			err = fn()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
+	}
+	if err := netns.Do(w.host, fn); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -162,7 +147,7 @@ func roundTrips(to netip.AddrPort, d time.Duration) (time.Duration, error) {
 	for begun := time.Now(); time.Since(begun) < d; {
 		sent := time.Now()
 		if err := ask(fd, buf); err != nil {
-			return 0, err
+			return 0, fmt.Errorf("request %d: %w", len(times)+1, err)
 		}
 		times = append(times, time.Since(sent))
 	}

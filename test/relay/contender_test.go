@@ -29,8 +29,18 @@ var (
 	haproxies = contender{"HAProxy", startHAProxy}
 	nginxes   = contender{"nginx", startNginx}
 	ours      = contender{"ours", startOurs}
-	all       = []contender{direct, socats, haproxies, nginxes, ours}
 )
+
+// contenders are all of them, ours last.
+func contenders() []contender {
+	all := []contender{direct, socats, haproxies, nginxes}
+	if *before != "" {
+		all = append(all, contender{"before", func(t testing.TB, w *world, cpu int, at, to netip.AddrPort) *proctest.Process {
+			return startTapwatch(t, *before, w, cpu, at, to)
+		}})
+	}
+	return append(all, ours)
+}
 
 // running is a contender that is ready.
 type running struct {
@@ -132,7 +142,11 @@ stream {
 }
 
 func startOurs(t testing.TB, w *world, cpu int, at, to netip.AddrPort) *proctest.Process {
-	return start(t, w.host, cpu, tapwatch(t), "relay", "--netns", w.slot, "--listen", at.String(), "--to", to.String())
+	return startTapwatch(t, tapwatch(t), w, cpu, at, to)
+}
+
+func startTapwatch(t testing.TB, bin string, w *world, cpu int, at, to netip.AddrPort) *proctest.Process {
+	return start(t, w.host, cpu, bin, "relay", "--netns", w.slot, "--listen", at.String(), "--to", to.String())
 }
 
 // tool finds a program that scripts/deps test has installed.

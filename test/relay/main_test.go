@@ -14,6 +14,8 @@ import (
 
 var (
 	rounds = flag.Int("rounds", 5, "of each benchmark; all contenders have their turn in each")
+	only   = flag.String("only", "", "of the contenders, by name (to profile one); \"\" is all")
+	before = flag.String("before", "", "another tapwatch, built before a change, to be measured beside this one")
 	window = flag.Duration("window", 400*time.Millisecond, "how long a contender is measured in a round")
 )
 

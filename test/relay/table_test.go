@@ -66,7 +66,7 @@ func printTables() {
 	}
 	var head []string
 	for _, r := range tables {
-		if len(r.names) == 0 {
+		if slices.ContainsFunc(r.names, func(name string) bool { return len(r.values[name]) == 0 }) {
 			continue
 		}
 		if !slices.Equal(head, r.names) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -110,7 +111,9 @@ func start(t testing.TB, ns string, cpu int, name string, args ...string) *proct
 		name, args = "taskset", append([]string{"-c", strconv.Itoa(cpu), name}, args...)
 	}
 	var p *proctest.Process
-	nettest.In(t, ns, func() error { p = proctest.StartCmd(t, exec.Command(name, args...)); return nil })
+	cmd := exec.Command(name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // if the test is killed
+	nettest.In(t, ns, func() error { p = proctest.StartCmd(t, cmd); return nil })
 	return p
 }
 

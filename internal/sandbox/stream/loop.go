@@ -33,6 +33,7 @@ type loop struct {
 	wake   int // eventfd
 	thread *netns.Thread
 
+	busy   bool          // events came at the last wait
 	now    time.Duration // when the last events were taken
 	events [batch]unix.EpollEvent
 	buf    [bufferSize]byte
@@ -101,7 +102,7 @@ func (l *loop) run(started chan<- error) {
 	defer l.thread.Unlock()
 	defer l.pipes.close()
 	for {
-		n := epollWait(l.ep, l.events[:], l.patience())
+		n := l.wait()
 		l.now = l.engine.now()
 		l.beginRound()
 		for i := range n {
@@ -116,6 +117,23 @@ func (l *loop) run(started chan<- error) {
 			return
 		}
 	}
+}
+
+// wait waits for events. Where some came lately more will soon, and the runtime is
+// not told of the wait: it would look for other work for this thread's place, and
+// wake threads to do so, some thousand times a second. For that the engine has a
+// place more for each loop.
+func (l *loop) wait() int {
+	patience := l.patience()
+	if l.busy && patience != 0 {
+		if n := epollWaitUntold(l.ep, l.events[:], 1); n > 0 {
+			return n
+		}
+		patience = l.patience()
+	}
+	n := epollWait(l.ep, l.events[:], patience)
+	l.busy = n > 0
+	return n
 }
 
 func (l *loop) dispatch(ev *unix.EpollEvent) {

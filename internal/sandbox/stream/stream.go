@@ -106,6 +106,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, start: time.Now(),
 		listeners: make(map[*Listener]struct{}), targets: make(map[*Target]struct{}),
 	}
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + cfg.Loops)
 	for i := range cfg.Loops {
 		l, err := newLoop(e, i)
 		if err != nil {

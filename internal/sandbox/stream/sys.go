@@ -137,6 +137,16 @@ func epollRemove(ep int, fd int32) {
 	_, _, _ = syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(ep), unix.EPOLL_CTL_DEL, uintptr(fd), uintptr(unsafe.Pointer(&unused)), 0, 0)
 }
 
+// epollWaitUntold blocks without telling the runtime, so for a short time only.
+func epollWaitUntold(ep int, events []unix.EpollEvent, milliseconds int) int {
+	n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
+		uintptr(len(events)), uintptr(milliseconds), 0, 0)
+	if e != 0 { // EINTR: the runtime wants the thread for a moment
+		return 0
+	}
+	return int(n)
+}
+
 // epollWait is the one call that may block: the runtime is told.
 func epollWait(ep int, events []unix.EpollEvent, milliseconds int) int {
 	n, _, e := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
