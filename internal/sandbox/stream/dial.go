@@ -21,11 +21,12 @@ type Target struct {
 	addr   netip.AddrPort
 	raw    unix.RawSockaddrInet4
 
-	closed   atomic.Bool
-	lastErr  atomic.Pointer[dialError]
-	counters []counters // by loop
-	mu       sync.Mutex
-	dialErrs map[syscall.Errno]int64
+	closed     atomic.Bool
+	congestion atomic.Int32 // of sockets in the namespace; see tuneDial
+	lastErr    atomic.Pointer[dialError]
+	counters   []counters // by loop
+	mu         sync.Mutex
+	dialErrs   map[syscall.Errno]int64
 }
 
 type dialError struct{ err error }
@@ -120,7 +121,7 @@ func (l *loop) connect(c *Conn) {
 	}
 	if errno == 0 {
 		c.legs[Backend].fd = fd
-		l.engine.tuneDial(fd)
+		t.tuneDial(fd)
 		if paired := l.engine.cfg.Paired; paired != nil {
 			paired(cookie(c.legs[Client].fd), cookie(fd))
 		}

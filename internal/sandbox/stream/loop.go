@@ -119,13 +119,13 @@ func (l *loop) run(started chan<- error) {
 	}
 }
 
-// wait waits for events. Where some came lately more will soon, and the runtime is
-// not told of the wait: it would look for other work for this thread's place, and
-// wake threads to do so, some thousand times a second. For that the engine has a
-// place more for each loop.
+// wait waits for events. Where some came lately more will soon, and if it has
+// places to spare the runtime is not told of the wait: it would look for other
+// work for this thread's place, and wake threads to do so, some thousand times a
+// second.
 func (l *loop) wait() int {
 	patience := l.patience()
-	if l.busy && patience != 0 {
+	if l.busy && l.engine.spare && patience != 0 {
 		if n := epollWaitUntold(l.ep, l.events[:], 1); n > 0 {
 			return n
 		}

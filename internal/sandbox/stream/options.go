@@ -27,9 +27,21 @@ func (e *Engine) tuneListener(fd int32) {
 }
 
 // tuneDial sets what a leg needs before it connects; the rest follows when the
-// connection turns out to need it.
-func (e *Engine) tuneDial(fd int32) {
-	e.setCongestion(fd)
+// connection turns out to need it. A namespace whose own congestion control is
+// the right one is asked once: the call costs as much as a read.
+func (t *Target) tuneDial(fd int32) {
+	const usual, other = 1, 2
+	if t.congestion.Load() == 0 {
+		own, err := unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+		if err == nil && own == t.engine.cfg.Congestion {
+			t.congestion.Store(usual)
+		} else {
+			t.congestion.Store(other)
+		}
+	}
+	if t.congestion.Load() == other {
+		t.engine.setCongestion(fd)
+	}
 }
 
 // tuneLasting sets what ends a leg whose peer has vanished. The options are a

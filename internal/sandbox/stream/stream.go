@@ -22,7 +22,10 @@ var ErrClosed = errors.New("the data path is closed")
 
 // Config says how connections are treated. The zero value works.
 type Config struct {
-	Loops int // 0 means one a CPU that the process may use
+	// Loops that carry connections; 0 means one for each of GOMAXPROCS. A process
+	// that does little else gives the runtime places to spare: with GOMAXPROCS at
+	// twice the loops they wait without telling it, which is quicker.
+	Loops int
 	Pipes int // the most pipes (2 files each) held for splicing; 0 means 64 a loop
 	Log   *slog.Logger
 
@@ -88,6 +91,7 @@ type Engine struct {
 	loops []*loop
 	pipes atomic.Int64 // held by all loops
 	open  atomic.Int64 // connections
+	spare bool         // the runtime has a place for each loop, and as many for others
 	start time.Time
 
 	mu        sync.Mutex
@@ -103,10 +107,9 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("start data path: %w", err)
 	}
 	e := &Engine{
-		cfg: cfg, start: time.Now(),
+		cfg: cfg, start: time.Now(), spare: runtime.GOMAXPROCS(0) >= 2*cfg.Loops,
 		listeners: make(map[*Listener]struct{}), targets: make(map[*Target]struct{}),
 	}
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + cfg.Loops)
 	for i := range cfg.Loops {
 		l, err := newLoop(e, i)
 		if err != nil {
