@@ -23,7 +23,7 @@ func TestDelays(t *testing.T) {
 	layer2 := func(l *line) *proctest.Process { return l.layer2 }
 	vmm := func(l *line) *proctest.Process { return l.slot.VMM }
 	quick, slow := proxy(t, "go-readwrite"), flowtest.Slow(delay.String())
-	usual := measure(t, quick, quick, plain)
+	usual := measure(t, lineOf(t, quick, quick), plain)
 	for _, c := range []struct {
 		name           string
 		layer1, layer2 flowtest.Proxy
@@ -39,32 +39,54 @@ func TestDelays(t *testing.T) {
 		{"slow envd", quick, quick, slept, flow.Envd, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			delayed := measure(t, c.layer1, c.layer2, c.ask)
-			put := median(delayed, func(s spent) time.Duration { return s.put })
-			for _, h := range flow.Hops {
-				in := func(s spent) time.Duration { return s.hops[h] }
-				want := median(usual, in)
-				if h == c.hop {
-					want += put
-				}
-				hold(t, string(h), median(delayed, in), want)
-			}
-			if c.part != "" {
-				in := func(s spent) time.Duration { return s.parts[c.part] }
-				hold(t, c.part, median(delayed, in), median(usual, in)+put)
-			}
-			lost := median(delayed, func(s spent) float64 { return 1 - s.inHops().Seconds()/s.client.Total.Seconds() })
-			if lost < 0 || lost > 0.05 {
-				t.Errorf("%.1f%% of what the client measured is in no hop", 100*lost)
-			}
+			holdDelay(t, usual, measure(t, lineOf(t, c.layer1, c.layer2), c.ask), c.hop, c.part)
+		})
+	}
+	usual = measure(t, dnatLine(t, quick), plain)
+	for _, c := range []struct {
+		name   string
+		layer1 flowtest.Proxy
+		ask    request
+		hop    flow.Hop
+		part   string
+	}{
+		{"dnat/starved proxy", quick, stopped(layer1), flow.Proxy, "proxy wait"},
+		{"dnat/slow proxy", slow, slowed(layer1), flow.Proxy, "proxy handle"},
+		{"dnat/stopped VMM", quick, stopped(vmm), flow.Tap, "tap queue"},
+		{"dnat/slow envd", quick, slept, flow.Envd, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			holdDelay(t, usual, measure(t, dnatLine(t, c.layer1), c.ask), c.hop, c.part)
 		})
 	}
 }
 
-// measure asks over one connection, from the time on when it is known.
-func measure(t *testing.T, layer1, layer2 flowtest.Proxy, r request) []spent {
+// holdDelay holds what is told of delayed requests to what usual ones take, and to
+// the delay that was put into one hop and its part.
+func holdDelay(t *testing.T, usual, delayed []spent, hop flow.Hop, part string) {
 	t.Helper()
-	l := lineOf(t, layer1, layer2)
+	put := median(delayed, func(s spent) time.Duration { return s.put })
+	for _, h := range flow.Hops {
+		in := func(s spent) time.Duration { return s.hops[h] }
+		want := median(usual, in)
+		if h == hop {
+			want += put
+		}
+		hold(t, string(h), median(delayed, in), want)
+	}
+	if part != "" {
+		in := func(s spent) time.Duration { return s.parts[part] }
+		hold(t, part, median(delayed, in), median(usual, in)+put)
+	}
+	lost := median(delayed, func(s spent) float64 { return 1 - s.inHops().Seconds()/s.client.Total.Seconds() })
+	if lost < 0 || lost > 0.05 {
+		t.Errorf("%.1f%% of what the client measured is in no hop", 100*lost)
+	}
+}
+
+// measure asks over one connection, from the time on when it is known.
+func measure(t *testing.T, l *line, r request) []spent {
+	t.Helper()
 	c := flowtest.Dial(t, l.host.Netns, l.host.Front, 1)[0]
 	for range 10 {
 		r(t, l, c)

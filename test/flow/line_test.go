@@ -11,7 +11,7 @@ import (
 	"tapwatch/internal/proctest"
 )
 
-// line is a path through both layers.
+// line is a path whose layers are known.
 type line struct {
 	host           *flowtest.Host
 	slot           *flowtest.Slot
@@ -28,6 +28,23 @@ func lineOf(t testing.TB, layer1, layer2 flowtest.Proxy) *line {
 	flowtest.Serve(t, s.Guest, flowtest.Envd)
 	l.layer2 = layer2.Start(t, s.Netns, s.Vpeer, flowtest.Envd)
 	l.layer1 = layer1.Start(t, h.Netns, h.Front, s.Vpeer)
+	return l
+}
+
+// dnatLine is a path without a layer 2: the slot's kernel passes on.
+func dnatLine(t testing.TB, layer1 flowtest.Proxy) *line {
+	t.Helper()
+	h := flowtest.NewHost(t)
+	s := h.Slot(t)
+	s.DNAT(t)
+	l := &line{host: h, slot: s, flow: watch(t, h, s)}
+	p := pathOf(t, s)
+	p.HostIP = s.HostIP.Addr()
+	if err := l.flow.Add(p); err != nil {
+		t.Fatal(err)
+	}
+	flowtest.Serve(t, s.Guest, flowtest.Envd)
+	l.layer1 = layer1.Start(t, h.Netns, h.Front, s.HostIP)
 	return l
 }
 
