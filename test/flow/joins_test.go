@@ -33,9 +33,13 @@ func TestJoins(t *testing.T) {
 }
 
 func holdToTruth(t *testing.T, f *flow.Flow, hop flow.Hop, p flowtest.Proxy, h *flowtest.Host, to netip.AddrPort, load flowtest.Load) {
+	before := read(t, f)
 	conns := flowtest.Dial(t, h.Netns, to, load.Conns)
 	load.Run(t, conns)
 	j := judge(t, f, hop, conns)
+	if told, asked := requestsAt(read(t, f), hop)-requestsAt(before, hop), uint64(load.Conns*load.Requests); told != asked {
+		t.Errorf("%d requests are counted, joined or not, and %d were made", told, asked)
+	}
 	t.Logf("%s: %d of %d connections joined, %d wrong", t.Name(), j.right, len(conns), j.wrong)
 	if !p.Adversarial && j.right*100 < len(conns)*enough {
 		t.Errorf("%d of %d connections are joined", j.right, len(conns))
@@ -43,6 +47,21 @@ func holdToTruth(t *testing.T, f *flow.Flow, hop flow.Hop, p flowtest.Proxy, h *
 	for _, c := range conns {
 		c.Close()
 	}
+}
+
+// requestsAt is how many were counted at a hop, joined or not.
+func requestsAt(s flow.Stats, hop flow.Hop) (n uint64) {
+	for _, j := range s.Joined {
+		if j.Hop == hop {
+			n += j.Count
+		}
+	}
+	for _, u := range s.Unjoined {
+		if u.Hop == hop {
+			n += u.Count
+		}
+	}
+	return n
 }
 
 type judgement struct {
