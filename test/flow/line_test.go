@@ -136,6 +136,9 @@ func (l *line) ask(t *testing.T, r request, c *flowtest.Conn) spent {
 		}
 		s.hops[hop] = is.Sum - was.Sum
 	}
+	if s.inHops() > a.First { // they are one after another, and all within
+		t.Errorf("a request took %s, in hops: %v", a.First, s.hops)
+	}
 	for _, p := range after.Parts {
 		s.parts[string(p.Hop)+" "+p.Part] = p.Sum
 	}
@@ -152,13 +155,4 @@ func read(t testing.TB, f *flow.Flow) flow.Stats {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func median[N float64 | time.Duration](all []spent, of func(spent) N) N {
-	ns := make([]N, len(all))
-	for i, s := range all {
-		ns[i] = of(s)
-	}
-	slices.Sort(ns)
-	return ns[len(ns)/2]
 }
