@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"tapwatch/internal/pairing"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/metrics"
@@ -53,9 +54,12 @@ When a sandbox goes its connections are cut.`,
 }
 
 func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
-	var p *proxy.Proxy
+	var (
+		p      *proxy.Proxy
+		teller pairing.Teller
+	)
 	records := proxy.NewRecords(registry.Dir(f.runDir), f.waitBooting, func(id string) { p.Forget(id) })
-	f.cfg.Resolve = records.Resolve
+	f.cfg.Resolve, f.cfg.Paired = records.Resolve, teller.Tell
 	p, err = proxy.New(f.cfg)
 	if err != nil {
 		return err
@@ -73,6 +77,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 		}
 	}
 	g.Go(func() error { return records.Run(ctx) })
+	g.Go(func() error { teller.Run(ctx, f.runDir); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.drain)

@@ -54,9 +54,9 @@ type Config struct {
 	Log     *slog.Logger // nil means slog.Default()
 	Limits
 
-	// Paired, where it is set, is told the socket cookies of a client's connection
-	// and of the one to a sandbox, each time that a client's connection gets one,
-	// before anything is moved. It must not wait.
+	// Paired, where it is set, is told for each request the socket cookies of the
+	// client's connection and of the one to the sandbox, before the sandbox sees the
+	// request's first byte. It is called on the loops, and must not wait.
 	Paired func(front, back uint64)
 }
 

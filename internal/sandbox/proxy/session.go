@@ -110,8 +110,11 @@ func (p *Proxy) request(c *stream.Conn, s *session, b []byte) stream.Verdict {
 func (s *session) begin(c *stream.Conn, h *head, w *way, raw []byte) stream.Verdict {
 	method := string(h.method)
 	s.again = s.again[:0]
-	if h.length == 0 && !h.chunked && (method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions) && c.Target() == w.stream {
-		s.again = append(s.again, raw...) // the sandbox may be about to end the connection that it has
+	if c.Target() == w.stream {
+		c.Pair() // an agent may have come since the connection was made
+		if h.length == 0 && !h.chunked && (method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions) {
+			s.again = append(s.again, raw...) // the sandbox may be about to end the connection that it has
+		}
 	}
 	s.way, s.spoken, s.partial, s.asked, s.answered, s.over = w, true, false, true, false, false
 	s.toHead, s.upgrade, s.ending = method == http.MethodHead, h.upgrade, false

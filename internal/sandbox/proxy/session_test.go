@@ -263,6 +263,26 @@ func TestLongHeads(t *testing.T) {
 	wantFailure(t, srv, "one", http.StatusBadGateway, int(s.byID["one"].Addr.Port()), "its headers are longer than 2048 bytes")
 }
 
+// A long head may come in any pieces, with a body behind it.
+func TestLongHeadInPieces(t *testing.T) {
+	var s sandboxes
+	named(t, &s, "one")
+	_, srv := newProxy(t, Config{Resolve: s.resolve})
+	for _, size := range []int{2000, 2048, 5000, 60000} {
+		message := "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nX: " + strings.Repeat("x", size) + "\r\n\r\nhello"
+		c := dial(t, srv)
+		for rest := message; rest != ""; {
+			n, err := io.WriteString(c, rest[:min(len(rest), 1021)])
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+			time.Sleep(time.Millisecond / 4) // so that they are read apart
+		}
+		c.want(t, "one / hello")
+	}
+}
+
 // A sandbox that does not take a connection, as one that is paused, costs its
 // clients the dial's time and then is a 502.
 func TestSandboxThatTakesNoConnection(t *testing.T) {

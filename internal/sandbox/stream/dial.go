@@ -122,8 +122,9 @@ func (l *loop) connect(c *Conn) {
 	if errno == 0 {
 		c.legs[Backend].fd = fd
 		t.tuneDial(fd)
-		if paired := l.engine.cfg.Paired; paired != nil {
-			paired(cookie(c.legs[Client].fd), cookie(fd))
+		if l.engine.cfg.Paired != nil {
+			c.cookies = [2]uint64{cookie(c.legs[Client].fd), cookie(fd)}
+			c.Pair()
 		}
 		errno = connect(fd, &t.raw)
 	}

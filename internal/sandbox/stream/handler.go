@@ -78,6 +78,13 @@ func (t Token) Resume() {
 	})
 }
 
+// Pair tells Config.Paired of the connection's sockets once more.
+func (c *Conn) Pair() {
+	if paired := c.loop.engine.cfg.Paired; paired != nil && c.cookies[Backend] != 0 {
+		paired(c.cookies[Client], c.cookies[Backend])
+	}
+}
+
 // Peer is the client's address.
 func (c *Conn) Peer() netip.AddrPort { return c.peer }
 

@@ -79,6 +79,10 @@ func (l *loop) move(c *Conn, s Side) int {
 	}
 	b := l.buf[:]
 	if from.more {
+		if len(from.held) == len(from.room) {
+			room := l.takeRoom(bufferSize)
+			from.room, from.held = room, room[:copy(room, from.held)]
+		}
 		b = from.room[len(from.held):]
 	}
 	n, errno := read(from.fd, b)
@@ -240,14 +244,22 @@ func (l *loop) drain(c *Conn, s Side) bool {
 // hold keeps bytes that came from a leg until they can go on; they may be part
 // of what it held before.
 func (l *loop) hold(from *leg, b []byte) {
-	if from.room == nil {
-		from.room = l.takeRoom()
+	if len(from.room) < len(b) {
+		from.room = l.takeRoom(len(b)) // b may be in the former one, which is left to it
 	}
 	from.held = from.room[:copy(from.room, b)]
 }
 
-// takeRoom returns bufferSize bytes; keepRoom takes them back.
-func (l *loop) takeRoom() []byte {
+// smallRoom is enough for most heads: who sends half of one, or many wait for a
+// sandbox to boot, is not to take bufferSize each.
+const smallRoom = 2 << 10
+
+// takeRoom returns room for n bytes, smallRoom or bufferSize; keepRoom takes it
+// back.
+func (l *loop) takeRoom(n int) []byte {
+	if n <= smallRoom {
+		return make([]byte, smallRoom)
+	}
 	if n := len(l.spare); n > 0 {
 		room := l.spare[n-1]
 		l.spare = l.spare[:n-1]
@@ -257,7 +269,7 @@ func (l *loop) takeRoom() []byte {
 }
 
 func (l *loop) keepRoom(from *leg) {
-	if from.room != nil && len(l.spare) < keepRooms {
+	if len(from.room) == bufferSize && len(l.spare) < keepRooms {
 		l.spare = append(l.spare, from.room)
 	}
 	from.room, from.held = nil, nil
