@@ -215,7 +215,7 @@ func fill(v reflect.Value) {
 		fill(v.Index(0))
 	case v.Kind() == reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
-		v.SetMapIndex(reflect.ValueOf("reason"), reflect.New(v.Type().Elem()).Elem())
+		v.SetMapIndex(reflect.ValueOf("reason").Convert(v.Type().Key()), reflect.New(v.Type().Elem()).Elem())
 	case v.Kind() == reflect.String:
 		v.SetString("text")
 	case v.Kind() == reflect.Bool:
