@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
+	"time"
 
 	"tapwatch/internal/sandbox/stream"
 )
@@ -75,6 +77,7 @@ type Proxy struct {
 	cfg      Config
 	engine   *stream.Engine
 	backends *backends
+	draining atomic.Bool
 }
 
 // New returns a proxy that listens nowhere yet. It must be closed.
@@ -115,9 +118,20 @@ func (p *Proxy) Forget(sandboxID string) { p.backends.forget(sandboxID) }
 // stay as they are.
 func (p *Proxy) ForgetPort(sandboxID string, port int) { p.backends.unkeep(sandboxID, port) }
 
-// Drain stops listening and returns when the last connection has ended, or with an
-// error when ctx ends.
-func (p *Proxy) Drain(ctx context.Context) error { return p.engine.Drain(ctx) }
+// Drain stops listening, ends connections between two requests, and returns when
+// the last one has ended, or with an error when ctx ends.
+func (p *Proxy) Drain(ctx context.Context) error {
+	p.draining.Store(true)
+	p.engine.Visit(func(c *stream.Conn) {
+		if s := sessionOf(c); !s.asked && !s.partial && s.question == nil {
+			c.ExpectWithin(atOnce)
+		}
+	})
+	return p.engine.Drain(ctx)
+}
+
+// atOnce ends what is expected at the next look.
+const atOnce = time.Nanosecond
 
 // Close stops listening and cuts every connection.
 func (p *Proxy) Close() error { return p.engine.Close() }

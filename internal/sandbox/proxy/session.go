@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"time"
 
 	"tapwatch/internal/sandbox/stream"
 )
@@ -215,8 +214,8 @@ func (p *Proxy) Passed(c *stream.Conn, from stream.Side) {
 		s.asked = false
 		s.way.to.leave()
 		c.ExpectWithin(p.cfg.IdleTimeout)
-		if s.left {
-			c.ExpectWithin(time.Nanosecond) // it can ask for nothing more
+		if s.left || p.draining.Load() { // it can ask for nothing more, or is not to
+			c.ExpectWithin(atOnce)
 		}
 		c.Token().Resume()
 	}

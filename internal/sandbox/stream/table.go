@@ -44,6 +44,18 @@ func (e *Engine) Connections(match func(Connection) bool) []Connection {
 	return out
 }
 
+// Visit calls fn for each connection of a handler's, on its loop, and returns when
+// it has: for a handler that wants to do something to all of them.
+func (e *Engine) Visit(fn func(*Conn)) {
+	e.each(func(l *loop) {
+		for _, c := range l.slots {
+			if c.state != stateFree && c.listener.handler != nil {
+				fn(c)
+			}
+		}
+	})
+}
+
 func (c *Conn) row(now time.Duration) Connection {
 	row := Connection{
 		Client: c.peer, Listen: c.listener.addr, State: c.state.String(), Age: now - c.since, Connect: c.connect, FirstByte: c.firstByte,
