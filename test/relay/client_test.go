@@ -137,9 +137,18 @@ func bulk(to netip.AddrPort, down bool, d time.Duration, pid int) (rate, cpu flo
 
 // roundTrips asks over one connection and returns the median.
 func roundTrips(to netip.AddrPort, d time.Duration) (time.Duration, error) {
-	fd, err := dial(to, 0)
+	times, err := allTrips(to, d)
 	if err != nil {
 		return 0, err
+	}
+	return times[len(times)/2], nil
+}
+
+// allTrips asks over one connection and returns what each took, the least first.
+func allTrips(to netip.AddrPort, d time.Duration) ([]time.Duration, error) {
+	fd, err := dial(to, 0)
+	if err != nil {
+		return nil, err
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, 64<<10)
@@ -147,12 +156,12 @@ func roundTrips(to netip.AddrPort, d time.Duration) (time.Duration, error) {
 	for begun := time.Now(); time.Since(begun) < d; {
 		sent := time.Now()
 		if err := ask(fd, buf); err != nil {
-			return 0, fmt.Errorf("request %d: %w", len(times)+1, err)
+			return nil, fmt.Errorf("request %d: %w", len(times)+1, err)
 		}
 		times = append(times, time.Since(sent))
 	}
 	slices.Sort(times)
-	return times[len(times)/2], nil
+	return times, nil
 }
 
 // crowd keeps so many connections busy, each with one request at a time, and
