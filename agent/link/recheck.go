@@ -11,9 +11,15 @@ import (
 	"tapwatch/internal/netns"
 )
 
-// recheckAfter is the time between an event that says no carrier and the
-// question whether it is still so.
-const recheckAfter = 2 * time.Millisecond
+const (
+	// recheckAfter is the time between an event that says no carrier and the
+	// question whether it is still so.
+	recheckAfter = 2 * time.Millisecond
+	// recheckPatience is how long questions wait at most for a storm of such events
+	// to end: those who make it hold the kernel's lock of all links, so that each
+	// answer would keep the events behind it waiting for a millisecond or more.
+	recheckPatience = 100 * time.Millisecond
+)
 
 // linkID names a link as netlink does.
 type linkID struct {
@@ -25,6 +31,7 @@ type linkID struct {
 type recheckQueue struct {
 	queue  []recheck
 	latest map[linkID]time.Time // when each is due; earlier entries are void
+	calm   time.Time            // recheckAfter after the last event
 }
 
 type recheck struct {
@@ -39,21 +46,22 @@ func (q *recheckQueue) add(id linkID, now time.Time) {
 		q.latest = map[linkID]time.Time{}
 	}
 	at := now.Add(recheckAfter)
-	q.latest[id] = at
+	q.latest[id], q.calm = at, at
 	q.queue = append(q.queue, recheck{id, at})
 }
 
-// due returns when the next question is to be asked; zero for none.
+// due returns when the next question is to be asked, in a storm of events after
+// it; zero for none.
 func (q *recheckQueue) due() time.Time {
 	if len(q.queue) == 0 {
 		return time.Time{}
 	}
-	return q.queue[0].at
+	return earliest(q.calm, q.queue[0].at.Add(recheckPatience))
 }
 
 // take returns a link whose time has come.
 func (q *recheckQueue) take(now time.Time) (linkID, bool) {
-	for len(q.queue) > 0 && !q.queue[0].at.After(now) {
+	for len(q.queue) > 0 && !q.due().After(now) && !q.queue[0].at.After(now) {
 		r := q.queue[0]
 		q.queue = q.queue[1:]
 		if q.latest[r.id].Equal(r.at) {

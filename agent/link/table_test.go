@@ -102,8 +102,8 @@ func TestRecheckIsPutOffByEachEvent(t *testing.T) {
 	q.add(a, start)
 	q.add(b, start.Add(time.Millisecond))
 	q.add(a, start.Add(time.Millisecond))
-	if !q.due().Equal(start.Add(recheckAfter)) {
-		t.Errorf("due at %v", q.due())
+	if calm := start.Add(time.Millisecond + recheckAfter); !q.due().Equal(calm) {
+		t.Errorf("due at %v, want %v", q.due(), calm)
 	}
 	if id, ok := q.take(start.Add(recheckAfter)); ok {
 		t.Errorf("%v asked for before its time", id)
@@ -118,5 +118,27 @@ func TestRecheckIsPutOffByEachEvent(t *testing.T) {
 	}
 	if len(got) != 2 || got[0] != b || got[1] != a || !q.due().IsZero() {
 		t.Errorf("asked for %v", got)
+	}
+}
+
+// While events keep coming nothing is asked, but for so long only.
+func TestRecheckWaitsForAStormToEnd(t *testing.T) {
+	var q recheckQueue
+	start := time.Unix(1, 0)
+	for i := range 150 { // one a millisecond
+		now := start.Add(time.Duration(i) * time.Millisecond)
+		q.add(linkID{1, Ifindex(i)}, now)
+		id, ok := q.take(now)
+		if patience := recheckAfter + recheckPatience; ok != (now.Sub(start) >= patience) {
+			t.Fatalf("after %v: asked %v for %v, patience is %v", now.Sub(start), ok, id, patience)
+		}
+	}
+	for now := start.Add(150*time.Millisecond + recheckAfter); ; {
+		if _, ok := q.take(now); !ok {
+			break
+		}
+	}
+	if !q.due().IsZero() {
+		t.Errorf("something is due at %v", q.due())
 	}
 }
