@@ -62,7 +62,7 @@ type Config struct {
 	// Also is exported beside what the agent knows: what others in this process have
 	// counted.
 	Also []prometheus.Collector
-	Log            *slog.Logger // nil means slog.Default
+	Log  *slog.Logger // nil means slog.Default
 }
 
 func (c *Config) fill() error {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -28,10 +27,6 @@ type lines struct {
 	typ  prometheus.ValueType
 	text []byte
 }
-
-// buffers keeps the lines' memory from one scrape to the next, until the garbage
-// collector wants it.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // writeSlots writes the metrics of slots in the text format of Prometheus, or in
 // that of OpenMetrics without its end.
@@ -62,9 +57,9 @@ func writeSlots(w io.Writer, s Snapshot, openMetrics bool) error {
 }
 
 func (t *slotText) free() {
-	for _, l := range t.of {
+	for f, l := range t.of {
 		l.text = l.text[:0]
-		buffers.Put(&l.text)
+		f.buffers.Put(&l.text)
 	}
 }
 
@@ -95,7 +90,10 @@ var (
 func (t *slotText) add(f *family, typ prometheus.ValueType, v float64, _ time.Time, values []string) {
 	l := t.of[f]
 	if l == nil {
-		l = &lines{typ: typ, text: *buffers.Get().(*[]byte)}
+		l = &lines{typ: typ}
+		if b, ok := f.buffers.Get().(*[]byte); ok {
+			l.text = *b
+		}
 		t.of[f] = l
 	}
 	b := append(l.text, f.name...)

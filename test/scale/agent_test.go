@@ -2,9 +2,9 @@ package scale
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -53,6 +53,12 @@ func watch(t testing.TB, bin string, dir registry.Dir, args ...string) *watcher 
 // get reads one path and returns its body, status and time.
 func (w *watcher) get(path string, gzip bool) (body []byte, status int, took time.Duration) {
 	w.t.Helper()
+	return w.getInto(nil, path, gzip)
+}
+
+// getInto is get that appends to a body.
+func (w *watcher) getInto(to []byte, path string, gzip bool) (body []byte, status int, took time.Duration) {
+	w.t.Helper()
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, w.url+path, nil)
 	if err != nil {
 		w.t.Fatal(err)
@@ -69,10 +75,11 @@ func (w *watcher) get(path string, gzip bool) (body []byte, status int, took tim
 		w.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if body, err = io.ReadAll(resp.Body); err != nil {
+	b := bytes.NewBuffer(to)
+	if _, err := b.ReadFrom(resp.Body); err != nil {
 		w.t.Fatal(err)
 	}
-	return body, resp.StatusCode, time.Since(start)
+	return b.Bytes(), resp.StatusCode, time.Since(start)
 }
 
 // until waits for a state and returns how long after the start it came.

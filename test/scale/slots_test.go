@@ -57,10 +57,10 @@ func measure(b *testing.B, bin string, f *fleet) {
 // scrape reports the median of 11 scrapes, and the size of one.
 func scrape(b *testing.B, w *watcher, prefix string, gzip bool) {
 	var took []time.Duration
-	var body []byte
+	body := make([]byte, 0, 16<<20) // what a reader's own growing memory costs is no part of it
 	for range 11 {
 		var d time.Duration
-		body, _, d = w.get("/metrics", gzip)
+		body, _, d = w.getInto(body[:0], "/metrics", gzip)
 		took = append(took, d)
 		time.Sleep(1100 * time.Millisecond) // another reading of the counters lies between
 	}
