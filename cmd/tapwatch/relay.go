@@ -7,13 +7,16 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/pairing"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/relay"
+	"tapwatch/internal/sandbox/stream"
 )
 
 // relayCommand is "tapwatch relay": layer 2 alone, in place of socat.
 func relayCommand() *cobra.Command {
-	var ns, listen, to string
+	var ns, listen, to, runDir string
 	c := &cobra.Command{
 		Use:     "relay --netns NAME --listen ADDRESS:PORT --to ADDRESS:PORT",
 		Short:   "Pass TCP connections on inside a namespace, until stopped",
@@ -31,7 +34,8 @@ func relayCommand() *cobra.Command {
 			if err := network.NeedCapabilities(unix.CAP_SYS_ADMIN); err != nil {
 				return err
 			}
-			r, err := relay.New(nil)
+			teller := new(pairing.Teller)
+			r, err := relay.WithConfig(stream.Config{Paired: teller.Tell})
 			if err != nil {
 				return err
 			}
@@ -41,13 +45,14 @@ func relayCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "relaying %s in %s to %s\n", route.Addr(), ns, dest)
-			<-cmd.Context().Done()
+			teller.Run(cmd.Context(), runDir)
 			return r.Close()
 		},
 	}
 	c.Flags().StringVar(&ns, "netns", "", "name of the namespace under /run/netns, or its path")
 	c.Flags().StringVar(&listen, "listen", "", "address to listen on inside the namespace")
 	c.Flags().StringVar(&to, "to", "", "address to pass connections on to, from inside the namespace")
+	c.Flags().StringVar(&runDir, "run-dir", registry.DefaultDir, "directory of the agent that is told which connections belong together, if there is one")
 	for _, name := range []string{"netns", "listen", "to"} {
 		_ = c.MarkFlagRequired(name) // fails only for a flag that does not exist
 	}

@@ -83,9 +83,15 @@ func DialPooling(t testing.TB, ns string, to netip.AddrPort, p Proxy, n int) []*
 	return conns
 }
 
+// DialHTTP opens connections to a proxy that may pool, and wants HTTP.
+func DialHTTP(t testing.TB, ns string, to netip.AddrPort, n int) []*Conn {
+	t.Helper()
+	return DialPooling(t, ns, to, Proxy{}, n)
+}
+
 // wrapRequest puts the messages that were appended to b from a length on into a request.
 func wrapRequest(b []byte) []byte {
-	return append(fmt.Appendf(nil, "POST / HTTP/1.1\r\nHost: sandbox\r\nContent-Length: %d\r\n\r\n", len(b)), b...)
+	return append(fmt.Appendf(nil, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", len(b)), b...)
 }
 
 func wrapResponse(b []byte) []byte {

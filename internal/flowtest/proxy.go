@@ -169,9 +169,16 @@ func waitForListener(t testing.TB, ns string, at netip.AddrPort, p *proctest.Pro
 	})
 }
 
-// Relay is `tapwatch relay`, built as bin. It enters the namespace by itself.
-func Relay(bin string) Proxy {
-	return Proxy{Name: "tapwatch-relay", command: func(_ testing.TB, listen, to netip.AddrPort) *exec.Cmd {
-		return exec.Command(bin, "relay", "--netns", "/proc/self/ns/net", "--listen", listen.String(), "--to", to.String())
+// Program is a proxy of this module, built as bin.
+func Program(name, bin string, args func(listen, to netip.AddrPort) []string) Proxy {
+	return Proxy{Name: name, command: func(_ testing.TB, listen, to netip.AddrPort) *exec.Cmd {
+		return exec.Command(bin, args(listen, to)...)
 	}}
+}
+
+// Relay is `tapwatch relay`, with further flags.
+func Relay(bin string, flags ...string) Proxy {
+	return Program("tapwatch-relay", bin, func(listen, to netip.AddrPort) []string {
+		return append([]string{"relay", "--netns", "/proc/self/ns/net", "--listen", listen.String(), "--to", to.String()}, flags...)
+	})
 }
