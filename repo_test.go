@@ -61,7 +61,7 @@ var importRules = []rule{
 	{"internal/sandbox/template", nil, "makes and reads files"},
 	{"internal/sandbox/template/templatetest", []string{"internal/nettest", "internal/sandbox/template"}, "for tests only"},
 	{"internal/sandbox/stream", []string{"internal/netns"}, "moves bytes between sockets, whatever they are for"},
-	{"internal/sandbox/relay", []string{"internal/sandbox/stream"}, "says which address leads where"},
+	{"internal/sandbox/relay", []string{"internal/netns", "internal/sandbox/stream"}, "says which address leads where"},
 	{"internal/sandbox/proxy", []string{"internal/netns", "internal/registry", "internal/sandbox/stream"}, "is told where a sandbox is"},
 	{"internal/sandbox/metrics", []string{"internal/sandbox/stream"}, "exports what the data path counted"},
 	{"internal/sandbox/envd", []string{"internal/sandbox/envd/proto/filesystem", "internal/sandbox/envd/proto/process"}, "a client of any envd, not of ours"},

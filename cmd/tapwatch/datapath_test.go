@@ -111,7 +111,7 @@ func TestRelayCommandErrors(t *testing.T) {
 		"no such namespace": {[]string{"--netns", "twtest-none", "--listen", "127.0.0.1:1", "--to", "127.0.0.1:2"}, "no such network namespace: twtest-none"},
 		"no port":           {[]string{"--netns", "x", "--listen", "127.0.0.1", "--to", "127.0.0.1:2"}, `--listen "127.0.0.1": must be ADDRESS:PORT`},
 		"IPv6":              {[]string{"--netns", "x", "--listen", "127.0.0.1:1", "--to", "[::1]:2"}, "must be an IPv4 address"},
-		"nothing given":     {nil, "required flag"},
+		"nothing given":     {nil, "nothing to relay"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, stop := run(t, relayCommand(), c.args...)

@@ -172,9 +172,20 @@ func (l *Listener) Stop() {
 	})
 	e := l.engine
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	delete(e.listeners, l)
-	e.mu.Unlock()
 	closeFD(l.fd)
+}
+
+// Dup returns another file of the listening socket, for another process to go on
+// with. The error is ErrClosed where it was stopped.
+func (l *Listener) Dup() (fd int, err error) {
+	l.engine.mu.Lock()
+	defer l.engine.mu.Unlock()
+	if _, ok := l.engine.listeners[l]; !ok {
+		return -1, ErrClosed
+	}
+	return unix.FcntlInt(uintptr(l.fd), unix.F_DUPFD_CLOEXEC, 0)
 }
 
 // Close stops listening and cuts the connections that came this way. Closing

@@ -36,7 +36,7 @@ type Config struct {
 	KeepAlive   time.Duration // between probes on an idle leg; 0 means 15 s
 	// UserTimeout ends a leg whose peer has vanished; 0 means 2 min, which a guest
 	// that is paused for a minute outlives. A peer that is there and does not read
-	// is never ended by it.
+	// is never ended by it; to see that takes time, so that at least 3 s are asked for.
 	UserTimeout time.Duration
 	// Buffer bounds what the kernel queues for a leg in each direction, in bytes; 0
 	// means 1 MiB, and below 0 the kernel's own limits (up to 32 MiB) hold.
@@ -51,6 +51,9 @@ type Config struct {
 	Paired func(front, back uint64)
 }
 
+// leastUserTimeout leaves time to see that a peer only does not read.
+const leastUserTimeout = 3 * sweepEvery
+
 func (c *Config) validate() error {
 	for _, v := range []struct {
 		name string
@@ -62,6 +65,9 @@ func (c *Config) validate() error {
 		if v.v < 0 {
 			return fmt.Errorf("%s is below 0", v.name)
 		}
+	}
+	if c.UserTimeout != 0 && c.UserTimeout < leastUserTimeout {
+		return fmt.Errorf("user timeout %v is below %v", c.UserTimeout, leastUserTimeout)
 	}
 	setDefault(&c.Loops, runtime.GOMAXPROCS(0))
 	setDefault(&c.Pipes, 64*c.Loops)
@@ -127,6 +133,9 @@ func New(cfg Config) (*Engine, error) {
 
 // now is the time since the engine started, monotonic.
 func (e *Engine) now() time.Duration { return time.Since(e.start) }
+
+// Log is where the engine says what went wrong.
+func (e *Engine) Log() *slog.Logger { return e.cfg.Log }
 
 // Open is how many connections there are.
 func (e *Engine) Open() int { return int(e.open.Load()) }

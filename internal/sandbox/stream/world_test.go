@@ -1,9 +1,11 @@
 package stream
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -85,5 +87,12 @@ func wantRead(t testing.TB, c *net.TCPConn, s string) {
 	got := make([]byte, len(s))
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != s {
 		t.Fatalf("read %q, %v, want %q", got, err, s)
+	}
+}
+
+func wantReset(t testing.TB, c *net.TCPConn) {
+	t.Helper()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("read: %v, want a reset", err)
 	}
 }
