@@ -17,7 +17,7 @@ NESTED = $(filter-out tools,$(patsubst %/go.mod,%,$(shell $(GIT) ls-files -co --
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench soak drill drill-healthy clean
+.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench bench-relay soak drill drill-healthy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,10 @@ rules: ## check the alert rules and run their tests
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem -timeout 1h ./...
+
+# PART is a benchmark of test/relay (Bulk, Request, Crowd, Connect, Idle, Slots); ROUNDS how often each has its turn.
+bench-relay: deps-test ## the data path beside socat, HAProxy and nginx; PART=Bulk is one part
+	go test -run '^$$' -bench '$(or $(PART),.)' -benchtime 1x -timeout 10m ./test/relay -args -rounds $(or $(ROUNDS),7)
 
 soak: ## make and remove 5,000 slots while an agent runs, and see that nothing is left
 	go vet -tags soak ./test/scale

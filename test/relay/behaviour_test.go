@@ -50,15 +50,18 @@ func others() []contender { return []contender{socats, haproxies, nginxes, ours}
 func TestBehaviour(t *testing.T) {
 	w := newWorld(t)
 	for i, c := range others() {
-		l := listenGuest(t, w)
-		r := c.runTo(t, w, -1, l.Addr().(*net.TCPAddr).AddrPort())
-		for _, b := range behaviours {
-			t.Run(c.name+"/"+b.what, func(t *testing.T) {
-				if got := b.try(t, connect(t, w, r.addr, l)); got != b.want[i] {
-					t.Errorf("%s, want %s", got, b.want[i])
-				}
-			})
-		}
+		t.Run(c.name, func(t *testing.T) {
+			l := listenGuest(t, w)
+			r := c.runTo(t, w, -1, l.Addr().(*net.TCPAddr).AddrPort())
+			t.Parallel()
+			for _, b := range behaviours {
+				t.Run(b.what, func(t *testing.T) {
+					if got := b.try(t, connect(t, w, r.addr, l)); got != b.want[i] {
+						t.Errorf("%s, want %s", got, b.want[i])
+					}
+				})
+			}
+		})
 	}
 }
 

@@ -97,9 +97,11 @@ func TestRestartUnderLoadFailsNoConnection(t *testing.T) {
 }
 
 // echo serves in a namespace.
-func echo(t *testing.T, ns string) net.Addr {
+func echo(t *testing.T, ns string) net.Addr { return echoAt(t, ns, "127.0.0.1:0") }
+
+func echoAt(t testing.TB, ns, at string) net.Addr {
 	var l net.Listener
-	nettest.In(t, ns, func() (err error) { l, err = net.Listen("tcp4", "127.0.0.1:0"); return err })
+	nettest.In(t, ns, func() (err error) { l, err = net.Listen("tcp4", at); return err })
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {

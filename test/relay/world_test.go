@@ -30,7 +30,6 @@ var (
 type world struct {
 	host, slot, guest string
 	ports             uint16 // given to contenders so far
-	bin               string // tapwatch
 }
 
 func newWorld(t testing.TB) *world {

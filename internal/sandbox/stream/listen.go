@@ -138,12 +138,10 @@ func (l *Listener) start() error {
 		closeFD(l.fd)
 		return ErrClosed
 	}
-	used := make(map[int32]bool, len(e.listeners))
-	for other := range e.listeners {
-		used[other.index] = true
-	}
-	for used[l.index] {
-		l.index++
+	if n := len(e.unused); n > 0 {
+		l.index, e.unused = e.unused[n-1], e.unused[:n-1]
+	} else {
+		l.index = int32(len(e.listeners))
 	}
 	e.listeners[l] = struct{}{}
 	e.mu.Unlock()
@@ -174,6 +172,7 @@ func (l *Listener) Stop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.listeners, l)
+	e.unused = append(e.unused, l.index)
 	closeFD(l.fd)
 }
 

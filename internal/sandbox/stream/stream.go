@@ -102,6 +102,7 @@ type Engine struct {
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{}
+	unused    []int32 // indexes below the highest that was given
 	targets   map[*Target]struct{}
 	closed    bool
 	running   sync.WaitGroup
