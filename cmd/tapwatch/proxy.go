@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +19,7 @@ import (
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/metrics"
 	"tapwatch/internal/sandbox/proxy"
+	"tapwatch/internal/sandbox/stream"
 )
 
 // proxyFlags are the flags of layer 1 alone.
@@ -39,7 +42,11 @@ func proxyCommand() *cobra.Command {
 E2b-Sandbox-Id (and E2b-Sandbox-Port), or by Host {port}-{id}.{domain}, or to the
 only sandbox. What is no HTTP goes to the only sandbox too. It finds sandboxes by
 the launcher's records, and reaches those of their ports that a relay listens on.
-When a sandbox goes its connections are cut.`,
+When a sandbox goes its connections are cut.
+
+Where a supervisor passes the listening socket on (systemd: a .socket unit), no
+connection fails when the proxy is replaced: the one that is stopped ends each
+connection after its answer, within --drain.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -65,9 +72,9 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	l, err := p.Listen(f.listen)
+	l, err := f.take(p)
 	if err != nil {
-		return fmt.Errorf("--listen %s: %w", f.listen, err)
+		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "proxy listens on %s\n", l.Addr())
 	g, ctx := errgroup.WithContext(cmd.Context())
@@ -108,4 +115,24 @@ func (f *proxyFlags) serveMetrics(ctx context.Context, g *errgroup.Group, p *pro
 		return s.Close()
 	})
 	return nil
+}
+
+// take listens, on the socket that a supervisor holds for us if there is one: it
+// then outlives us, and no connection fails while we are replaced. It is told as
+// systemd tells it (sd_listen_fds(3)).
+func (f *proxyFlags) take(p *proxy.Proxy) (*stream.Listener, error) {
+	const first = 3
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		l, err := p.Listen(f.listen)
+		if err != nil {
+			return nil, fmt.Errorf("--listen %s: %w", f.listen, err)
+		}
+		return l, nil
+	}
+	if n := os.Getenv("LISTEN_FDS"); n != "1" {
+		return nil, fmt.Errorf("LISTEN_FDS is %q: give one listening socket", n)
+	}
+	socket := os.NewFile(first, "LISTEN_FDS")
+	defer socket.Close() // the engine has its own
+	return p.Take(socket)
 }

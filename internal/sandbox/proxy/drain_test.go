@@ -39,7 +39,14 @@ func TestDrain(t *testing.T) {
 		c.Close()
 	}
 	close(goOn)
-	busy.want(t, "well")
+	resp, err := http.ReadResponse(busy.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); string(body) != "well" || err != nil || !resp.Close {
+		t.Errorf("%q, %v, the last one: %v", body, err, resp.Close)
+	}
 	if b, err := io.ReadAll(busy.r); len(b) != 0 || err != nil {
 		t.Errorf("what was busy: %q, %v", b, err)
 	}

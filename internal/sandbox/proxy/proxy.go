@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -107,6 +108,12 @@ func (p *Proxy) Listen(addr string) (*stream.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	defer f.Close()
+	return p.Take(f)
+}
+
+// Take takes connections of a listening socket that was made elsewhere; f stays
+// the caller's to close.
+func (p *Proxy) Take(f *os.File) (*stream.Listener, error) {
 	return p.engine.Take(f, stream.ListenConfig{Handler: p})
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -168,6 +169,11 @@ func (p *Proxy) response(c *stream.Conn, s *session, b []byte) stream.Verdict {
 	}
 	s.answered = true
 	s.ending = h.close || h.old && !h.keep
+	if p.draining.Load() && h.status != http.StatusSwitchingProtocols { // the client is to make another connection
+		v.Skip = bytes.IndexByte(b, '\n') + 1
+		v.Insert = append(bytes.Clone(b[:v.Skip]), "Connection: close\r\n"...)
+		v.Pass -= int64(v.Skip)
+	}
 	c.ExpectWithin(0)
 	switch at := &s.at[stream.Backend]; {
 	case h.status == http.StatusSwitchingProtocols && s.upgrade:
