@@ -1,6 +1,7 @@
 package flowtest
 
 import (
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -73,8 +74,8 @@ func (a *adversary) take(front, back *net.TCPConn) {
 }
 
 // ready waits for sockets to read from, and reads each into the same buffer: what
-// came is copied out of it.
-func (a *adversary) ready(buf []byte) []leg {
+// came is copied out of it. Without a buffer it is read into memory of its own.
+func (a *adversary) ready(shared []byte) []leg {
 	var events [256]unix.EpollEvent
 	n, err := unix.EpollWait(a.epoll, events[:], -1)
 	if err != nil && err != unix.EINTR {
@@ -85,12 +86,18 @@ func (a *adversary) ready(buf []byte) []leg {
 		a.mu.Lock()
 		l := *a.legs[e.Fd]
 		a.mu.Unlock()
+		buf := shared
+		if shared == nil {
+			buf = make([]byte, 64<<10)
+		}
 		n, err := unix.Read(l.fd, buf)
 		if err == unix.EAGAIN || err == unix.EINTR {
 			continue
 		}
-		if n > 0 {
+		if n > 0 && shared != nil {
 			l.data = slices.Clone(buf[:n])
+		} else if n > 0 {
+			l.data = buf[:n]
 		} else {
 			_ = unix.EpollCtl(a.epoll, unix.EPOLL_CTL_DEL, l.fd, nil)
 		}
@@ -159,8 +166,15 @@ func bounceProxy(args []string) error {
 	}
 }
 
-// handoverProxy is a thread that reads and two others that send.
+// handoverProxy is a thread that reads and two others that send, copies of what was
+// read or, with -own, the memory that it was read into.
 func handoverProxy(args []string) error {
+	flags := flag.NewFlagSet("handover", flag.ContinueOnError)
+	own := flags.Bool("own", false, "send the memory that was read into")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	args = flags.Args()
 	runtime.LockOSThread()
 	a, err := newAdversary(args[0], args[1])
 	if err != nil {
@@ -176,7 +190,10 @@ func handoverProxy(args []string) error {
 			}
 		}()
 	}
-	buf := make([]byte, 64<<10)
+	var buf []byte
+	if !*own {
+		buf = make([]byte, 64<<10)
+	}
 	for {
 		for _, l := range a.ready(buf) {
 			queues[l.other%len(queues)] <- l

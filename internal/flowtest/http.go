@@ -9,14 +9,16 @@ import (
 	"net/netip"
 	"net/url"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
 // PoolingProxies understand what they carry: a request's back connection is any that
-// is free, and the next request's another. All but the first want HTTP.
+// is free, and the next request's another. All but the pools want HTTP.
 func PoolingProxies() []Proxy {
 	return []Proxy{
 		{Name: "pool", Adversarial: true, command: ours("pool")},
+		{Name: "pool-first", Adversarial: true, command: ours("pool", "-first")},
 		{Name: "haproxy-http", Adversarial: true, command: haproxyHTTP},
 		{Name: "nginx-http", Adversarial: true, command: nginxHTTP},
 		{Name: "go-reverse", Adversarial: true, command: ours("reverse")},
@@ -78,7 +80,7 @@ func DialPooling(t testing.TB, ns string, to netip.AddrPort, p Proxy, n int) []*
 	t.Helper()
 	conns := Dial(t, ns, to, n)
 	for _, c := range conns {
-		c.pooled, c.http = true, p.Name != "pool"
+		c.pooled, c.http = true, !strings.HasPrefix(p.Name, "pool")
 	}
 	return conns
 }

@@ -45,6 +45,7 @@ func Proxies() []Proxy {
 		{Name: "batch", Adversarial: true, command: ours("batch")},
 		{Name: "bounce", Adversarial: true, command: ours("bounce")},
 		{Name: "handover", Adversarial: true, command: ours("handover")},
+		{Name: "handover-own", Adversarial: true, command: ours("handover", "-own")},
 	}
 }
 
