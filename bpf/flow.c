@@ -195,6 +195,7 @@ int flow_known(struct bpf_iter__task_file *ctx)
 	if (!e)
 		e = classify_front(sk, 1);
 	if (e) {
+		e->local = bpf_htons(sk->__sk_common.skc_num);
 		read_so_far(e, sk);
 		enter_state(e, CONN_ESTABLISHED);
 	}

@@ -61,9 +61,12 @@ type FlowEnd struct {
 	Resent     uint8
 	HaveSent   uint8
 	Listed     uint8
+	Local      uint16
+	_          [2]byte
 	SentSeq    uint32
 	Copied     uint32
 	RequestSeq uint32
+	_          [4]byte
 	Cookie     uint64
 	Netns      uint64
 	Arrived    uint64

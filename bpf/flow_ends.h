@@ -145,7 +145,7 @@ static __always_inline struct wire_key wire_of(struct end *e, struct sock *sk)
 {
 	struct wire_key key = {
 		.netns = e->netns,
-		.local = bpf_htons(sk->__sk_common.skc_num),
+		.local = e->local, /* the socket itself has it no more when it closes */
 		.remote = sk->__sk_common.skc_dport,
 	};
 
@@ -158,6 +158,7 @@ static __always_inline void connect_ended(struct end *e, struct sock *sk, __u64 
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct wire_key key = wire_of(e, sk);
 	struct wire *w;
+	struct seen *s;
 	__u64 took;
 
 	e->connected = now;
@@ -173,6 +174,9 @@ static __always_inline void connect_ended(struct end *e, struct sock *sk, __u64 
 		e->guest_ns = between(w->taken, now);
 	else
 		e->guest_ns = took;
+	s = bpf_map_lookup_elem(&seen, &e->netns);
+	if (s)
+		s->guest_ns = e->guest_ns; /* for connections older than the agent */
 }
 
 static __always_inline void connect_failed(struct end *e, struct sock *sk, __u64 now)
@@ -220,10 +224,16 @@ static __always_inline void state_changed(struct sock *sk, int old, int new, __u
 	if (new == TCP_ESTABLISHED)
 		read_so_far(e, sk);
 	enter_state(e, counted_state(new));
-	if (new == TCP_CLOSE)
-		drop_note(e);
-	if (new == TCP_CLOSE && e->role == ROLE_FRONT)
+	if (new != TCP_CLOSE)
+		return;
+	drop_note(e);
+	if (e->role == ROLE_FRONT) {
 		bpf_map_delete_elem(&pairs, &e->cookie);
+	} else if (e->to_guest) {
+		struct wire_key key = wire_of(e, sk);
+
+		bpf_map_delete_elem(&wires, &key);
+	}
 }
 
 #endif

@@ -28,6 +28,7 @@ struct end {
 	__u8 resent;   /* back: a segment of the request was retransmitted */
 	__u8 have_sent;
 	__u8 listed; /* front: the port says that it is one */
+	__be16 local; /* back: its port */
 	__u32 sent_seq; /* behind the last byte that was sent */
 	__u32 copied;	/* up to what the program has read */
 	__u32 request_seq; /* of the request's first byte */
@@ -116,9 +117,10 @@ struct wire {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
-	__type(key, struct wire_key);
+	__type(key, struct wire_key); /* goes with the back socket */
 	__type(value, struct wire);
 } wires SEC(".maps");
 

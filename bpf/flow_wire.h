@@ -62,11 +62,13 @@ static __always_inline __u64 slot_at(struct sk_buff *skb)
 /* A connection to a guest begins. */
 static __always_inline void syn_leaves(struct end *e, struct sock *sk, struct segment *s)
 {
-	struct wire_key key = wire_of(e, sk);
 	struct wire fresh = { .isn = s->seq, .end_seq = s->seq + 1 };
+	struct wire_key key;
 
-	if (e->role == ROLE_BACK && e->to_guest)
-		bpf_map_update_elem(&wires, &key, &fresh, BPF_ANY);
+	e->local = s->sport;
+	key = wire_of(e, sk);
+	if (e->role == ROLE_BACK && e->to_guest && bpf_map_update_elem(&wires, &key, &fresh, BPF_ANY))
+		count_unjoined(HOP_TAP, UNJOINED_TABLE_FULL);
 }
 
 static __noinline int taken(struct sk_buff *skb)
