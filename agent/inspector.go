@@ -217,11 +217,47 @@ func (i *inspector) look(t target) (c closer) {
 		}
 	}
 	if t.vpeer.IsValid() && t.guest.IsValid() {
-		if c.rules.Drops, err = inspect.Drops(t.path, packets(t)); err != nil {
-			i.log.Debug("read rules", "netns", t.path, "err", err)
-		}
+		i.readRules(t, &c)
 	}
 	return c
+}
+
+func (i *inspector) readRules(t target, c *closer) {
+	in := &c.within.Inside
+	r, err := inspect.ReadRules(t.path, packets(t), translated(t))
+	if err != nil {
+		in.Unread = append(in.Unread, path.Unread{What: "rules of packet filters", Because: err.Error()})
+		return
+	}
+	c.rules.Drops = r.Drops
+	if c.rules.Drops == nil {
+		c.rules.Drops = []string{} // none, which is not the same as unknown
+	}
+	switch r.Translates {
+	case path.Yes:
+		in.MissingDNAT = path.No
+	case path.No:
+		in.MissingDNAT = path.Yes
+	}
+}
+
+// translated is what a dnat path's namespace must give another destination: what
+// comes for the sandbox's address in the host, 10.11.0.0/16 + i, or for the vpeer's
+// own, 10.12.0.0/16 + 2i+1. Of a foreign path it is not known whether it has to.
+func translated(t target) []inspect.Packet {
+	if t.shape != "dnat" && t.shape != "" {
+		return nil
+	}
+	client := netip.AddrPortFrom(t.vpeer.Prev(), 0)
+	packet := inspect.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: vpeerName, From: client}
+	v := t.vpeer.As4()
+	i := (uint16(v[2])<<8 | uint16(v[3])) / 2
+	var list []inspect.Packet
+	for _, to := range []netip.Addr{netip.AddrFrom4([4]byte{10, 11, byte(i >> 8), byte(i)}), t.vpeer} {
+		packet.To = netip.AddrPortFrom(to, envdPort)
+		list = append(list, packet)
+	}
+	return list
 }
 
 // planOf is what a path of the target's shape needs of its namespace.

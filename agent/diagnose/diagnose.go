@@ -41,6 +41,7 @@ var Checks = []Check{
 	noDefaultRoute,
 	conntrackFull,
 	relayWrongAddress,
+	dnatMissing,
 	relayNotListening,
 	relayFDLimit,
 	relayNotAccepting,
@@ -65,6 +66,7 @@ var Checks = []Check{
 	initMissing,
 	initNotExecutable,
 	initShebang,
+	guestNoInit,
 	guestPanic,
 	vmmStopped,
 	vmmNotStarted,
@@ -81,6 +83,7 @@ var Checks = []Check{
 	envdNotRunnable,
 	initNoCgroup2,
 	cacheMetadataMissing,
+	guestNoCgroup2,
 	envdRefused,
 	envdNoAnswer,
 	envdHung,
@@ -96,7 +99,7 @@ var carrierFaults = []string{
 var tapFaults = append([]string{"no-carrier", "tap-no-vnet-hdr", "tap-address", "guest-route"}, carrierFaults...)
 
 // guestFaults are those that explain a guest which does not answer.
-var guestFaults = slices.Concat([]string{"guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "guest-hung"}, initCodes, tapFaults)
+var guestFaults = slices.Concat([]string{"guest-no-init", "guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "guest-hung"}, initCodes, tapFaults)
 
 // Result is what a check says: one of ok, problem, unknown or beside the point.
 type Result struct {

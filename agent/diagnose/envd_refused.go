@@ -11,7 +11,7 @@ var envdRefused = Check{
 	Title:     "The guest refuses connections to envd's port",
 	Hop:       path.Envd,
 	Severity:  path.Critical,
-	DependsOn: append(append([]string{"guest-no-arp"}, envdCodes...), guestNoARP.DependsOn...),
+	DependsOn: append(append([]string{"guest-no-arp", "guest-no-cgroup2"}, envdCodes...), guestNoARP.DependsOn...),
 	Run: func(f path.Facts) Result {
 		t := f.Traffic
 		switch {

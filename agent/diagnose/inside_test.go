@@ -142,3 +142,43 @@ func TestWhoMayOpenTheTap(t *testing.T) {
 		{"another VMM's", changed(noHeader), "beside", nil},
 	})
 }
+
+func untranslated(f *path.Facts) { f.Inside.MissingDNAT = path.Yes }
+
+// foreignPath is one of which only the sandbox is known.
+func foreignPath(f *path.Facts) {
+	f.Sandbox.Shape, f.Sandbox.Source = "", "firecracker"
+	f.Relay.Listening = path.No
+}
+
+func TestDNATMissing(t *testing.T) {
+	tryCheck(t, dnatMissing, []look{
+		{"of a relay's path", changed(untranslated), "beside", nil},
+		{"missing", changed(untranslated, shape("dnat")), "problem", []string{"has no rule that passes what comes for the sandbox on to 169.254.0.21"}},
+		{"there", changed(shape("dnat"), func(f *path.Facts) { f.Inside.MissingDNAT = path.No }), "beside", nil},
+		{"not known", changed(shape("dnat")), "beside", nil},
+		{"of a foreign path without relay", changed(untranslated, foreignPath), "problem", []string{"no relay listens there, and no rule passes it on"}},
+		{"of a foreign path with a relay", changed(untranslated, shape("")), "beside", nil},
+	})
+	tryCheck(t, relayNotListening, []look{
+		{"passed on instead", changed(foreignPath, func(f *path.Facts) { f.Inside.MissingDNAT = path.No }), "ok", []string{"none needed"}},
+		{"nor passed on", changed(foreignPath, untranslated), "unknown", nil},
+	})
+}
+
+func TestConsoleTellsOfInit(t *testing.T) {
+	noInit := onConsole("guest-no-init", "No working init found.")
+	tryCheck(t, guestNoInit, []look{
+		{"said", changed(panicked, noInit), "problem", []string{"console: No working init found."}},
+		{"the template says why", changed(panicked, noInit, corruptShebang), "suppressed", []string{"init-shebang"}},
+	})
+	tryCheck(t, guestPanic, []look{{"for want of an init", changed(panicked, noInit), "suppressed", []string{"guest-no-init"}}})
+	tryCheck(t, vmmExited, []look{{"for want of an init", changed(panicked, noInit), "suppressed", []string{"guest-no-init"}}})
+	noCgroup := onConsole("guest-no-cgroup2", "mount: mounting cgroup2 on /sys/fs/cgroup failed: No such device")
+	tryCheck(t, guestNoCgroup2, []look{
+		{"said, and envd refuses", changed(portClosed, noCgroup), "problem", []string{"No such device", "refused 300ms ago"}},
+		{"said, yet envd answers", changed(noCgroup), "beside", nil},
+		{"the template says why", changed(portClosed, noCgroup, noCgroup2), "suppressed", []string{"init-no-cgroup2"}},
+	})
+	tryCheck(t, envdRefused, []look{{"for want of cgroup2", changed(portClosed, noCgroup), "suppressed", []string{"guest-no-cgroup2"}}})
+}

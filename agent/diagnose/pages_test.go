@@ -47,6 +47,10 @@ var examples = map[string]path.Facts{
 	"guest-hung":      changed(hung),
 	"mtu-mismatch":    changed(otherMTU),
 
+	"dnat-missing":     changed(untranslated, shape("dnat")),
+	"guest-no-init":    changed(vmmDead, noTrafficYet, onConsole("guest-no-init", "[ 0.812] Kernel panic - not syncing: No working init found. Try passing init= option to kernel.")),
+	"guest-no-cgroup2": changed(portClosed, onConsole("guest-no-cgroup2", "mount: mounting cgroup2 on /sys/fs/cgroup failed: No such device")),
+
 	"proxy-wrong-address": changed(proxyElsewhere),
 	"proxy-fd-limit":      changed(opened(proxy, 4096)),
 	"proxy-not-accepting": changed(filled(proxy, 8)),

@@ -8,7 +8,7 @@ var relayNotListening = Check{
 	Hop:      path.Relay,
 	Severity: path.Critical,
 
-	DependsOn: []string{"relay-wrong-address"},
+	DependsOn: []string{"relay-wrong-address", "dnat-missing"},
 	Run: func(f path.Facts) Result {
 		l := f.Relay
 		switch {
@@ -20,6 +20,8 @@ var relayNotListening = Check{
 			return fine("listens")
 		case l.Listening == path.Unknown:
 			return unsure("the namespace's listening sockets could not be read")
+		case f.Sandbox.Shape == "" && l.Actual == "" && f.Inside.MissingDNAT == path.No:
+			return fine("none needed: the namespace's kernel passes on (DNAT)")
 		case f.Sandbox.Shape == "" && l.Actual == "":
 			return unsure("no relay in the namespace: right if it uses DNAT")
 		}

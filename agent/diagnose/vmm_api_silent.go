@@ -16,7 +16,7 @@ var vmmAPISilent = Check{
 	Title:     "The VMM's API does not answer",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
-	DependsOn: append([]string{"vmm-stopped", "guest-panic"}, tapFaults...),
+	DependsOn: append([]string{"vmm-stopped", "guest-no-init", "guest-panic"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		api := f.Sandbox.API
 		if api == nil || api.Error == "" || f.Sandbox.VMMAlive == path.No {

@@ -11,7 +11,7 @@ var vmmZombie = Check{
 	Title:     "NO-CARRIER: the VMM has exited, and its launcher has not noticed",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
-	DependsOn: append([]string{"tap-elsewhere", "tap-missing", "tap-down", "tap-busy", "guest-panic"}, initCodes...),
+	DependsOn: append([]string{"tap-elsewhere", "tap-missing", "tap-down", "tap-busy", "guest-no-init", "guest-panic"}, initCodes...),
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
 		since := f.Sandbox.VMMZombie

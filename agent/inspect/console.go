@@ -8,13 +8,15 @@ import (
 	"tapwatch/agent/path"
 )
 
-// consolePatterns are lines of Linux (net/ipv4/ipconfig.c, kernel/panic.c) and of
+// consolePatterns are lines of Linux (net/ipv4/ipconfig.c, init/main.c, kernel/panic.c), of mount, and of
 // our guest's init. What is wrong with a template is read from its files.
 var consolePatterns = []struct {
 	code string
 	line *regexp.Regexp
 }{
 	{"guest-no-driver", regexp.MustCompile(`no network interface \S+: is the NIC driver there|IP-Config: No network devices available|IP-Config: Device .* not found`)},
+	{"guest-no-init", regexp.MustCompile(`No working init found|Requested init \S+ failed|exists but couldn't execute it`)},
+	{"guest-no-cgroup2", regexp.MustCompile(`(?i)mount\S* .*cgroup.*(fail|unknown filesystem|denied|not permitted|no such|invalid|does not exist)|(can't|cannot|failed to) (mount|create)\b.*cgroup`)},
 	{"guest-panic", regexp.MustCompile(`Kernel panic - not syncing`)},
 }
 

@@ -21,12 +21,19 @@ import (
 
 func TestConsole(t *testing.T) {
 	for text, want := range map[string]string{
-		"[    0.3] PCI: System does not support PCI\n":                                       "",
-		"x\n[ 0.8] Kernel panic - not syncing: Attempted to kill init!\n":                    "guest-panic",
-		"IP-Config: No network devices available\n":                                          "guest-no-driver",
-		"init: no network interface eth0: is the NIC driver there?\n":                        "guest-no-driver",
-		strings.Repeat("x", 2*consoleTail) + "\nIP-Config: No network devices available\r\n": "guest-no-driver",
-		"IP-Config: No network devices available\n" + strings.Repeat("x\n", consoleTail):     "", // too long ago
+		"[    0.3] PCI: System does not support PCI\n":                                                              "",
+		"x\n[ 0.8] Kernel panic - not syncing: Attempted to kill init!\n":                                           "guest-panic",
+		"[ 0.8] Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.\n":          "guest-no-init guest-panic",
+		"[ 0.8] Starting init: /sbin/init exists but couldn't execute it (error -8)\n":                              "guest-no-init",
+		"[ 0.8] Kernel panic - not syncing: Requested init /sbin/init failed (error -13).\n":                        "guest-no-init guest-panic",
+		"mount: mounting cgroup2 on /sys/fs/cgroup failed: No such file or directory\n":                             "guest-no-cgroup2",
+		"mount: /sys/fs/cgroup: unknown filesystem type 'cgroup2'.\n":                                               "guest-no-cgroup2",
+		"envd: cannot create cgroup user: read-only file system\n":                                                  "guest-no-cgroup2",
+		"[    0.1] Mount-cache hash table entries: 1024\n[ 0.1] cgroup: Disabling memory control group subsystem\n": "",
+		"IP-Config: No network devices available\n":                                                                 "guest-no-driver",
+		"init: no network interface eth0: is the NIC driver there?\n":                                               "guest-no-driver",
+		strings.Repeat("x", 2*consoleTail) + "\nIP-Config: No network devices available\r\n":                        "guest-no-driver",
+		"IP-Config: No network devices available\n" + strings.Repeat("x\n", consoleTail):                            "", // too long ago
 	} {
 		file := filepath.Join(t.TempDir(), "console")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -140,7 +147,8 @@ func TestDrops(t *testing.T) {
 				}
 				return conn.Flush()
 			})
-			drops, err := Drops(ns, []Packet{toRelay, fromRelay})
+			r, err := ReadRules(ns, []Packet{toRelay, fromRelay}, nil)
+			drops := r.Drops
 			if err != nil || (len(drops) > 0) != c.want || len(drops) > 1 {
 				t.Errorf("got %q, %v, want any: %t", drops, err, c.want)
 			}
@@ -151,7 +159,7 @@ func TestDrops(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Drops(nettest.RandomName("none"), nil); err == nil {
+	if _, err := ReadRules(nettest.RandomName("none"), nil, nil); err == nil {
 		t.Error("no namespace, and no error")
 	}
 }

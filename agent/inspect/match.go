@@ -24,45 +24,97 @@ const (
 	ctNew         = 1 << 3
 )
 
+// verdictDNAT stands for a rule that gives a packet another destination.
+const verdictDNAT = expr.VerdictKind(1 << 16)
+
 // match runs a rule's expressions on a packet, as the kernel's registers do, and
-// returns its verdict, nil where the rule has none.
-func match(exprs []expr.Any, p *Packet) (answer, *expr.Verdict) {
+// returns its verdict, nil where the rule has none. Sets gives what a rule looks into.
+func match(exprs []expr.Any, p *Packet, sets func(name string) *set) (answer, *expr.Verdict) {
 	regs := map[uint32][]byte{}
 	takes := yes
 	for _, e := range exprs {
-		switch e := e.(type) {
-		case *expr.Meta:
-			regs[e.Register] = p.meta(e)
-		case *expr.Payload:
-			regs[e.DestRegister] = p.payload(e)
-		case *expr.Ct:
-			regs[e.Register] = p.ct(e)
-		case *expr.Bitwise:
-			regs[e.DestRegister] = masked(regs[e.SourceRegister], e)
-		case *expr.Cmp:
-			switch compare(regs[e.Register], e) {
-			case no:
-				return no, nil
-			case perhaps:
-				takes = perhaps
-			}
-		case *expr.Match:
-			switch p.iptables(e) {
-			case no:
-				return no, nil
-			case perhaps:
-				takes = perhaps
-			}
-		case *expr.Verdict:
-			return takes, e
-		case *expr.Reject:
-			return takes, &expr.Verdict{Kind: expr.VerdictDrop}
-		case *expr.Counter, *expr.Log:
-		default:
+		if v := ending(e); v != nil {
+			return takes, v
+		}
+		if p.load(e, regs) {
+			continue
+		}
+		is, v := p.asked(e, regs, sets)
+		switch {
+		case is == no:
+			return no, nil
+		case is == perhaps:
 			takes = perhaps
+		}
+		if v != nil {
+			return takes, v
 		}
 	}
 	return takes, nil
+}
+
+// ending is the verdict of an expression which ends a rule, else nil.
+func ending(e expr.Any) *expr.Verdict {
+	switch e := e.(type) {
+	case *expr.Verdict:
+		return e
+	case *expr.Reject:
+		return &expr.Verdict{Kind: expr.VerdictDrop}
+	case *expr.NAT:
+		if e.Type == expr.NATTypeDestNAT {
+			return &expr.Verdict{Kind: verdictDNAT}
+		}
+	case *expr.Target:
+		return target(e.Name)
+	}
+	return nil
+}
+
+// load takes an expression that only gives a register a value, or does nothing to
+// a packet's way.
+func (p *Packet) load(e expr.Any, regs map[uint32][]byte) bool {
+	switch e := e.(type) {
+	case *expr.Meta:
+		regs[e.Register] = p.meta(e)
+	case *expr.Payload:
+		regs[e.DestRegister] = p.payload(e)
+	case *expr.Ct:
+		regs[e.Register] = p.ct(e)
+	case *expr.Bitwise:
+		regs[e.DestRegister] = masked(regs[e.SourceRegister], e)
+	case *expr.Immediate:
+		regs[e.Register] = e.Data
+	case *expr.Counter, *expr.Log, *expr.Target, *expr.NAT:
+	default:
+		return false
+	}
+	return true
+}
+
+// asked answers an expression that a packet may fail; a look into a map of verdicts
+// has one.
+func (p *Packet) asked(e expr.Any, regs map[uint32][]byte, sets func(name string) *set) (answer, *expr.Verdict) {
+	switch e := e.(type) {
+	case *expr.Cmp:
+		return compare(regs[e.Register], e), nil
+	case *expr.Match:
+		return p.iptables(e), nil
+	case *expr.Lookup:
+		return lookup(e, sets(e.SetName), regs)
+	}
+	return perhaps, nil
+}
+
+// target is the verdict of a target of iptables; nil: it has none, or another than
+// is of interest here.
+func target(name string) *expr.Verdict {
+	switch name {
+	case "REJECT":
+		return &expr.Verdict{Kind: expr.VerdictDrop}
+	case "DNAT":
+		return &expr.Verdict{Kind: verdictDNAT}
+	}
+	return nil
 }
 
 // compare gives perhaps where the register is not known.
@@ -180,6 +232,11 @@ func (p *Packet) iptables(e *expr.Match) answer {
 	if e.Name != "tcp" || !ok || tcp.InvFlags != 0 || tcp.Option != 0 || tcp.FlagsMask != 0 {
 		return perhaps
 	}
+	return p.ports(tcp.SrcPorts, tcp.DstPorts)
+}
+
+// ports says whether the packet's ports are in two ranges.
+func (p *Packet) ports(src, dst [2]uint16) answer {
 	in := func(port uint16, of [2]uint16) answer {
 		switch {
 		case of == [2]uint16{0, 0xffff}:
@@ -191,7 +248,7 @@ func (p *Packet) iptables(e *expr.Match) answer {
 		}
 		return yes
 	}
-	from, to := in(p.From.Port(), tcp.SrcPorts), in(p.To.Port(), tcp.DstPorts)
+	from, to := in(p.From.Port(), src), in(p.To.Port(), dst)
 	switch {
 	case from == no || to == no:
 		return no

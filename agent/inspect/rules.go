@@ -8,6 +8,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
+	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 )
 
@@ -20,10 +21,19 @@ type Packet struct {
 	Established bool // an answer, of a connection that is known
 }
 
-// Drops returns the rules of a namespace that surely drop one of the packets, in
-// words. Rules of nftables and of iptables-nft are read; a rule that asks for
-// more than is known of a packet is passed over.
-func Drops(ns string, packets []Packet) (drops []string, err error) {
+// Rules is what a namespace's packet filters do with the packets of a path. Rules of
+// nftables and of iptables, nft and legacy, are read; a rule that asks for more than
+// is known of a packet is passed over.
+type Rules struct {
+	Drops []string // the rules that surely drop one of the packets, in words
+	// Translates says whether one gives the translated packets another destination;
+	// unknown too where none was asked for.
+	Translates path.Tristate
+}
+
+// ReadRules judges packets by the rules of a namespace, and says which of those that
+// come for an address of the namespace's own are passed on (DNAT).
+func ReadRules(ns string, packets, translated []Packet) (r Rules, err error) {
 	err = netns.Do(ns, func() error {
 		c, err := nftables.New()
 		if err != nil {
@@ -33,19 +43,60 @@ func Drops(ns string, packets []Packet) (drops []string, err error) {
 		if err != nil {
 			return err
 		}
-		drops = set.drops(packets)
+		tables, err := readLegacy()
+		if err != nil {
+			return fmt.Errorf("iptables-legacy: %w", err)
+		}
+		r.Drops = set.drops(packets)
+		for _, t := range tables {
+			r.Drops = append(r.Drops, t.drops(packets)...)
+		}
+		r.Translates = translates(set, tables, translated)
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the rules of %s: %w", ns, err)
+		return Rules{}, fmt.Errorf("read the rules of %s: %w", ns, err)
 	}
-	return drops, nil
+	return r, nil
+}
+
+// translates says whether any of the packets gets another destination.
+func translates(s *ruleset, tables []*legacy, packets []Packet) path.Tristate {
+	if len(packets) == 0 {
+		return path.Unknown
+	}
+	is := path.No
+	for i := range packets {
+		p := &packets[i]
+		var results []result
+		for _, chain := range s.chains {
+			if chain.Hooknum != nil && *chain.Hooknum == p.Hook && chain.Type == nftables.ChainTypeNAT {
+				results = append(results, s.walk(chain, p, 0))
+			}
+		}
+		for _, t := range tables {
+			if t.name == "nat" {
+				results = append(results, t.walk(p))
+			}
+		}
+		for _, r := range results {
+			switch r.verdict {
+			case translated:
+				return path.Yes
+			case unclear:
+				is = path.Unknown
+			}
+		}
+	}
+	return is
 }
 
 // ruleset is the chains of all tables that see IPv4.
 type ruleset struct {
+	conn   *nftables.Conn
 	chains []*nftables.Chain
 	rules  map[*nftables.Chain][]*nftables.Rule
+	sets   map[string]*set // by table and name, those that were looked into
 }
 
 func readRules(c *nftables.Conn) (*ruleset, error) {
@@ -53,7 +104,7 @@ func readRules(c *nftables.Conn) (*ruleset, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &ruleset{rules: map[*nftables.Chain][]*nftables.Rule{}}
+	s := &ruleset{conn: c, rules: map[*nftables.Chain][]*nftables.Rule{}, sets: map[string]*set{}}
 	for _, chain := range chains {
 		if f := chain.Table.Family; f != nftables.TableFamilyIPv4 && f != nftables.TableFamilyINet {
 			continue
@@ -97,6 +148,7 @@ const (
 	none verdict = iota
 	accepted
 	dropped
+	translated
 	unclear
 )
 
@@ -110,7 +162,7 @@ const maxJumps = 16
 
 func (s *ruleset) walk(chain *nftables.Chain, p *Packet, depth int) result {
 	for n, r := range s.rules[chain] {
-		switch m, v := match(r.Exprs, p); {
+		switch m, v := match(r.Exprs, p, func(name string) *set { return s.readSet(chain.Table, name) }); {
 		case m == no || v == nil:
 		case m == perhaps:
 			// What an unclear rule would accept might be spared what follows.
@@ -119,6 +171,8 @@ func (s *ruleset) walk(chain *nftables.Chain, p *Packet, depth int) result {
 			}
 		case v.Kind == expr.VerdictDrop:
 			return result{dropped, fmt.Sprintf("by rule %d", n+1)}
+		case v.Kind == verdictDNAT:
+			return result{translated, ""}
 		case v.Kind == expr.VerdictAccept:
 			return result{accepted, ""}
 		case v.Kind == expr.VerdictReturn:

@@ -1,0 +1,27 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var dnatMissing = Check{
+	Code:      "dnat-missing",
+	Title:     "No rule in the namespace passes the path on to the guest (DNAT)",
+	Hop:       path.Relay,
+	Severity:  path.Critical,
+	DependsOn: []string{"veth-down", "relay-wrong-address"},
+	Run: func(f path.Facts) Result {
+		foreign := f.Sandbox.Shape == "" && f.Relay.Listening == path.No && f.Relay.Actual == ""
+		if f.Inside.MissingDNAT != path.Yes || f.Sandbox.Shape != "dnat" && !foreign {
+			return notApplicable()
+		}
+		finding := path.Finding{
+			Cause:    f.Netns + " has no rule that passes what comes for the sandbox on to " + f.Device.GuestAddr + ": its kernel resets it, or sends it back",
+			Evidence: []string{"no chain at prerouting in " + f.Netns + ", of nftables or iptables, gives it another destination"},
+			Fix:      "ip netns exec " + f.Netns + " nft list ruleset (or iptables-save): put the rule back, dnat to " + f.Device.GuestAddr + " for what comes in by eth0, or make the slot anew",
+		}
+		if foreign {
+			finding.Cause = "nothing in " + f.Netns + " takes what layer 1 sends: no relay listens there, and no rule passes it on (DNAT)"
+			finding.Evidence = append(finding.Evidence, listenerEvidence("in "+f.Netns, f.Relay)...)
+		}
+		return wrong(finding)
+	},
+}

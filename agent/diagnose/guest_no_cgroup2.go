@@ -1,0 +1,25 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var guestNoCgroup2 = Check{
+	Code:      "guest-no-cgroup2",
+	Title:     "The guest could not mount cgroup2, and envd does not come up",
+	Hop:       path.Envd,
+	Severity:  path.Critical,
+	DependsOn: append([]string{"envd-missing", "envd-not-runnable", "init-no-cgroup2", "guest-no-arp"}, guestNoARP.DependsOn...),
+	InBoot:    true,
+	Run: func(f path.Facts) Result {
+		line, ok := said(f, "guest-no-cgroup2")
+		t := f.Traffic
+		// A line of the console's proves nothing while envd answers.
+		if !ok || t == nil || sinceAttach(f, t.LastEnvdSYNACK) || t.LastEnvdRefused.IsZero() {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    "the guest could not mount cgroup2, which envd sets up before it listens",
+			Evidence: append(line, "no connection to envd's port was answered yet, the last was refused "+ago(f.Now, t.LastEnvdRefused)),
+			Fix:      "give the template a kernel with CONFIG_CGROUPS and cgroup2, and an /sbin/init that makes /sys/fs/cgroup and mounts it: mount -t cgroup2 none /sys/fs/cgroup",
+		})
+	},
+}

@@ -1,0 +1,24 @@
+package diagnose
+
+import "tapwatch/agent/path"
+
+var guestNoInit = Check{
+	Code:      "guest-no-init",
+	Title:     "The guest's kernel found no init that it could run",
+	Hop:       path.Guest,
+	Severity:  path.Critical,
+	DependsOn: initCodes,
+	First:     true, // it panics, and may take its VMM with it
+	InBoot:    true,
+	Run: func(f path.Facts) Result {
+		line, ok := said(f, "guest-no-init")
+		if !ok {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause:    "the guest's kernel booted, but found no init that it could run",
+			Evidence: line,
+			Fix:      "tapwatch template check on the sandbox's template: /sbin/init is missing, not executable, begins with another line than #!/bin/sh, or its interpreter is missing; or the init= of the kernel's arguments names another",
+		})
+	},
+}

@@ -1,0 +1,210 @@
+package inspect
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/nettest"
+)
+
+// legacyTool runs a program of iptables-legacy in a namespace.
+func legacyTool(t *testing.T, ns string, args ...string) {
+	t.Helper()
+	const program = "/usr/sbin/iptables-legacy"
+	if _, err := os.Stat(program); err != nil {
+		nettest.Unfit(t, "no iptables-legacy")
+	}
+	nettest.In(t, ns, func() error {
+		cmd := exec.CommandContext(t.Context(), program, args...)
+		cmd.Env = append(os.Environ(), "XTABLES_LOCKFILE="+t.TempDir()+"/lock")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("iptables-legacy %v: %v: %s", args, err, out)
+		}
+		return nil
+	})
+}
+
+// Rules as iptables-legacy makes them.
+func TestLegacyRules(t *testing.T) {
+	nettest.NeedRoot(t)
+	for name, c := range map[string]struct {
+		rules []string
+		want  string // of what drops it; empty: nothing does
+	}{
+		"an empty table":                   {[]string{"-P INPUT ACCEPT"}, ""},
+		"policy":                           {[]string{"-P INPUT DROP"}, "chain INPUT of table filter (iptables-legacy) drops a request, by its policy"},
+		"its port":                         {[]string{"-A INPUT -p tcp --dport 22 -j DROP", "-A INPUT -i eth0 -p tcp --dport 49983 -j DROP"}, "by rule 2"},
+		"a range of ports":                 {[]string{"-A INPUT -p tcp --dport 49000:50000 -j DROP"}, "by rule 1"},
+		"another port":                     {[]string{"-A INPUT -p tcp --dport 22 -j DROP"}, ""},
+		"another protocol":                 {[]string{"-A INPUT -p udp -j DROP"}, ""},
+		"every other protocol":             {[]string{"-A INPUT ! -p udp -j DROP"}, "by rule 1"},
+		"another interface":                {[]string{"-A INPUT -i tap0 -j DROP"}, ""},
+		"interfaces of that beginning":     {[]string{"-A INPUT -i eth+ -j DROP"}, "by rule 1"},
+		"not that interface":               {[]string{"-A INPUT ! -i eth0 -j DROP"}, ""},
+		"its source":                       {[]string{"-A INPUT -s 10.12.0.0/16 -j DROP"}, "by rule 1"},
+		"another source":                   {[]string{"-A INPUT -s 10.13.0.0/16 -j DROP"}, ""},
+		"another destination":              {[]string{"-A INPUT ! -d 10.12.0.3 -j DROP"}, ""},
+		"rejected":                         {[]string{"-A INPUT -j REJECT"}, "by rule 1"},
+		"accepted before":                  {[]string{"-P INPUT DROP", "-A INPUT -p tcp --dport 49983 -j ACCEPT"}, ""},
+		"what is established alone passes": {[]string{"-P INPUT DROP", "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"}, "by its policy"},
+		"the same, by state":               {[]string{"-P INPUT DROP", "-A INPUT -m state --state ESTABLISHED -j ACCEPT"}, "by its policy"},
+		"what is new":                      {[]string{"-A INPUT -m conntrack --ctstate NEW -j DROP"}, "by rule 1"},
+		"a match that is not judged":       {[]string{"-A INPUT -m limit --limit 5/s -j DROP"}, ""},
+		"perhaps accepted before":          {[]string{"-P INPUT DROP", "-A INPUT -m limit --limit 5/s -j ACCEPT"}, ""},
+		"with a comment":                   {[]string{"-A INPUT -m comment --comment why -j DROP"}, "by rule 1"},
+		"a chain that it leads to":         {[]string{"-N other", "-A other -p tcp -j DROP", "-A INPUT -j other"}, "by rule 1 of another chain, from rule 1"},
+		"a chain that gives it back":       {[]string{"-N other", "-A other -i eth0 -j RETURN", "-A other -j DROP", "-A INPUT -j other"}, ""},
+		"a chain that it goes to":          {[]string{"-N other", "-A other -i tap0 -j DROP", "-A INPUT -g other", "-A INPUT -j DROP"}, ""},
+		"before all, in raw":               {[]string{"-t raw -A PREROUTING -j DROP"}, ""}, // another hook than is asked for
+		"the answers":                      {[]string{"-A OUTPUT -o eth0 -p tcp --sport 49983 -j DROP"}, "chain OUTPUT of table filter (iptables-legacy) drops an answer, by rule 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := nettest.Netns(t)
+			for _, r := range c.rules {
+				legacyTool(t, ns, strings.Fields(r)...)
+			}
+			r, err := ReadRules(ns, []Packet{toRelay, fromRelay}, nil)
+			got := strings.Join(r.Drops, "\n")
+			if err != nil || (got == "") != (c.want == "") || !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+// To look makes no table.
+func TestLegacyLookMakesNothing(t *testing.T) {
+	ns := nettest.Netns(t)
+	if _, err := ReadRules(ns, []Packet{toRelay}, nil); err != nil {
+		t.Fatal(err)
+	}
+	nettest.In(t, ns, func() error {
+		b, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
+		if len(b) != 0 {
+			t.Errorf("tables: %q", b)
+		}
+		return err
+	})
+}
+
+func FuzzLegacy(f *testing.F) {
+	f.Add(make([]byte, 400), uint32(0), uint32(0))
+	f.Fuzz(func(_ *testing.T, blob []byte, at, policy uint32) {
+		t := &legacy{name: "filter", valid: 31, begins: [hooks]uint32{at, at, at, at, at}, underflow: [hooks]uint32{policy}, blob: blob}
+		p := toRelay
+		t.walk(&p) // comes to an end
+	})
+}
+
+// Rules that look into sets.
+func TestSets(t *testing.T) {
+	nettest.NeedRoot(t)
+	port := func(p uint16) []byte { return []byte{byte(p >> 8), byte(p)} }
+	drop := &expr.Verdict{Kind: expr.VerdictDrop}
+	for name, c := range map[string]struct {
+		set      nftables.Set
+		elements []nftables.SetElement
+		invert   bool
+		want     bool
+	}{
+		"one of them":          {nftables.Set{}, []nftables.SetElement{{Key: port(22)}, {Key: port(49983)}}, false, true},
+		"none of them":         {nftables.Set{}, []nftables.SetElement{{Key: port(22)}}, false, false},
+		"all but them":         {nftables.Set{}, []nftables.SetElement{{Key: port(22)}}, true, true},
+		"all but one of them":  {nftables.Set{}, []nftables.SetElement{{Key: port(49983)}}, true, false},
+		"in a range":           {nftables.Set{Interval: true}, []nftables.SetElement{{Key: port(49000)}, {Key: port(50000), IntervalEnd: true}}, false, true},
+		"behind a range":       {nftables.Set{Interval: true}, []nftables.SetElement{{Key: port(1000)}, {Key: port(2000), IntervalEnd: true}}, false, false},
+		"between two":          {nftables.Set{Interval: true}, []nftables.SetElement{{Key: port(1)}, {Key: port(2), IntervalEnd: true}, {Key: port(50000)}, {Key: port(60000), IntervalEnd: true}}, false, false},
+		"a verdict that drops": {nftables.Set{IsMap: true, DataType: nftables.TypeVerdict}, []nftables.SetElement{{Key: port(49983), VerdictData: drop}}, false, true},
+		"another's verdict":    {nftables.Set{IsMap: true, DataType: nftables.TypeVerdict}, []nftables.SetElement{{Key: port(22), VerdictData: drop}}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := nettest.Netns(t)
+			nettest.In(t, ns, func() error {
+				conn, err := nftables.New()
+				if err != nil {
+					return err
+				}
+				table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "filter"})
+				set := c.set
+				set.Table, set.Name, set.KeyType = table, "some", nftables.TypeInetService
+				if err := conn.AddSet(&set, c.elements); err != nil {
+					return err
+				}
+				chain := conn.AddChain(&nftables.Chain{Name: "input", Table: table, Type: nftables.ChainTypeFilter,
+					Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter})
+				look := &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID, Invert: c.invert, IsDestRegSet: set.IsMap}
+				exprs := []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+					&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, look}
+				if !set.IsMap {
+					exprs = append(exprs, drop)
+				}
+				conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
+				return conn.Flush()
+			})
+			r, err := ReadRules(ns, []Packet{toRelay}, nil)
+			if err != nil || (len(r.Drops) > 0) != c.want {
+				t.Errorf("got %q, %v, want any: %t", r.Drops, err, c.want)
+			}
+		})
+	}
+}
+
+func TestTranslates(t *testing.T) {
+	nettest.NeedRoot(t)
+	toHost := Packet{What: "what comes for the sandbox", Hook: *nftables.ChainHookPrerouting, In: "eth0",
+		From: netip.MustParseAddrPort("10.12.0.2:0"), To: netip.MustParseAddrPort("10.11.0.1:49983")}
+	dnat := func(dst string) func(*testing.T, string) {
+		return func(t *testing.T, ns string) {
+			nettest.In(t, ns, func() error {
+				conn, err := nftables.New()
+				if err != nil {
+					return err
+				}
+				table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "nat"})
+				chain := conn.AddChain(&nftables.Chain{Name: "pre", Table: table, Type: nftables.ChainTypeNAT,
+					Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
+				conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+					&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+					&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: netip.MustParseAddr(dst).AsSlice()},
+					&expr.Immediate{Register: 1, Data: []byte{169, 254, 0, 21}},
+					&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
+				}})
+				return conn.Flush()
+			})
+		}
+	}
+	legacy := func(rule string) func(*testing.T, string) {
+		return func(t *testing.T, ns string) { legacyTool(t, ns, strings.Fields(rule)...) }
+	}
+	for name, c := range map[string]struct {
+		do   func(*testing.T, string)
+		want path.Tristate
+	}{
+		"no rule":                  {func(*testing.T, string) {}, path.No},
+		"its rule":                 {dnat("10.11.0.1"), path.Yes},
+		"another's rule":           {dnat("10.11.0.2"), path.No},
+		"its rule, legacy":         {legacy("-t nat -A PREROUTING -i eth0 -d 10.11.0.1 -j DNAT --to-destination 169.254.0.21"), path.Yes},
+		"another's, legacy":        {legacy("-t nat -A PREROUTING -i eth0 -d 10.11.0.2 -j DNAT --to-destination 169.254.0.21"), path.No},
+		"nobody knows whether its": {legacy("-t nat -A PREROUTING -m statistic --mode random --probability 0.5 -j DNAT --to-destination 169.254.0.21"), path.Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := nettest.Netns(t)
+			c.do(t, ns)
+			r, err := ReadRules(ns, nil, []Packet{toHost})
+			if err != nil || r.Translates != c.want {
+				t.Errorf("got %s, %v, want %s", r.Translates, err, c.want)
+			}
+		})
+	}
+}
