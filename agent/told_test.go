@@ -83,7 +83,7 @@ func TestFoundBecauseTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer console.Close()
-	if _, err := console.WriteString("Kernel panic - not syncing: No working init found.\n"); err != nil {
+	if _, err := console.WriteString("Kernel panic - not syncing: Attempted to kill init!\n"); err != nil {
 		t.Fatal(err)
 	}
 	h.until("the panic", found("guest-panic"))
