@@ -173,7 +173,7 @@ func (l *loop) patience() int {
 	if due == never {
 		return -1
 	}
-	wait := due - l.engine.now()
+	wait := due - l.now // as it was before this round: a clock costs as much as a short call, and no deadline is as exact
 	if wait <= 0 {
 		return 0
 	}
