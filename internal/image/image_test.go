@@ -44,7 +44,7 @@ func program(machine uint16) string {
 }
 
 // makeTemplate writes the directory of a template with these files in its image.
-func makeTemplate(t *testing.T, f files) string {
+func makeTemplate(t testing.TB, f files) string {
 	t.Helper()
 	dir, root := filepath.Join(t.TempDir(), "templates", "b1"), t.TempDir()
 	for name, content := range f {
@@ -77,7 +77,7 @@ func makeTemplate(t *testing.T, f files) string {
 	return dir
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
