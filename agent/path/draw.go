@@ -42,12 +42,12 @@ func Draw(w io.Writer, s Slot, on Screen) {
 		fmt.Fprintln(w, line)
 	}
 	for _, f := range s.Diagnosis.Findings {
-		on.point(w, "cause", f.Cause)
+		on.Point(w, "cause", f.Cause)
 		for _, e := range f.Evidence {
-			on.point(w, "evidence", e)
+			on.Point(w, "evidence", e)
 		}
-		on.point(w, "to do", f.Fix)
-		on.point(w, "see", "docs/checks/"+f.Code+".md")
+		on.Point(w, "to do", f.Fix)
+		on.Point(w, "see", "docs/checks/"+f.Code+".md")
 	}
 	for _, u := range s.Inside.Unread { // what was not looked at may be wrong too
 		fmt.Fprintf(w, "  unknown   %s: %s\n", u.What, u.Because)
@@ -76,8 +76,8 @@ func placeWidth(s Slot, on Screen) int {
 	return n
 }
 
-// point writes one point of a finding.
-func (on Screen) point(w io.Writer, what, text string) {
+// Point writes one point of a finding.
+func (on Screen) Point(w io.Writer, what, text string) {
 	const indent = 12
 	text, _ = on.fold(text, indent)
 	fmt.Fprintf(w, "  %-9s %s\n", what, text)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/path"
 	"tapwatch/internal/catalog"
 	"tapwatch/internal/image"
 	"tapwatch/internal/sandbox/template"
@@ -33,16 +36,14 @@ not be told.`,
 			if err := textOrJSON(output); err != nil {
 				return err
 			}
-			t, err := f.open(cmd, args[0])
+			t, results, err := f.check(cmd, args[0])
 			if err != nil {
 				return undecided(cmd, err)
 			}
-			defer t.Close()
-			results := image.Check(t, f.hostOf(t))
 			if output == "json" {
 				err = json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"template": args[0], "image": t.Rootfs, "checks": results})
 			} else {
-				drawChecks(cmd.OutOrStdout(), t, results)
+				drawChecks(cmd.OutOrStdout(), t, results, screenOf(cmd.OutOrStdout()))
 			}
 			if err != nil {
 				return err
@@ -53,6 +54,33 @@ not be told.`,
 	f.add(c)
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	return c
+}
+
+// check reads a template, within the time that a store may take.
+func (f *templateFinder) check(cmd *cobra.Command, name string) (t *image.Template, results []image.Result, err error) {
+	err = f.inTime(cmd, func() error {
+		if t, err = f.open(cmd, name); err != nil {
+			return err
+		}
+		results = image.Check(t, f.hostOf(t))
+		return t.Close()
+	})
+	return t, results, err
+}
+
+// inTime gives up work that takes too long, or that the user ends: what hangs in
+// a store's read goes with the process.
+func (f *templateFinder) inTime(cmd *cobra.Command, work func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- work() }()
+	select {
+	case err := <-done:
+		return err
+	case <-cmd.Context().Done():
+		return context.Cause(cmd.Context())
+	case <-time.After(f.timeout):
+		return fmt.Errorf("reading took longer than --timeout %v: does the storage hang?", f.timeout)
+	}
 }
 
 func textOrJSON(output string) error {
@@ -81,7 +109,7 @@ func checkStatus(results []image.Result) error {
 	return worst
 }
 
-func drawChecks(w io.Writer, t *image.Template, results []image.Result) {
+func drawChecks(w io.Writer, t *image.Template, results []image.Result, on path.Screen) {
 	fmt.Fprintf(w, "%s  %s\n", t.Name, t.Rootfs)
 	marks := map[image.State]string{image.OK: "ok", image.Broken: "BROKEN", image.Unknown: "?"}
 	for _, r := range results {
@@ -89,11 +117,12 @@ func drawChecks(w io.Writer, t *image.Template, results []image.Result) {
 	}
 	for _, r := range results {
 		if p := r.Problem; p != nil {
-			fmt.Fprintf(w, "  cause     %s\n", p.Cause)
+			on.Point(w, "cause", p.Cause)
 			for _, e := range p.Evidence {
-				fmt.Fprintf(w, "  evidence  %s\n", e)
+				on.Point(w, "evidence", e)
 			}
-			fmt.Fprintf(w, "  to do     %s\n  see       docs/checks/%s.md\n", p.Fix, p.Code)
+			on.Point(w, "to do", p.Fix)
+			on.Point(w, "see", "docs/checks/"+p.Code+".md")
 		}
 	}
 }
@@ -103,6 +132,7 @@ type templateFinder struct {
 	store            template.Store
 	host             image.Host
 	catalog, storage string
+	timeout          time.Duration
 }
 
 func (f *templateFinder) add(c *cobra.Command) {
@@ -112,6 +142,7 @@ func (f *templateFinder) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.host.Kernels, "kernels", "", "directory of {version}/vmlinux.bin; empty: beside the template's storage, or /fc-kernels")
 	c.Flags().StringVar(&f.host.VMMs, "fc-versions", "", "directory of {version}/firecracker; empty: beside the template's storage, or /fc-versions")
 	c.Flags().StringVar(&f.host.Cache, "cache", "", "the template cache, {build}/cache/{id}/metadata.json; empty: not looked at")
+	c.Flags().DurationVar(&f.timeout, "timeout", 2*time.Minute, "how long reading may take")
 }
 
 // open finds a template by path or name.

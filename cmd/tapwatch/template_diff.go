@@ -53,18 +53,22 @@ could not be told.`,
 	return c
 }
 
-func (f *templateFinder) diff(cmd *cobra.Command, nameA, nameB string) (image.Difference, error) {
-	a, err := f.open(cmd, nameA)
-	if err != nil {
-		return image.Difference{}, err
-	}
-	defer a.Close()
-	b, err := f.open(cmd, nameB)
-	if err != nil {
-		return image.Difference{}, err
-	}
-	defer b.Close()
-	return image.Diff(a, b)
+func (f *templateFinder) diff(cmd *cobra.Command, nameA, nameB string) (d image.Difference, err error) {
+	err = f.inTime(cmd, func() error {
+		a, err := f.open(cmd, nameA)
+		if err != nil {
+			return err
+		}
+		defer a.Close()
+		b, err := f.open(cmd, nameB)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		d, err = image.Diff(a, b)
+		return err
+	})
+	return d, err
 }
 
 func drawDiff(out io.Writer, a, b string, d image.Difference) error {

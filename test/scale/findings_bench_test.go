@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ import (
 )
 
 // perFact is how many slots each fact is made on.
-const perFact = 15
+const perFact = 10
 
 // fact breaks a slot and returns when that is proven.
 type fact struct {
@@ -111,7 +112,7 @@ func follow(b *testing.B, w *watcher) *problems {
 
 // after waits for a finding and returns how long after the fact it came.
 func (p *problems) after(ns, code string, fact time.Time) (time.Duration, bool) {
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		p.mu.Lock()
 		at, ok := p.of[ns+" "+code]
 		p.mu.Unlock()
@@ -124,7 +125,7 @@ func (p *problems) after(ns, code string, fact time.Time) (time.Duration, bool) 
 
 var facts = []fact{
 	{"tap-down", "tap-down", nil, within(func(s network.Slot) error { return set(s.Tap(), netlink.LinkSetDown) })},
-	{"tap-deleted", "tap-missing", nil, within(func(s network.Slot) error { return set(s.Tap(), netlink.LinkDel) })},
+	{"tap-deleted", "tap-missing", child, within(func(s network.Slot) error { return set(s.Tap(), netlink.LinkDel) })},
 	{"mtu", "mtu-mismatch", nil, within(func(s network.Slot) error {
 		return set(s.Tap(), func(l netlink.Link) error { return netlink.LinkSetMTU(l, 1300) })
 	})},
@@ -132,9 +133,9 @@ var facts = []fact{
 	{"rule", "rule-drops", nil, within(func(network.Slot) error { return drop() })},
 	{"ip-forward-off", "ip-forward-off", forwarding, within(func(network.Slot) error { return forward("0") })},
 	{"relay-closed", "relay-not-listening", nil, now(func(f *fleet, i int) error { return f.relays[i].Close() })},
-	{"tap-closed", "vmm-not-attached", nil, now(func(f *fleet, i int) error { return f.taps[i].Close() })},
-	{"vmm-killed", "vmm-exited", child, now(func(f *fleet, i int) error { return unix.Kill(f.vmms[i], unix.SIGKILL) })},
-	{"vmm-stopped", "vmm-stopped", child, now(func(f *fleet, i int) error { return unix.Kill(f.vmms[i], unix.SIGSTOP) })},
+	{"tap-closed", "vmm-not-attached", child, now(func(f *fleet, i int) error { return f.vmms[i].letGo.Close() })},
+	{"vmm-killed", "vmm-exited", child, now(func(f *fleet, i int) error { return unix.Kill(f.vmms[i].pid, unix.SIGKILL) })},
+	{"vmm-stopped", "vmm-stopped", child, now(func(f *fleet, i int) error { return unix.Kill(f.vmms[i].pid, unix.SIGSTOP) })},
 	{"refused", "envd-refused", nil, refuse},
 	{"unanswered", "envd-no-answer", nil, ignore},
 }
@@ -191,10 +192,16 @@ func forwarding(b *testing.B, f *fleet, i int) {
 	f.rebind(b, i, func(s *registry.Sandbox) { s.Shape = "dnat" })
 }
 
-// child gives a slot a VMM of its own: a process that holds the tap.
+// child gives a slot a VMM of its own: a process that holds the tap until it is told
+// to let go, and lives on.
 func child(b *testing.B, f *fleet, i int) {
-	cmd := exec.CommandContext(context.Background(), "sleep", "1000")
+	cmd := exec.CommandContext(context.Background(), "sh", "-c", "read x; exec 3>&-; exec sleep 1000")
 	cmd.ExtraFiles = []*os.File{f.taps[i]}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL} // wherever this process ends
+	letGo, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
@@ -207,7 +214,7 @@ func child(b *testing.B, f *fleet, i int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	f.vmms[i] = p.PID
+	f.vmms[i] = ownVMM{p.PID, letGo}
 	f.rebind(b, i, func(s *registry.Sandbox) { s.VMMProcess = p })
 }
 

@@ -3,6 +3,7 @@ package scale
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -26,7 +27,14 @@ type fleet struct {
 	dir    registry.Dir
 	taps   []*os.File
 	relays []net.Listener
-	vmms   []int // pids of those that are processes of their own; 0: this process is it
+	vmms   []ownVMM // of slots whose VMM is not this process
+}
+
+// ownVMM is a process that is the VMM of one slot. Once letGo is closed it holds
+// the tap no more.
+type ownVMM struct {
+	pid   int
+	letGo io.Closer
 }
 
 // makeFleet makes n slots, several at a time, and binds the first of them.
@@ -50,7 +58,7 @@ func runDir(t testing.TB) registry.Dir {
 func makeFleetIn(t testing.TB, dir registry.Dir, n, bound int) *fleet {
 	t.Helper()
 	nettest.NeedRoot(t)
-	f := &fleet{n: n, dir: dir, taps: make([]*os.File, bound), relays: make([]net.Listener, bound), vmms: make([]int, bound)}
+	f := &fleet{n: n, dir: dir, taps: make([]*os.File, bound), relays: make([]net.Listener, bound), vmms: make([]ownVMM, bound)}
 	start := time.Now()
 	if err := each(n, func(i int) error { return network.Create(network.Slot{Index: i + 1}) }); err != nil {
 		t.Fatal(err)
