@@ -7,7 +7,7 @@ import (
 )
 
 func silentEnvd(f *path.Facts) {
-	f.Health = path.Health{Time: secondsAgo(3), Connected: true, Error: "no answer in 2s"}
+	f.Health = path.Health{Time: secondsAgo(3), Connected: true, Error: "no answer in 5s"}
 }
 
 func TestEnvdHung(t *testing.T) {
@@ -18,7 +18,7 @@ func TestEnvdHung(t *testing.T) {
 		{"nobody asks", healthy(), "beside", nil},
 		{"healthy", changed(answers(204)), "ok", []string{"healthy (204) 3s ago"}},
 		{"ill", changed(answers(500)), "problem", []string{"with 500"}},
-		{"silent", changed(silentEnvd), "problem", []string{"envd hangs", "http://169.254.0.21:49983/health from inside ns-7, 3s ago: no answer in 2s"}},
+		{"silent", changed(silentEnvd), "problem", []string{"envd hangs", "http://169.254.0.21:49983/health from inside ns-7, 3s ago: no answer in 5s"}},
 		{"not connected", changed(func(f *path.Facts) { f.Health = path.Health{Time: secondsAgo(3), Error: "connection refused"} }), "beside", nil},
 		{"silent, of a VMM that is stopped", changed(silentEnvd, synDropped, stopped), "suppressed", []string{"vmm-stopped"}},
 	})

@@ -49,7 +49,7 @@ func TestHealth(t *testing.T) {
 	}{
 		{"well", serve(http.StatusNoContent), true, http.StatusNoContent, ""},
 		{"ill", serve(http.StatusInternalServerError), true, http.StatusInternalServerError, ""},
-		{"hung", hung, true, 0, "no answer in 2s"},
+		{"hung", hung, true, 0, "no answer in 5s"},
 		{"gone", gone.Addr().(*net.TCPAddr).AddrPort(), false, 0, "connection refused"},
 	} {
 		h := Health(t.Context(), ns, c.at)

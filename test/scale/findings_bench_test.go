@@ -3,6 +3,7 @@ package scale
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -291,7 +292,7 @@ func (f *fleet) call(b *testing.B, i int) []byte {
 		}
 		b.Cleanup(func() { unix.Close(fd) })
 		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: netip.MustParseAddr("169.254.0.21").As4(), Port: 49983})
-		if err != unix.EINPROGRESS {
+		if !errors.Is(err, unix.EINPROGRESS) {
 			return err
 		}
 		return nil
