@@ -59,6 +59,9 @@ int flow_arrive(u64 *ctx)
 
 	if (!e)
 		return 0;
+	/* A request or an answer that goes on is of no interest. */
+	if (e->role == ROLE_BACK ? e->phase != PHASE_REQUEST : e->phase == PHASE_REQUEST && !e->stray)
+		return 0;
 	if (bpf_probe_read_kernel(&tcp, sizeof(tcp), skb->data))
 		return 0;
 	len = skb->len - (tcp.data_offset >> 4) * 4;

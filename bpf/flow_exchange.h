@@ -132,12 +132,11 @@ static __always_inline void back_sent(struct end *e, struct sock *sk, __u32 seq,
 }
 
 /* Tells the way to the guest from the guest's work. */
-static __noinline int split(struct end *e, struct sock *sk, __u64 now)
+static __noinline int split(struct end *e, struct sock *sk, struct seen *s, __u64 now)
 {
 	struct wire_key key = wire_of(e, sk);
 	struct wire *w = bpf_map_lookup_elem(&wires, &key);
 	__u64 last = e->last, came = now, tap, queue = 0, waited;
-	struct seen *s;
 
 	if (e->dnat && w && w->seen && w->first && w->answered > w->first) {
 		count_hop(HOP_RELAY, e->netns, between(e->first, w->first) + between(w->answered, now), now);
@@ -153,7 +152,6 @@ static __noinline int split(struct end *e, struct sock *sk, __u64 now)
 		queue = w->taken - last;
 	tap = e->acked ? between(last, e->acked) : 0;
 	waited = tap - queue;
-	s = bpf_map_lookup_elem(&seen, &e->netns);
 	if (tap && (waited < DELACK_MIN_NS || waited > DELACK_MAX_NS)) {
 		if (!e->guest_ns || waited < e->guest_ns)
 			e->guest_ns = waited;
@@ -183,18 +181,18 @@ static __noinline int split(struct end *e, struct sock *sk, __u64 now)
 
 static __noinline int back_answered(struct end *e, struct sock *sk, __u64 now)
 {
+	struct seen *s = bpf_map_lookup_elem(&seen, &e->netns);
 	struct pair *p;
 
 	e->phase = PHASE_RESPONSE;
 	e->arrived = now;
 	e->read = 0;
-	if (e->to_guest) {
-		split(e, sk, now);
-		note_good(e->netns, HOP_ENVD, now);
-		note_good(e->netns, HOP_TAP, now);
-	} else {
-		note_good(e->netns, HOP_RELAY, now);
-	}
+	if (e->to_guest)
+		split(e, sk, s, now);
+	if (s && e->to_guest)
+		s->good[HOP_ENVD] = s->good[HOP_TAP] = now;
+	else if (s)
+		s->good[HOP_RELAY] = now;
 	if (!e->front)
 		return 0;
 	p = bpf_map_lookup_elem(&pairs, &e->front);

@@ -38,8 +38,6 @@ static __always_inline int is_tcp(struct sk_buff *skb)
 {
 	struct ip_header ip;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP))
-		return 0;
 	if (bpf_probe_read_kernel(&ip, sizeof(ip), skb->head + ((struct sk_buff___flow *)skb)->network_header))
 		return 0;
 	return ip.protocol == IPPROTO_TCP && !(ip.frag_off & bpf_htons(IP_OFFSET_MASK));
@@ -52,7 +50,7 @@ static __always_inline __u64 slot_at(struct sk_buff *skb)
 	struct space *space;
 	__u64 netns;
 
-	if (!dev)
+	if (!dev || skb->protocol != bpf_htons(ETH_P_IP))
 		return 0;
 	netns = dev->nd_net.net->net_cookie;
 	space = bpf_map_lookup_elem(&spaces, &netns);
