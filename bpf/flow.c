@@ -66,16 +66,16 @@ int flow_arrive(u64 *ctx)
 		return 0;
 	len = skb->len - (tcp.data_offset >> 4) * 4;
 	seq = bpf_ntohl(tcp.seq);
-	now = bpf_ktime_get_ns();
 	if (!len) {
 		if (e->role == ROLE_BACK && e->phase == PHASE_REQUEST && !e->acked && !e->resent &&
 		    !after(e->sent_seq, bpf_ntohl(tcp.ack)))
-			e->acked = now;
+			e->acked = bpf_ktime_get_ns();
 		return 0;
 	}
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp || !after(seq + len, tp->rcv_nxt))
 		return 0; /* came before */
+	now = bpf_ktime_get_ns();
 	if (e->role == ROLE_FRONT)
 		front_arrived(e, seq, now);
 	else if (e->phase == PHASE_REQUEST)

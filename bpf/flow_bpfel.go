@@ -279,6 +279,7 @@ const (
 	FlowVarPartType       = "part_type"
 	FlowVarPerSandbox     = "per_sandbox"
 	FlowVarProxyPort      = "proxy_port"
+	FlowVarTapIndexes     = "tap_indexes"
 	FlowVarUnjoinedType   = "unjoined_type"
 )
 
@@ -365,6 +366,7 @@ type FlowVariableSpecs struct {
 	PartType      *ebpf.VariableSpec `ebpf:"part_type"`
 	PerSandbox    *ebpf.VariableSpec `ebpf:"per_sandbox"`
 	ProxyPort     *ebpf.VariableSpec `ebpf:"proxy_port"`
+	TapIndexes    *ebpf.VariableSpec `ebpf:"tap_indexes"`
 	UnjoinedType  *ebpf.VariableSpec `ebpf:"unjoined_type"`
 }
 
@@ -434,6 +436,7 @@ type FlowVariables struct {
 	PartType      *ebpf.Variable `ebpf:"part_type"`
 	PerSandbox    *ebpf.Variable `ebpf:"per_sandbox"`
 	ProxyPort     *ebpf.Variable `ebpf:"proxy_port"`
+	TapIndexes    *ebpf.Variable `ebpf:"tap_indexes"`
 	UnjoinedType  *ebpf.Variable `ebpf:"unjoined_type"`
 }
 

@@ -7,6 +7,7 @@
 #define TAPWATCH_FLOW_WIRE_H
 
 volatile __u32 dnat_paths; /* how many there are; set by Go */
+volatile __u64 tap_indexes; /* bit i: a slot's tap has an ifindex of which i is the rest by 64; set by Go */
 
 struct segment {
 	__be16 sport;
@@ -50,7 +51,7 @@ static __always_inline __u64 slot_at(struct sk_buff *skb)
 	struct space *space;
 	__u64 netns;
 
-	if (!dev || skb->protocol != bpf_htons(ETH_P_IP))
+	if (!dev || skb->protocol != bpf_htons(ETH_P_IP) || !(tap_indexes >> (dev->ifindex & 63) & 1))
 		return 0;
 	netns = dev->nd_net.net->net_cookie;
 	space = bpf_map_lookup_elem(&spaces, &netns);

@@ -134,12 +134,17 @@ func (f *Flow) removeDests(p Path) {
 // watchTaps has every frame of the host looked at only while that is of use.
 func (f *Flow) watchTaps() error {
 	f.dnat = 0
+	indexes := uint64(0)
 	for _, p := range f.paths {
+		indexes |= 1 << (p.Tap & 63)
 		if p.HostIP.IsValid() {
 			f.dnat++
 		}
 	}
 	if err := f.objs.Variables[bpf.FlowVarDnatPaths].Set(uint32(f.dnat)); err != nil {
+		return fmt.Errorf("configure flow programs: %w", err)
+	}
+	if err := f.objs.Variables[bpf.FlowVarTapIndexes].Set(indexes); err != nil {
 		return fmt.Errorf("configure flow programs: %w", err)
 	}
 	var err error
