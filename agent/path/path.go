@@ -93,7 +93,8 @@ type Facts struct {
 	Proxy   Listener     `json:"proxy"`
 	Relay   Listener     `json:"relay"`
 	Veth    Veth         `json:"veth"`
-	Health  Health       `json:"health"`
+	Health  Health       `json:"health"`         // asked straight at the tap
+	Through Health       `json:"health_through"` // asked through the whole path
 	Rules   Rules        `json:"rules"`
 	Inside  Inside       `json:"inside"`
 	Device  Device       `json:"tap"`
@@ -191,20 +192,6 @@ type Veth struct {
 	Peer   string   `json:"peer,omitempty"` // the namespace's end
 	PeerUp Tristate `json:"peer_up"`        // it is there, up, and has a carrier
 	MTU    uint32   `json:"mtu,omitempty"`  // of the namespace's end; 0: unknown
-}
-
-// Health is the last answer of envd to a question of the agent's own. Without one
-// the time is zero.
-type Health struct {
-	Time      time.Time `json:"time,omitzero"`
-	Connected bool      `json:"connected"`
-	// Refused says that the guest's kernel refused the connection, Unreachable that
-	// the host's found no guest of that address (no answer to ARP).
-	Refused     bool          `json:"refused,omitempty"`
-	Unreachable bool          `json:"unreachable,omitempty"`
-	Code        int           `json:"code,omitempty"` // of HTTP; 0: none came
-	Took        time.Duration `json:"took_ns,omitempty"`
-	Error       string        `json:"error,omitempty"`
 }
 
 // Rules is what the namespace does with packets on their way.

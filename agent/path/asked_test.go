@@ -1,0 +1,51 @@
+package path
+
+import (
+	"maps"
+	"testing"
+	"time"
+)
+
+// What is not known for certain is absent.
+func TestShown(t *testing.T) {
+	early, late := time.Unix(1, 0), time.Unix(2, 0)
+	well := Health{Time: early, Connected: true, Code: 204}
+	hung := Health{Time: early, Connected: true, TimedOut: true, Error: "no answer in 2s"}
+	silent := Health{Time: early, TimedOut: true, Error: "no answer in 2s"}
+	refused := Health{Time: early, Refused: true, Error: "connection refused"}
+	at := func(h Health, when time.Time) Health { h.Time = when; return h }
+	for name, c := range map[string]struct {
+		tap, path Health
+		shape     string
+		want      map[Hop]bool
+	}{
+		"nobody asked":                     {},
+		"at the tap: well":                 {tap: well, want: map[Hop]bool{Tap: true, Envd: true}},
+		"at the tap: ill":                  {tap: Health{Time: early, Connected: true, Code: 500}, want: map[Hop]bool{Tap: true, Envd: false}},
+		"at the tap: hung":                 {tap: hung, want: map[Hop]bool{Tap: true, Envd: false}},
+		"at the tap: refused":              {tap: refused, want: map[Hop]bool{Tap: true, Envd: false}},
+		"at the tap: silent":               {tap: silent, want: map[Hop]bool{Tap: false}},
+		"at the tap: no such address":      {tap: Health{Time: early, Unreachable: true, Error: "no route to host"}, want: map[Hop]bool{Tap: false}},
+		"at the tap: the question failed":  {tap: Health{Time: early, Error: "too many open files"}},
+		"path: well":                       {path: well, shape: "relay", want: map[Hop]bool{Proxy: true, Relay: true, Tap: true, Envd: true}},
+		"path: well, without a layer 2":    {path: well, shape: "fused", want: map[Hop]bool{Proxy: true, Tap: true, Envd: true}},
+		"path: layer 1 answers itself":     {path: Health{Time: early, Connected: true, Code: 502}, want: map[Hop]bool{Proxy: true}},
+		"path: a page of another server":   {path: Health{Time: early, Connected: true, Code: 200}, want: map[Hop]bool{Proxy: true}},
+		"path: it hangs, wherever":         {path: hung},
+		"path: reset, by whomever":         {path: Health{Time: early, Connected: true, Error: "connection reset by peer"}},
+		"path: nobody listens":             {path: refused, want: map[Hop]bool{Proxy: false}},
+		"path: layer 1 takes nothing":      {path: silent, want: map[Hop]bool{Proxy: false}},
+		"path: the question failed":        {path: Health{Time: early, Error: "too many open files"}},
+		"both: layer 1 is gone":            {tap: well, path: refused, want: map[Hop]bool{Proxy: false, Tap: true, Envd: true}},
+		"both: hung since":                 {tap: at(hung, late), path: well, shape: "relay", want: map[Hop]bool{Proxy: true, Relay: true, Tap: true, Envd: false}},
+		"both: it answers again":           {tap: hung, path: at(well, late), shape: "fused", want: map[Hop]bool{Proxy: true, Tap: true, Envd: true}},
+		"both: the later one tells little": {tap: hung, path: at(hung, late), want: map[Hop]bool{Tap: true, Envd: false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := Facts{Sandbox: &Sandbox{Shape: c.shape}, Health: c.tap, Through: c.path}
+			if got := f.Shown(); !maps.Equal(got, c.want) {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
+	}
+}
