@@ -1,5 +1,6 @@
-// Package prober asks envd for its health, straight at the guest's address from
-// inside the slot's namespace: what is in front of the tap takes no part in it.
+// Package prober asks envd for its health: straight at the guest's address from
+// inside the slot's namespace, so that what is in front of the tap takes no part in
+// it, or through the whole path, as clients do.
 package prober
 
 import (
@@ -11,6 +12,8 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,36 +22,57 @@ import (
 	"tapwatch/internal/netns"
 )
 
-// Patience is how long envd may take to answer, the connection's time included.
-// Twenty emulated guests on two busy CPUs took more than two seconds.
+// Patience is how long an answer may take, the connection's time included. Twenty
+// emulated guests on two busy CPUs took more than two seconds.
 const Patience = 5 * time.Second
 
-// Health asks once. It returns what came of it, never an error: that is what is
-// asked for.
+// Health asks once, from inside a namespace. It returns what came of it, never an
+// error: that is what is asked for.
 func Health(ctx context.Context, ns string, envd netip.AddrPort) path.Health {
+	return ask(ctx, envd, nil, func(ctx context.Context) (net.Conn, error) {
+		conn, err := netns.DialTCP(ctx, ns, envd)
+		if err != nil {
+			return nil, err // without it a nil *TCPConn would be no nil Conn
+		}
+		return conn, nil
+	})
+}
+
+// Through asks layer 1 once, with the headers by which clients name a sandbox and
+// the port of its envd.
+func Through(ctx context.Context, proxy netip.AddrPort, sandboxID string, port uint16) path.Health {
+	header := http.Header{"E2b-Sandbox-Id": {sandboxID}, "E2b-Sandbox-Port": {strconv.Itoa(int(port))}}
+	return ask(ctx, proxy, header, func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", proxy.String())
+	})
+}
+
+func ask(ctx context.Context, at netip.AddrPort, header http.Header, dial func(context.Context) (net.Conn, error)) path.Health {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	h := path.Health{Time: time.Now()}
+	var connected atomic.Bool // the transport dials in a goroutine, which may outlive the request
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, // a socket less that would keep the namespace
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			conn, err := netns.DialTCP(ctx, ns, envd)
-			h.Connected = err == nil
-			if err != nil {
-				return nil, err // without it a nil *TCPConn would be no nil Conn
-			}
-			return conn, nil
+			conn, err := dial(ctx)
+			connected.Store(err == nil)
+			return conn, err
 		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+envd.String()+"/health", nil)
+	}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	h := path.Health{Time: time.Now()}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/health", nil)
 	if err != nil {
 		h.Error = err.Error()
 		return h
 	}
+	if header != nil {
+		req.Header = header
+	}
 	resp, err := client.Do(req)
-	h.Took = time.Since(h.Time)
+	h.Took, h.Connected = time.Since(h.Time), connected.Load()
 	if err != nil {
-		h.Error = words(err)
+		h.Error, h.TimedOut = words(err)
 		h.Refused, h.Unreachable = errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EHOSTUNREACH)
 		return h
 	}
@@ -58,13 +82,13 @@ func Health(ctx context.Context, ns string, envd netip.AddrPort) path.Health {
 	return h
 }
 
-func words(err error) string {
+func words(err error) (text string, timedOut bool) {
 	var ne net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &ne) && ne.Timeout() {
-		return fmt.Sprintf("no answer in %v", Patience)
+		return fmt.Sprintf("no answer in %v", Patience), true
 	}
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
 	}
-	return err.Error()
+	return err.Error(), false
 }

@@ -3,6 +3,7 @@ package prober
 import (
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -56,8 +57,51 @@ func TestHealth(t *testing.T) {
 		if h.Connected != c.connected || h.Code != c.code || !strings.Contains(h.Error, c.says) || (h.Error == "") != (c.says == "") {
 			t.Errorf("%s: %+v", c.name, h)
 		}
+		if h.TimedOut != (c.name == "hung") || h.Refused != (c.name == "gone") {
+			t.Errorf("%s: timed out %t, refused %t", c.name, h.TimedOut, h.Refused)
+		}
 	}
-	if h := Health(t.Context(), nettest.RandomName("none"), hung); h.Connected || h.Error == "" {
+	if h := Health(t.Context(), nettest.RandomName("none"), hung); h.Connected || h.Error == "" || h.TimedOut || h.Refused || h.Unreachable {
 		t.Errorf("no namespace: %+v", h)
+	}
+}
+
+// Layer 1 is asked as clients ask it, and its own answers are told from envd's.
+func TestThrough(t *testing.T) {
+	t.Parallel()
+	layer1 := func(answer http.HandlerFunc) netip.AddrPort {
+		s := httptest.NewServer(answer)
+		t.Cleanup(s.Close)
+		return s.Listener.Addr().(*net.TCPAddr).AddrPort()
+	}
+	routed := layer1(func(w http.ResponseWriter, r *http.Request) {
+		code := http.StatusNoContent
+		if r.URL.Path != "/health" || r.Header.Get("E2b-Sandbox-Id") != "i1" || r.Header.Get("E2b-Sandbox-Port") != "49983" {
+			code = http.StatusTeapot
+		}
+		w.WriteHeader(code)
+	})
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	for _, c := range []struct {
+		name    string
+		at      netip.AddrPort
+		code    int
+		refused bool
+	}{
+		{"well", routed, http.StatusNoContent, false},
+		{"no such sandbox", layer1(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "{}", http.StatusBadGateway) }), http.StatusBadGateway, false},
+		{"another server, which leads elsewhere", layer1(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://"+routed.String()+"/health", http.StatusFound)
+		}), http.StatusFound, false},
+		{"nobody listens", gone.Addr().(*net.TCPAddr).AddrPort(), 0, true},
+	} {
+		h := Through(t.Context(), c.at, "i1", 49983)
+		if h.Code != c.code || h.Refused != c.refused || h.Connected == c.refused || h.Time.IsZero() || h.Took <= 0 {
+			t.Errorf("%s: %+v", c.name, h)
+		}
 	}
 }
