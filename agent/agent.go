@@ -48,8 +48,9 @@ type Config struct {
 	TemplateCache string
 	// AttachMode is how the frames of taps are seen; empty means probe.ModeAuto.
 	AttachMode probe.Mode
-	// ProbeEvery is how often every sandbox's envd is asked for its health, from
-	// inside its namespace; 0 means never.
+	// ProbeEvery is for how long a sandbox must have answered no real request until
+	// its envd is asked for its health, from inside its namespace and through layer
+	// 1, and how often then; 0 means never.
 	ProbeEvery time.Duration
 	// NoHops leaves the latency of hops unmeasured, which costs every packet of the
 	// host some nanoseconds.
@@ -187,7 +188,6 @@ func (a *Agent) wire() (err error) {
 		return err
 	}
 	a.model = newModel(a, log.With("part", "model"))
-	a.health = &health{model: a.model, every: a.cfg.ProbeEvery}
 	a.apis = &apis{model: a.model}
 	a.inspector = newInspector(a.model, log)
 	a.model.newlyBound = func(s *slot) {
@@ -201,6 +201,7 @@ func (a *Agent) wire() (err error) {
 	if a.hops, err = newHops(a.cfg, a.model, log.With("part", "hops")); err != nil {
 		return err
 	}
+	a.health = newHealth(a.cfg, a.model, a.hops)
 	handler, err := httpapi.New(httpapi.Config{
 		Slots: a.model.Slots, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.model.recorder, Ready: a.Ready, Log: log.With("part", "http"),
 	})

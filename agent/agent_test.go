@@ -54,18 +54,21 @@ func start(t *testing.T) *host {
 	return startWith(t, Config{Every: 50 * time.Millisecond})
 }
 
-// startWith has the rest of the configuration made here.
+// startWith has the rest of the configuration made here; without a proxy one that
+// nobody calls.
 func startWith(t *testing.T, cfg Config) *host {
 	t.Helper()
 	nettest.NeedRoot(t)
 	dir := t.TempDir()
-	proxy, err := net.Listen("tcp", "127.0.0.1:0") // only looked at, never called
-	if err != nil {
-		t.Fatal(err)
+	if !cfg.Proxy.IsValid() {
+		proxy, err := net.Listen("tcp", "127.0.0.1:0") // only looked at, never called
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { proxy.Close() })
+		cfg.Proxy = proxy.Addr().(*net.TCPAddr).AddrPort()
 	}
-	t.Cleanup(func() { proxy.Close() })
 	cfg.Listen, cfg.RunDir, cfg.SeriesGrace = "127.0.0.1:0", dir, never
-	cfg.Proxy = proxy.Addr().(*net.TCPAddr).AddrPort()
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	a, err := New(cfg)
 	if err != nil {

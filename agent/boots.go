@@ -21,25 +21,10 @@ const (
 )
 
 // bootBounds are the upper bounds of a phase's histogram.
-var bootBounds = [...]time.Duration{
+var bootBounds = []time.Duration{
 	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
 	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
 	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute,
-}
-
-// phaseTimes is the histogram of one phase.
-type phaseTimes struct {
-	counts [len(bootBounds) + 1]uint64
-	sum    time.Duration
-}
-
-func (h *phaseTimes) observe(d time.Duration) {
-	i := 0
-	for i < len(bootBounds) && d > bootBounds[i] {
-		i++
-	}
-	h.counts[i]++
-	h.sum += d
 }
 
 // bootBegins starts the timeline of the sandbox that was bound to the slot.
@@ -121,7 +106,7 @@ func (m *model) settle(s *slot) {
 	for _, step := range s.boot.Steps() {
 		h := m.bootPhases[step.Phase]
 		if h == nil {
-			h = &phaseTimes{}
+			h = newTimes(bootBounds)
 			m.bootPhases[step.Phase] = h
 		}
 		h.observe(step.Took)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"tapwatch/agent/discover"
@@ -22,6 +23,7 @@ type hops struct {
 	pairing *pairing.Server
 	model   *model
 	log     *slog.Logger
+	looking sync.Mutex // what was read first is taken first
 }
 
 // newHops loads the programs. What they need and this kernel lacks is no reason to
@@ -59,17 +61,28 @@ func (h *hops) run(ctx context.Context) {
 		if err := errors.Join(h.flow.Keep(paths...), h.flow.Add(paths...)); err != nil {
 			h.log.Warn("the latency of hops is not measured for all sandboxes", "err", err)
 		}
-		if seen, err := h.flow.Seen(); err != nil {
-			h.log.Warn("what traffic shows is not known", "err", err)
-		} else {
-			h.model.seen(seen)
-		}
+		h.look()
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// look takes what was seen of every sandbox's hops until now.
+func (h *hops) look() {
+	if h.flow == nil {
+		return
+	}
+	h.looking.Lock()
+	defer h.looking.Unlock()
+	seen, err := h.flow.Seen()
+	if err != nil {
+		h.log.Warn("what traffic shows is not known", "err", err)
+		return
+	}
+	h.model.seen(seen)
 }
 
 // stats reads what was measured; nil: it is not known.
@@ -105,11 +118,9 @@ func (m *model) seen(all map[netns.Cookie]flow.Seen) {
 	defer m.mu.Unlock()
 	for s := range m.bound {
 		now, known := all[s.entry.Cookie]
-		if !known || now == s.seen {
-			continue
+		if known && s.seen.takes(now, &s.asked) {
+			s.changed()
 		}
-		s.seen = now
-		s.changed()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +29,7 @@ func Look(ctx context.Context, cfg Config) (_ []path.Slot, err error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
+	cfg.NoHops = true // nobody waits for requests
 	if err := needPrivileges(cfg.AttachMode); err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 	g.SetLimit(lookAtOnce)
 	for _, s := range bound {
 		m.mu.Lock()
-		t, carrier := targetOf(s), s.tap != nil && carrierOf(s.tap) == path.Yes
+		t, id, carrier := targetOf(s), s.entry.Binding.SandboxID, s.tap != nil && carrierOf(s.tap) == path.Yes
 		s.look()
 		m.mu.Unlock()
 		g.Go(func() error {
@@ -136,7 +136,8 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 				m.apiIs(t, firecracker.Ask(ctx, t.pid, t.socket))
 			}
 			if carrier && t.path != "" && t.guest.IsValid() {
-				m.healthIs(t, prober.Health(ctx, t.path, netip.AddrPortFrom(t.guest, envdPort)))
+				q := question{target: t, way: atTap, id: id}
+				m.healthIs(q, a.health.ask(ctx, q))
 			}
 			return nil
 		})

@@ -11,7 +11,6 @@ import (
 
 	"tapwatch/agent/diagnose"
 	"tapwatch/agent/discover"
-	"tapwatch/agent/flow"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
@@ -46,10 +45,10 @@ type model struct {
 	hostLinks map[string]*link.Link // of it, by name
 	byVeth    map[string]*slot      // by the host's end of the veth pair
 
-	byVMM      map[int]*slot              // by the pid of the sandbox's VMM
-	departing  map[*slot]departure        // whose foreign VMM has gone
-	boots      map[*slot]struct{}         // with a sandbox whose boot is not settled
-	bootPhases map[path.Phase]*phaseTimes // of those that are
+	byVMM      map[int]*slot         // by the pid of the sandbox's VMM
+	departing  map[*slot]departure   // whose foreign VMM has gone
+	boots      map[*slot]struct{}    // with a sandbox whose boot is not settled
+	bootPhases map[path.Phase]*times // of those that are
 
 	readySince time.Time // that everything is known; zero: it is not
 
@@ -71,7 +70,7 @@ func newModel(a *Agent, log *slog.Logger) *model {
 		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}, bound: map[*slot]struct{}{},
 		recorder: recorder.New(), began: time.Now(), self: a.self, grace: a.cfg.SeriesGrace,
 		hostLinks: map[string]*link.Link{}, byVeth: map[string]*slot{},
-		byVMM: map[int]*slot{}, departing: map[*slot]departure{}, boots: map[*slot]struct{}{}, bootPhases: map[path.Phase]*phaseTimes{}}
+		byVMM: map[int]*slot{}, departing: map[*slot]departure{}, boots: map[*slot]struct{}{}, bootPhases: map[path.Phase]*times{}}
 	m.hooker.wanted, m.hooker.attached, m.hooker.retired = m.wantsHooks, m.attached, m.retire
 	return m
 }
@@ -139,7 +138,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		m.unhook(s, m.keep(s, old, now))
 		s.diagnosis, s.relay, s.template, s.vmmStopped = path.Diagnosis{}, path.Listener{}, nil, path.Unknown
 		s.closer, s.held, s.macWas, s.health, s.api = closer{}, nil, "", path.Health{}, nil
-		s.seen = flow.Seen{}
+		s.seen, s.through = traffic{}, path.Health{}
 	}
 	if !b.Idle {
 		if s.hooks != nil {

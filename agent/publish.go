@@ -81,7 +81,7 @@ func (m *model) bootTimes() map[path.Phase]metrics.Histogram {
 	defer m.mu.Unlock()
 	all := make(map[path.Phase]metrics.Histogram, len(m.bootPhases))
 	for p, h := range m.bootPhases {
-		all[p] = metrics.Histogram{Bounds: bootBounds[:], Counts: slices.Clone(h.counts[:]), Sum: h.sum}
+		all[p] = h.histogram()
 	}
 	return all
 }
@@ -98,10 +98,10 @@ func (a *Agent) snapshot() metrics.Snapshot {
 		Capabilities: map[string]bool{},
 		EventsLost:   a.events.Lost(),
 		TapConnect:   metrics.Histogram{Counts: sum.counts[:], Sum: sum.sum},
-		Health:       a.health.results(),
 		BootPhases:   a.model.bootTimes(),
 		Hops:         a.hops.stats,
 	}
+	a.health.results(&s)
 	for i := range probe.LatencyBuckets - 1 {
 		s.TapConnect.Bounds = append(s.TapConnect.Bounds, probe.LatencyBound(i))
 	}

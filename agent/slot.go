@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"tapwatch/agent/discover"
-	"tapwatch/agent/flow"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
@@ -34,10 +33,12 @@ type slot struct {
 	veth        path.Veth
 	macWas      string         // as path.Device has it
 	held        []path.HeldTap // by the VMM; nil: unknown
-	health      path.Health    // zero: not asked
-	api         *path.VMMAPI   // of the VMM; nil: not asked
-	seen        flow.Seen      // of the sandbox's hops
-	closer      closer         // what the last close look found
+	health      path.Health    // of envd, asked at the tap; zero: not asked
+	through     path.Health    // the same through the whole path
+	asked       asked
+	api         *path.VMMAPI // of the VMM; nil: not asked
+	seen        traffic      // of the sandbox's hops
+	closer      closer       // what the last close look found
 
 	hooks        *hooked
 	attaching    bool        // the hooker has been told to
@@ -151,9 +152,10 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		Rules:    s.closer.rules,
 		Inside:   s.closer.within.Inside,
 		Health:   s.health,
+		Through:  s.through,
 		Device:   s.device(),
 		Template: s.template,
-		Seen:     seenOf(s.seen),
+		Seen:     seenOf(s.seen.Seen),
 	}
 	if s.hooks != nil && s.hooks.counters.Created != 0 { // not read yet is not zero
 		f.Traffic = s.hooks.traffic()

@@ -41,6 +41,7 @@ type Flow struct {
 	began time.Time
 
 	mu         sync.Mutex
+	clock      clock
 	paths      map[netns.Cookie]Path
 	own        map[netns.Cookie]time.Time // since when they have histograms of their own
 	leftOut    uint64                     // sandboxes that have none, for want of places
@@ -178,6 +179,23 @@ func (f *Flow) Close() error {
 
 // clock ties the kernel's times to the calendar.
 type clock struct{ boot int64 } // ns since 1970 at which bpf_ktime_get_ns was 0
+
+// steps is the least difference that is a step of the calendar's clock, not the time
+// that reading took.
+const steps = 10 * time.Millisecond
+
+// now keeps the clock until the calendar's is set, so that a time that was read
+// twice is the same.
+func (f *Flow) now() (clock, error) {
+	c, err := readClock()
+	if err != nil {
+		return clock{}, err
+	}
+	if d := time.Duration(c.boot - f.clock.boot); d.Abs() > steps {
+		f.clock = c
+	}
+	return f.clock, nil
+}
 
 func readClock() (clock, error) {
 	var sinceBoot, today unix.Timespec

@@ -109,7 +109,7 @@ func (f *Flow) Read() (Stats, error) {
 		return Stats{}, errors.New("read flow: the programs are gone")
 	}
 	s := Stats{Hops: map[Hop]Histogram{}, Recent: map[Hop][]Sample{}, LeftOut: f.leftOut, Began: f.began}
-	now, err := readClock()
+	now, err := f.now()
 	if err != nil {
 		return Stats{}, err
 	}
@@ -225,14 +225,14 @@ func addAll[N uint64 | int64](to, from []N) {
 
 // Seen reads what real traffic showed of every path.
 func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
-	clock, err := readClock()
-	if err != nil {
-		return nil, err
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.objs == nil {
 		return nil, errors.New("read flow: the programs are gone")
+	}
+	clock, err := f.now()
+	if err != nil {
+		return nil, err
 	}
 	all := make(map[netns.Cookie]Seen, len(f.paths))
 	for cookie := range f.paths {

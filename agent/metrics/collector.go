@@ -17,7 +17,8 @@ type Snapshot struct {
 	Gone         []*path.Slot             // taps of sandboxes that have gone: their counters only
 	TapConnect   Histogram                // of all taps that there are and were
 	Hops         func() *flow.Stats       // nil: not measured; it returns nil where that cannot be told
-	Health       map[string]uint64        // questions to envd by result
+	Asked        map[Asked]uint64         // the agent's own questions to envd; nil: none are asked
+	AskedTook    map[string]Histogram     // until their answers, by way
 	BootPhases   map[path.Phase]Histogram // since the phase before
 	Netlink      link.Stats
 	Attach       map[string]Attach // by mode; those that were used
@@ -25,6 +26,9 @@ type Snapshot struct {
 	Capabilities map[string]bool
 	EventsLost   uint64
 }
+
+// Asked is where questions to envd entered the path, and what came of them.
+type Asked struct{ Way, Result string }
 
 // Attach is what putting hooks on devices in one mode has come to.
 type Attach struct {
@@ -96,8 +100,11 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	for p, h := range s.BootPhases {
 		out.histogram(bootPhase, h, string(p))
 	}
-	for result, n := range s.Health {
-		out.counter(healthProbes, n, result)
+	for a, n := range s.Asked {
+		out.counter(healthProbes, n, a.Way, a.Result)
+	}
+	for way, h := range s.AskedTook {
+		out.histogram(probeDuration, h, way)
 	}
 	out.agent(&s)
 }

@@ -23,6 +23,9 @@ func snapshot() Snapshot {
 			Sandbox: &path.Sandbox{ID: "i1", Name: "one", TemplateID: "base", BuildID: "b", Source: "tapwatch", Shape: "relay", Since: time.Unix(1000, 0)},
 			Device:  path.Device{Name: "tap0", Exists: path.Yes, AdminUp: path.Yes, Carrier: path.No, Ups: 3, Downs: 4, Holders: []path.Holder{}},
 			Traffic: &path.Traffic{ReceivePackets: 7, ReceiveResets: 2, RelayResets: 4, SYNs: 5, TransmitDrops: map[string]uint64{"FULL_RING": 9}, Since: time.Unix(2000, 0)},
+			Seen:    map[path.Hop]path.Seen{path.Relay: {Good: time.Unix(2000, 0)}, path.Tap: {Good: time.Unix(1, 0), Bad: time.Unix(2, 0)}, path.Guest: {}},
+			Health:  path.Health{Time: time.Unix(2001, 0), TimedOut: true, Error: "no answer in 2s"},
+			Through: path.Health{Time: time.Unix(2001, 0), Connected: true, Code: 502},
 		},
 		Diagnosis: path.Diagnosis{
 			State:    path.Broken,
@@ -46,6 +49,8 @@ func snapshot() Snapshot {
 			Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{3, 1}, Sum: 5 * time.Millisecond}}},
 		AttachErrors: map[string]uint64{"other": 2},
 		Capabilities: map[string]bool{"holder_iterator": false},
+		Asked:        map[Asked]uint64{{Way: "tap", Result: "not connected"}: 1, {Way: "path", Result: "ill"}: 2},
+		AskedTook:    map[string]Histogram{"path": {Bounds: []time.Duration{time.Second}, Counts: []uint64{2, 0}, Sum: 2 * time.Millisecond}},
 	}
 }
 
@@ -75,6 +80,28 @@ tapwatch_tap_holders{device="tap0",netns="ns-1",sandbox_id="i1"} 0
 # TYPE tapwatch_path_up gauge
 tapwatch_path_up{hop="proxy",netns="ns-1",sandbox_id="i1"} 1
 tapwatch_path_up{hop="tap",netns="ns-1",sandbox_id="i1"} 0
+`},
+		{"tapwatch_path_seen_up", `
+# HELP tapwatch_path_seen_up What was seen of a hop last: 1 it answered, 0 it did not. By real traffic (origin traffic), or by the agent's own questions (origin probe). Absent while nothing was, or nothing that is certain.
+# TYPE tapwatch_path_seen_up gauge
+tapwatch_path_seen_up{hop="proxy",netns="ns-1",origin="probe",sandbox_id="i1"} 1
+tapwatch_path_seen_up{hop="relay",netns="ns-1",origin="traffic",sandbox_id="i1"} 1
+tapwatch_path_seen_up{hop="tap",netns="ns-1",origin="probe",sandbox_id="i1"} 0
+tapwatch_path_seen_up{hop="tap",netns="ns-1",origin="traffic",sandbox_id="i1"} 0
+`},
+		{"tapwatch_health_probes_total", `
+# HELP tapwatch_health_probes_total The agent's own questions for envd's health, by the way that they took (tap, straight at the tap from inside the namespace; path, through layer 1 as clients do) and by result: ok; ill, an error was answered, by envd or on the way; no answer; not connected. None are asked unless --probe-every says so, and of idle sandboxes only.
+# TYPE tapwatch_health_probes_total counter
+tapwatch_health_probes_total{result="ill",way="path"} 2
+tapwatch_health_probes_total{result="not connected",way="tap"} 1
+`},
+		{"tapwatch_probe_duration_seconds", `
+# HELP tapwatch_probe_duration_seconds Time from one of these questions to its answer, connecting included, of those that were answered.
+# TYPE tapwatch_probe_duration_seconds histogram
+tapwatch_probe_duration_seconds_bucket{le="1",way="path"} 2
+tapwatch_probe_duration_seconds_bucket{le="+Inf",way="path"} 2
+tapwatch_probe_duration_seconds_sum{way="path"} 0.002
+tapwatch_probe_duration_seconds_count{way="path"} 2
 `},
 		{"tapwatch_finding", `
 # HELP tapwatch_finding A problem that was found; always 1, absent when it is gone.

@@ -62,11 +62,8 @@ func (e emitter) seenUp(s *path.Slot) {
 			e.gauge(pathSeenUp, boolFloat(!seen.Bad.After(seen.Good)), s.Sandbox.ID, s.Netns, string(hop), "traffic")
 		}
 	}
-	if h := s.Health; !h.Time.IsZero() {
-		e.gauge(pathSeenUp, boolFloat(h.Connected || h.Refused), s.Sandbox.ID, s.Netns, string(path.Tap), "probe")
-		if h.Connected || h.Refused { // else nobody knows
-			e.gauge(pathSeenUp, boolFloat(h.Error == "" && h.Code < 400), s.Sandbox.ID, s.Netns, string(path.Envd), "probe")
-		}
+	for hop, up := range s.Shown() {
+		e.gauge(pathSeenUp, boolFloat(up), s.Sandbox.ID, s.Netns, string(hop), "probe")
 	}
 }
 

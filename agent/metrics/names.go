@@ -83,13 +83,15 @@ var (
 	connections = desc("connections",
 		"Connections of the paths now, by layer, by side (front, accepted; back, connected) and state: connecting, half open, without an answer yet; established; half_closed, one side has ended.", "layer", "side", "state")
 	pathSeenUp = desc("path_seen_up",
-		"What was seen of a hop last: 1 it answered, 0 it did not. By real traffic, or by the agent's own questions. Absent while nothing was.", "sandbox_id", "netns", "hop", "origin")
+		"What was seen of a hop last: 1 it answered, 0 it did not. By real traffic (origin traffic), or by the agent's own questions (origin probe). Absent while nothing was, or nothing that is certain.", "sandbox_id", "netns", "hop", "origin")
 
 	tapConnect = desc("tap_connect_seconds",
 		"SYN to SYN-ACK at the taps of all sandboxes, of any port of the guest.")
 
 	healthProbes = desc("health_probes_total",
-		"Questions to envd for its health, by result: ok, ill, no answer, not connected. None are asked unless --probe-every says so.", "result")
+		"The agent's own questions for envd's health, by the way that they took (tap, straight at the tap from inside the namespace; path, through layer 1 as clients do) and by result: ok; ill, an error was answered, by envd or on the way; no answer; not connected. None are asked unless --probe-every says so, and of idle sandboxes only.", "way", "result")
+	probeDuration = desc("probe_duration_seconds",
+		"Time from one of these questions to its answer, connecting included, of those that were answered.", "way")
 
 	bootPhase = desc("sandbox_boot_phase_seconds",
 		"Time that sandboxes took for a phase of their boot, since the phase before: slot_ready, vmm_started, tap_attached, carrier, guest_frame, arp_answered, syn_ack, envd_healthy.", "phase")

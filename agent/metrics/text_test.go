@@ -38,6 +38,9 @@ func strange() Snapshot {
 // metrics of a family, which nothing needs.
 func TestTextIsTheLibrarys(t *testing.T) {
 	s := strange()
+	if shown := s.Slots[0].Shown(); len(s.Slots[0].Seen) == 0 || len(shown) == 0 {
+		t.Fatal("the snapshot has nothing that was seen")
+	}
 	r := prometheus.NewRegistry()
 	r.MustRegister(Collector{Snapshot: func() Snapshot { return valid(s) }, withoutHost: true})
 	families, err := r.Gather()

@@ -1,0 +1,234 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"tapwatch/agent/discover"
+	"tapwatch/agent/link"
+	"tapwatch/agent/path"
+	"tapwatch/internal/nettest"
+	"tapwatch/internal/registry"
+)
+
+// line is the path to a guest that needs no VM: layer 1 in the test's namespace, a
+// relay in the slot's, and an envd in the guest's.
+type line struct {
+	*host
+	front netip.AddrPort
+	hangs atomic.Bool  // envd does, while it is set
+	waits atomic.Int32 // requests that it has let hang
+}
+
+func startLine(t *testing.T, cfg Config) *line {
+	t.Helper()
+	nettest.NeedRoot(t)
+	front, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { front.Close() })
+	l := &line{front: front.Addr().(*net.TCPAddr).AddrPort()}
+	cfg.Proxy = l.front
+	l.host = startWith(t, cfg)
+	l.relay.Close()
+	ns, tap, envd := l.slot.Netns, netip.MustParseAddr("169.254.0.22"), netip.MustParseAddrPort("169.254.0.21:49983")
+	near := netip.AddrFrom4([4]byte{198, 19, byte(rand.N(256)), byte(rand.N(128) * 2)})
+	far := netip.AddrPortFrom(near.Next(), envdPort)
+	addAddr(t, "", nettest.Veth(t, ns), near, 31)
+	addAddr(t, ns, "eth0", far.Addr(), 31)
+	addAddr(t, ns, "tap0", tap, 30)
+	guest := nettest.Guest(t, ns, "tap0", "02:FC:00:00:00:05", envd.Addr().AsSlice(), tap.AsSlice())
+	l.serve(listenIn(t, guest, envd))
+	forward(listenIn(t, ns, far), func() (c net.Conn, err error) {
+		nettest.In(t, ns, func() error { c, err = net.Dial("tcp4", envd.String()); return nil })
+		return c, err
+	})
+	forward(front, func() (net.Conn, error) { return net.Dial("tcp4", far.String()) })
+	l.slot.VpeerIP = far.Addr().String()
+	l.bind(registry.Running)
+	return l
+}
+
+// serve is envd, as far as its health goes. One that hangs lets go of its clients
+// when they have gone.
+func (l *line) serve(in net.Listener) {
+	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if l.hangs.Load() {
+			l.waits.Add(1)
+			<-r.Context().Done()
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})}
+	go func() { _ = srv.Serve(in) }()
+	l.t.Cleanup(func() { srv.Close() })
+}
+
+func listenIn(t *testing.T, ns string, at netip.AddrPort) (in net.Listener) {
+	t.Helper()
+	nettest.In(t, ns, func() (err error) {
+		in, err = net.Listen("tcp4", at.String())
+		return err
+	})
+	t.Cleanup(func() { in.Close() })
+	return in
+}
+
+func forward(in net.Listener, dial func() (net.Conn, error)) {
+	go func() {
+		for {
+			front, err := in.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer front.Close()
+				back, err := dial()
+				if err != nil {
+					return
+				}
+				defer back.Close()
+				ended := make(chan struct{}, 2)
+				one := func(to, from net.Conn) { _, _ = io.Copy(to, from); ended <- struct{}{} }
+				go one(back, front)
+				go one(front, back)
+				<-ended
+			}()
+		}
+	}()
+}
+
+func addAddr(t *testing.T, ns, name string, a netip.Addr, bits int) {
+	t.Helper()
+	add := func() error {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, 32)}})
+	}
+	if ns == "" {
+		if err := add(); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	nettest.In(t, ns, add)
+}
+
+// request is a client's, through the whole path.
+func (l *line) request(ctx context.Context) error {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+l.front.String()+"/health", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// up is the line of a hop in /metrics.
+func (l *line) up(hop path.Hop, origin string, up int) string {
+	return fmt.Sprintf(`tapwatch_path_seen_up{hop="%s",netns="%s",origin="%s",sandbox_id="itest"} %d`, hop, l.slot.Netns, origin, up)
+}
+
+// An idle sandbox is asked by both ways, and that is not taken for traffic. One that
+// answers its clients is not asked, and one that lets them wait is again.
+func TestIdleSandboxIsAsked(t *testing.T) {
+	// Not beside others: this process is their VMM too, and would hold their taps.
+	const every = time.Hour // the agent's own rounds ask once
+	l := startLine(t, Config{Every: 50 * time.Millisecond, ProbeEvery: every})
+	l.until("asked by both ways", func(s path.Slot) bool { return s.Health.Code == 204 && s.Through.Code == 204 })
+	l.agent.hops.look()
+	for _, hop := range []path.Hop{path.Proxy, path.Relay, path.Tap, path.Envd} {
+		l.hasLine(l.up(hop, "probe", 1))
+	}
+	for _, way := range wayNames {
+		l.hasLine(`tapwatch_health_probes_total{result="ok",way="` + way + `"} 1`)
+		l.hasLine(`tapwatch_probe_duration_seconds_count{way="` + way + `"} 1`)
+	}
+	if m := grep(l.metrics(), `origin="traffic"`); strings.Contains(m, l.slot.Netns) {
+		t.Errorf("the agent's own questions are taken for traffic:\n%s", m)
+	}
+
+	quiet := time.Now() // since then there is traffic
+	nettest.Eventually(t, "requests are seen at every hop", func() bool {
+		if err := l.request(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l.agent.hops.look()
+		m := l.metrics()
+		return strings.Contains(m, l.up(path.Proxy, "traffic", 1)) && strings.Contains(m, l.up(path.Envd, "traffic", 1))
+	})
+	if due := l.agent.health.due(quiet.Add(every - healthTick/2)); len(due) != 0 {
+		t.Errorf("asked in spite of its traffic: %+v", due)
+	}
+
+	l.hangs.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	hung := time.Now()
+	go func() { ended <- l.request(ctx) }()
+	nettest.Eventually(t, "the request waits", func() bool { return l.waits.Load() == 1 })
+	l.agent.health.round(t.Context(), hung.Add(every-healthTick/2))
+	s := l.until("envd hangs", func(s path.Slot) bool { return finds(s, "envd-hung") })
+	if !s.Through.Connected || !s.Through.TimedOut {
+		t.Errorf("through the path: %+v", s.Through)
+	}
+	l.hasLine(l.up(path.Tap, "probe", 1))
+	l.hasLine(l.up(path.Envd, "probe", 0))
+	if m := l.metrics(); strings.Contains(m, l.up(path.Proxy, "probe", 1)) || strings.Contains(m, l.up(path.Proxy, "probe", 0)) {
+		t.Error("something is said of the proxy, though anything in the path may hang")
+	}
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("the request was answered")
+	}
+}
+
+// All ways together do not exceed the limit, and nobody is left out for good.
+func TestQuestionsAreLimited(t *testing.T) {
+	m := &model{bound: map[*slot]struct{}{}}
+	const sandboxes = healthMost // two questions each
+	for range sandboxes {
+		m.bound[&slot{
+			tap:   &link.Link{Carrier: link.Up},
+			entry: &discover.Entry{Namespace: discover.Namespace{Path: "/proc/self/ns/net"}, Binding: &discover.Binding{GuestIP: "169.254.0.21"}},
+		}] = struct{}{}
+	}
+	h := newHealth(Config{ProbeEvery: time.Minute}, m, nil)
+	now, asked := time.Now(), map[*slot]int{}
+	for range 2 {
+		due := h.due(now)
+		if len(due) != healthMost {
+			t.Errorf("%d questions at one time", len(due))
+		}
+		for _, q := range due {
+			asked[q.slot]++
+		}
+		now = now.Add(healthTick)
+	}
+	for s, n := range asked {
+		if n != int(ways) {
+			t.Errorf("%p was asked %d times", s, n)
+		}
+	}
+	if due := h.due(now); len(asked) != sandboxes || len(due) != 0 {
+		t.Errorf("%d were asked, %d questions are due again", len(asked), len(due))
+	}
+}
