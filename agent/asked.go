@@ -52,11 +52,11 @@ type traffic struct {
 	all       flow.Seen
 }
 
-// takes what was newly seen, and reports whether any of it is of real requests.
-func (t *traffic) takes(now flow.Seen, a *asked) (real bool) {
+// takes what was newly seen, and reports whether any of it came of real requests.
+func (t *traffic) takes(now flow.Seen, a *asked) (some bool) {
 	take := func(to *time.Time, was, is time.Time) {
 		if !is.Equal(was) && !a.left(is) {
-			*to, real = is, true
+			*to, some = is, true
 		}
 	}
 	for i := range now.Good {
@@ -64,7 +64,7 @@ func (t *traffic) takes(now flow.Seen, a *asked) (real bool) {
 		take(&t.Bad[i], t.all.Bad[i], now.Bad[i])
 	}
 	t.all = now
-	return real
+	return some
 }
 
 // served says whether a hop has answered real requests since then, and nothing has

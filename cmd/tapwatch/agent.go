@@ -66,7 +66,7 @@ func (f *agentFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:10917", "where the agent serves /metrics, API and page; port 0 takes a free one")
 	cmd.Flags().StringVar(&f.attachMode, "attach-mode", string(probe.ModeAuto), "how to see the frames of taps: auto, tc, tcx or tracepoint")
 	cmd.Flags().StringVar(&f.templateCache, "template-cache", "", "E2B's template cache, {build}/cache/{id}/metadata.json; empty: not looked at")
-	cmd.Flags().DurationVar(&f.probeEvery, "probe-every", 0, "how often to ask every sandbox's envd for its health, from inside its namespace, e.g. 30s; 0: never")
+	cmd.Flags().DurationVar(&f.probeEvery, "probe-every", 0, "ask the envd of each sandbox for its health whose clients were not answered for so long, and so often then, straight at the tap and through layer 1, e.g. 30s; 0: never")
 	cmd.Flags().DurationVar(&f.seriesGrace, "series-grace", 30*time.Second, "for how long the counters of a sandbox's tap are still told when it has gone, so that a scrape sees the last of them; 0: not at all")
 	cmd.Flags().BoolVar(&f.hops, "hops", true, "measure the latency of every hop; costs every packet of the host some nanoseconds")
 	cmd.Flags().IntVar(&f.hopsPerSandbox, "hops-per-sandbox", 0, "how many sandboxes get latencies of their own besides those of all: 4 histograms each")
