@@ -62,6 +62,20 @@ func graph(title, description, unit string, targets ...Target) Panel {
 	return p
 }
 
+// heatmap is a histogram over time, of a query for its buckets.
+func heatmap(title, description, expr string) Panel {
+	t := series(expr, "{{le}}")
+	t.Format = "heatmap"
+	p := panel("heatmap", title, description, "short", t)
+	p.Options = map[string]any{
+		"calculate": false, "cellGap": 1,
+		"color":   map[string]any{"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5},
+		"yAxis":   map[string]any{"unit": "s", "axisPlacement": "left"},
+		"tooltip": map[string]any{"mode": "single", "yHistogram": false},
+	}
+	return p
+}
+
 // stacked makes the lines of a graph add up.
 func stacked(p Panel) Panel {
 	p.FieldConfig.Defaults.Custom["stacking"] = map[string]any{"mode": "normal", "group": "A"}

@@ -4,21 +4,18 @@ func hopLatency() Panel {
 	quantile := func(q, legend string) Target {
 		return series(`histogram_quantile(`+q+`, sum by (le, hop) (rate(tapwatch_hop_latency_seconds_bucket{SCOPE}[$__rate_interval])))`, legend)
 	}
-	return graph("Hop latency", "Time that requests spend in a hop. tap: SYN to SYN-ACK at the tap, which is the host's kernel, the VMM and the guest's kernel.", "s",
+	return graph("Hop latency", "Time that requests spend in each hop, both ways: proxy and relay from arrival until sent on, tap from data to its ACK, envd from the request to the answer's first byte. docs/hops.md defines them.", "s",
 		quantile("0.5", "{{hop}} p50"), quantile("0.9", "{{hop}} p90"), quantile("0.99", "{{hop}} p99"))
 }
 
 func tapLatency() Panel {
-	t := series(`sum by (le) (increase(tapwatch_hop_latency_seconds_bucket{SCOPE, hop="tap"}[$__rate_interval]))`, "{{le}}")
-	t.Format = "heatmap"
-	p := panel("heatmap", "Latency at the tap", "How many connections took how long at the tap.", "short", t)
-	p.Options = map[string]any{
-		"calculate": false, "cellGap": 1,
-		"color":   map[string]any{"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5},
-		"yAxis":   map[string]any{"unit": "s", "axisPlacement": "left"},
-		"tooltip": map[string]any{"mode": "single", "yHistogram": false},
-	}
-	return p
+	return heatmap("Latency at the tap", "How many requests took how long through the tap: host kernel, VMM, guest kernel.",
+		`sum by (le) (increase(tapwatch_hop_latency_seconds_bucket{SCOPE, hop="tap"}[$__rate_interval]))`)
+}
+
+func tapConnect() Panel {
+	return heatmap("Connecting to guests", "How many connections took how long from SYN to SYN-ACK at the tap.",
+		`sum by (le) (increase(tapwatch_tap_connect_seconds_bucket{SCOPE}[$__rate_interval]))`)
 }
 
 func traffic() Panel {

@@ -193,12 +193,13 @@ func (f *Flow) readTotals(s *Stats, _ clock) error {
 	s.Negative, s.Unsplit = t.Negative, t.Unsplit
 	for hop, name := range Hops {
 		for how := range hows {
-			if n := t.Joined[hop*len(hows)+how]; n > 0 {
+			n := t.Joined[hop*len(hows)+how]
+			if n > 0 || layer(name) && bpf.FlowHow(how) != bpf.FlowHowHOW_NONE {
 				s.Joined = append(s.Joined, Joined{name, hows[how], n})
 			}
 		}
 		for why := range reasons {
-			if n := t.Unjoined[hop*len(reasons)+why]; n > 0 {
+			if n := t.Unjoined[hop*len(reasons)+why]; n > 0 || layer(name) {
 				s.Unjoined = append(s.Unjoined, Unjoined{name, reasons[why], n})
 			}
 		}
@@ -216,6 +217,9 @@ func (f *Flow) readTotals(s *Stats, _ clock) error {
 	}
 	return nil
 }
+
+// layer says whether sockets are joined in a hop: none so far is a count of 0.
+func layer(h Hop) bool { return h == Proxy || h == Relay }
 
 func addAll[N uint64 | int64](to, from []N) {
 	for i := range to {

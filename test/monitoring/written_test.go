@@ -109,7 +109,7 @@ func TestRulesTellWhatToDo(t *testing.T) {
 				t.Errorf("%s: no %s", r.Alert, key)
 			}
 		}
-		if s := r.Labels["severity"]; s != "critical" && s != "warning" {
+		if s := r.Labels["severity"]; s != "critical" && s != "warning" && s != "info" {
 			t.Errorf("%s: severity %q", r.Alert, s)
 		}
 		absent := strings.Contains(r.Expr, "absent(")
