@@ -39,7 +39,7 @@ func (a *asked) ends(got path.Health) {
 }
 
 // echoes is how long a layer goes on with a request that its client gave up.
-const echoes = 2 * prober.Patience
+const echoes = prober.Patience
 
 // left says whether what was seen then may come of our questions.
 func (a *asked) left(t time.Time) bool {

@@ -57,7 +57,7 @@ var shows = [ways]path.Hop{path.Envd, path.Proxy}
 // askedBounds are the upper bounds of the histograms of answers' times.
 var askedBounds = []time.Duration{
 	250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2 * time.Millisecond, 4 * time.Millisecond, 8 * time.Millisecond, 16 * time.Millisecond,
-	32 * time.Millisecond, 64 * time.Millisecond, 128 * time.Millisecond, 256 * time.Millisecond, 512 * time.Millisecond, 1024 * time.Millisecond, prober.Patience,
+	32 * time.Millisecond, 64 * time.Millisecond, 128 * time.Millisecond, 256 * time.Millisecond, 512 * time.Millisecond, 1024 * time.Millisecond, 2048 * time.Millisecond, prober.Patience,
 }
 
 type question struct {
