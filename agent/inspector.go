@@ -35,9 +35,9 @@ func newInspector(m *model, log *slog.Logger) *inspector {
 const (
 	// inspectEvery is the time between two looks at a slot in trouble.
 	inspectEvery = time.Second
-	// inspectInTurn is how many slots without trouble are looked at each time: a
-	// look takes half a millisecond.
-	inspectInTurn = 2
+	// inspectInTurn is how many slots without trouble are looked at each time: what
+	// the kernel tells of needs no turn, and a look takes some milliseconds.
+	inspectInTurn = 1
 	// inspectMost bounds the looks of one time.
 	inspectMost = 32
 	// inspectPatience is how long a look may take: a console may lie on a disk that
