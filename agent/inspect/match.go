@@ -40,10 +40,10 @@ func match(exprs []expr.Any, p *Packet, sets func(name string) *set) (answer, *e
 			continue
 		}
 		is, v := p.asked(e, regs, sets)
-		switch {
-		case is == no:
+		switch is {
+		case no:
 			return no, nil
-		case is == perhaps:
+		case perhaps:
 			takes = perhaps
 		}
 		if v != nil {
