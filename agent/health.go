@@ -78,6 +78,9 @@ func (h *health) run(ctx context.Context) {
 	if h.every == 0 {
 		return
 	}
+	var g errgroup.Group
+	g.SetLimit(healthAtOnce)
+	defer func() { _ = g.Wait() }() // nobody returns an error
 	tick := time.NewTicker(healthTick)
 	defer tick.Stop()
 	for {
@@ -85,15 +88,15 @@ func (h *health) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			h.round(ctx, now)
+			h.round(ctx, &g, now)
 		}
 	}
 }
 
-func (h *health) round(ctx context.Context, now time.Time) {
+// round puts the questions that are due, and waits for no answer unless too many are
+// waited for already.
+func (h *health) round(ctx context.Context, g *errgroup.Group, now time.Time) {
 	h.hops.look() // what real traffic has shown until now
-	var g errgroup.Group
-	g.SetLimit(healthAtOnce)
 	for _, q := range h.due(now) {
 		g.Go(func() error {
 			got := h.ask(ctx, q)
@@ -104,7 +107,6 @@ func (h *health) round(ctx context.Context, now time.Time) {
 			return nil
 		})
 	}
-	_ = g.Wait() // nobody returns an error
 }
 
 func (h *health) ask(ctx context.Context, q question) path.Health {
@@ -120,13 +122,16 @@ func (h *health) due(now time.Time) (due []question) {
 	defer h.model.mu.Unlock()
 	since := now.Add(healthTick/2 - h.every) // a tick may come early
 	for s := range h.model.bound {
+		if len(due)+int(ways) > healthMost {
+			break
+		}
 		t := targetOf(s)
 		ready := s.tap != nil && carrierOf(s.tap) == path.Yes && s.diagnosis.State != path.Booting
-		if !ready || t.path == "" || !t.guest.IsValid() {
+		if !ready || s.asked.open > 0 || t.path == "" || !t.guest.IsValid() {
 			continue
 		}
 		for w := range ways {
-			if len(due) < healthMost && s.asked.at[w].Before(since) && !s.served(shows[w], since) {
+			if s.asked.at[w].Before(since) && !s.served(shows[w], since) {
 				s.asked.begins(w, now)
 				due = append(due, question{target: t, way: w, id: s.entry.Binding.SandboxID})
 			}
