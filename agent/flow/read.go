@@ -239,22 +239,37 @@ func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
 		return nil, err
 	}
 	all := make(map[netns.Cookie]Seen, len(f.paths))
-	for cookie := range f.paths {
-		var seen bpf.FlowSeen
-		err := f.objs.Maps[bpf.FlowMapSeen].Lookup(uint64(cookie), &seen)
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read flow: %w", err)
-		}
+	err = f.eachSeen(func(cookie uint64, seen *bpf.FlowSeen) {
 		var of Seen
 		for hop := range Hops {
 			of.Good[hop], of.Bad[hop] = clock.time(seen.Good[hop]), clock.time(seen.Bad[hop])
 		}
-		all[cookie] = of
+		all[netns.Cookie(cookie)] = of
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read flow: %w", err)
 	}
 	return all, nil
+}
+
+// eachSeen reads by the batch: one call a sandbox would be the dearest of what an
+// idle agent does.
+func (f *Flow) eachSeen(fn func(uint64, *bpf.FlowSeen)) error {
+	const batch = 1024 // no bucket of the hash is larger
+	var cursor ebpf.MapBatchCursor
+	keys, values := make([]uint64, batch), make([]bpf.FlowSeen, batch)
+	for {
+		n, err := f.objs.Maps[bpf.FlowMapSeen].BatchLookup(&cursor, keys, values, nil)
+		for i := range n {
+			fn(keys[i], &values[i])
+		}
+		switch {
+		case errors.Is(err, ebpf.ErrKeyNotExist): // the end
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // time is a kernel's time; 0 is never.
