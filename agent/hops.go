@@ -98,6 +98,29 @@ func (h *hops) stats() *flow.Stats {
 	return &s
 }
 
+// HopTime is the median of a hop, to 9%, over all requests so far.
+type HopTime struct {
+	Hop      path.Hop
+	Requests uint64
+	Median   time.Duration
+}
+
+// HopTimes are the hops that requests were measured in; none where that is not
+// known.
+func (a *Agent) HopTimes() []HopTime {
+	s := a.hops.stats()
+	if s == nil {
+		return nil
+	}
+	var all []HopTime
+	for _, hop := range flow.Hops {
+		if h := s.Hops[hop]; h.Count > 0 {
+			all = append(all, HopTime{path.Hop(hop), h.Count, time.Duration(h.Quantile(0.5) * float64(time.Second))})
+		}
+	}
+	return all
+}
+
 func (h *hops) close() error {
 	if h == nil || h.flow == nil {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -149,11 +150,27 @@ func (u *up) show(ctx context.Context, s *server.Server, a *agent.Agent) error {
 		return err
 	}
 	err = d.Draw(ctx)
+	fmt.Fprint(u.out, hopTimes(a.HopTimes()))
 	fmt.Fprintf(u.out, "\nmetrics: http://%s/metrics\npage: http://%[1]s/\n", a.Addr())
 	if err == nil && !u.once {
 		go d.Keep(ctx)
 	}
 	return err
+}
+
+// hopTimes is a line of where the time of requests goes.
+func hopTimes(all []agent.HopTime) string {
+	if len(all) == 0 {
+		return ""
+	}
+	line := "\nwhere the time of a request goes (medians):"
+	for i, h := range all {
+		if i > 0 {
+			line += ","
+		}
+		line += fmt.Sprintf(" %s %s", h.Hop, h.Median.Round(time.Microsecond))
+	}
+	return line + "\n"
 }
 
 // atLeast is a handler that drops what is below a level.
