@@ -2,10 +2,13 @@ package metrics
 
 import (
 	"io"
+	"maps"
 	"math"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -17,7 +20,7 @@ import (
 // 25 MB for a thousand sandboxes, against a few of both. TestTextIsTheLibrarys
 // holds that it says the same.
 
-// slotText is the lines of all slots, by family.
+// slotText is the lines of some slots, by family.
 type slotText struct {
 	openMetrics bool
 	of          map[*family]*lines
@@ -28,32 +31,59 @@ type lines struct {
 	text []byte
 }
 
+// together is how many slots are worth a thread of their own.
+const together = 256
+
 // writeSlots writes the metrics of slots in the text format of Prometheus, or in
 // that of OpenMetrics without its end.
 func writeSlots(w io.Writer, s Snapshot, openMetrics bool) error {
-	t := slotText{openMetrics: openMetrics, of: map[*family]*lines{}}
-	defer t.free()
-	e := emitter{send: t.add}
-	for _, v := range s.Slots {
-		e.slot(v)
+	parts := render(s, openMetrics)
+	of := map[*family][]*lines{}
+	for _, t := range parts {
+		defer t.free()
+		for f, l := range t.of {
+			of[f] = append(of[f], l)
+		}
 	}
-	for _, v := range s.Gone {
-		e.gone(v)
-	}
-	families := make([]*family, 0, len(t.of))
-	for f := range t.of {
-		families = append(families, f)
-	}
-	slices.SortFunc(families, func(a, b *family) int { return strings.Compare(a.name, b.name) })
+	families := slices.SortedFunc(maps.Keys(of), func(a, b *family) int { return strings.Compare(a.name, b.name) })
 	for _, f := range families {
-		if _, err := w.Write(t.header(f)); err != nil {
+		if _, err := w.Write(header(f, of[f][0].typ, openMetrics)); err != nil {
 			return err
 		}
-		if _, err := w.Write(t.of[f].text); err != nil {
-			return err
+		for _, l := range of[f] {
+			if _, err := w.Write(l.text); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// render makes the lines of many slots on all CPUs: who scrapes waits for them.
+func render(s Snapshot, openMetrics bool) (parts []*slotText) {
+	size := max(together, (len(s.Slots)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	var g sync.WaitGroup
+	for slots := range slices.Chunk(s.Slots, size) {
+		t := newSlotText(openMetrics)
+		parts = append(parts, t)
+		g.Go(func() {
+			e := emitter{send: t.add}
+			for _, v := range slots {
+				e.slot(v)
+			}
+		})
+	}
+	last := newSlotText(openMetrics)
+	e := emitter{send: last.add}
+	for _, v := range s.Gone {
+		e.gone(v)
+	}
+	g.Wait()
+	return append(parts, last)
+}
+
+func newSlotText(openMetrics bool) *slotText {
+	return &slotText{openMetrics: openMetrics, of: map[*family]*lines{}}
 }
 
 func (t *slotText) free() {
@@ -65,16 +95,16 @@ func (t *slotText) free() {
 
 // header is the lines before a family's metrics. OpenMetrics calls a counter by
 // its name without the suffix there.
-func (t *slotText) header(f *family) []byte {
+func header(f *family, of prometheus.ValueType, openMetrics bool) []byte {
 	name, typ := f.name, "gauge"
-	if t.of[f].typ == prometheus.CounterValue {
+	if of == prometheus.CounterValue {
 		typ = "counter"
-		if t.openMetrics {
+		if openMetrics {
 			name = strings.TrimSuffix(name, "_total")
 		}
 	}
 	help := escapeHelp.Replace(f.help)
-	if t.openMetrics {
+	if openMetrics {
 		help = escapeLabel.Replace(f.help)
 	}
 	return []byte("# HELP " + name + " " + help + "\n# TYPE " + name + " " + typ + "\n")

@@ -41,6 +41,7 @@ func TestTextIsTheLibrarys(t *testing.T) {
 	if shown := s.Slots[0].Shown(); len(s.Slots[0].Seen) == 0 || len(shown) == 0 {
 		t.Fatal("the snapshot has nothing that was seen")
 	}
+	s.Slots = append(s.Slots, fleet(0, 2*together).Slots...) // more than one CPU's part
 	r := prometheus.NewRegistry()
 	r.MustRegister(Collector{Snapshot: func() Snapshot { return valid(s) }, withoutHost: true})
 	families, err := r.Gather()
