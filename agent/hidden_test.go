@@ -146,11 +146,25 @@ func TestHiddenByTCX(t *testing.T) {
 				return
 			}
 			h.seenAgain(speak)
-			if h.agent.probe.Stats()[probe.ModeTCX].Attached != 1 {
-				t.Errorf("not by TCX: %+v", h.agent.probe.Stats())
+			if got := h.modeOfTap(); got != probe.ModeTCX {
+				t.Errorf("hooked by %q", got)
 			}
 		})
 	}
+}
+
+// modeOfTap is how the slot's own tap is hooked: other tests' taps are too.
+func (h *host) modeOfTap() probe.Mode {
+	h.t.Helper()
+	var ifindex int
+	nettest.In(h.t, h.slot.Netns, func() error {
+		l, err := netlink.LinkByName("tap0")
+		if err == nil {
+			ifindex = l.Attrs().Index
+		}
+		return err
+	})
+	return h.agent.probe.ModeOf(probe.Device{Netns: h.slot.Cookie, Ifindex: probe.Ifindex(ifindex)})
 }
 
 // haveTCX asks the agent's own look at the kernel.

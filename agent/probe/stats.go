@@ -42,6 +42,16 @@ func (s *stats) attached(m Mode, took time.Duration) {
 	of.Sum += took
 }
 
+// ModeOf returns how a device is attached; "" where it is not.
+func (p *Probe) ModeOf(d Device) Mode {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a := p.devices[d]; a != nil {
+		return a.mode
+	}
+	return ""
+}
+
 // Stats returns what attaching has cost, for each mode that was used.
 func (p *Probe) Stats() map[Mode]ModeStats {
 	p.stats.mu.Lock()
