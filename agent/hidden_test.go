@@ -145,10 +145,8 @@ func TestHiddenByTCX(t *testing.T) {
 			if mode != probe.ModeAuto {
 				return
 			}
+			nettest.Eventually(t, "hooked by TCX", func() bool { return h.modeOfTap() == probe.ModeTCX })
 			h.seenAgain(speak)
-			if got := h.modeOfTap(); got != probe.ModeTCX {
-				t.Errorf("hooked by %q", got)
-			}
 		})
 	}
 }
