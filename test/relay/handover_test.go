@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -171,7 +172,7 @@ func TestDrain(t *testing.T) {
 			}
 			defer conn.Close()
 			talk(t, conn, "before")
-			if err := p.Cmd.Process.Signal(os.Interrupt); err != nil {
+			if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
 			nettest.Eventually(t, "nobody listens", func() bool { return once(t.Context(), ns, at) != nil })
