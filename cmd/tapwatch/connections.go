@@ -13,14 +13,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"tapwatch/internal/sandbox/api"
-	"tapwatch/internal/sandbox/proxy"
+	"tapwatch/internal/sandbox/conns"
 )
 
 func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "connections [SANDBOX]",
-		Short: "Show layer 1's connections to sandboxes, and how earlier ones ended",
+		Short: "Show both layers' connections to sandboxes, and how earlier ones ended",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
@@ -40,19 +40,19 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 	return c
 }
 
-// printConnections prints those that are open, then a line of counts a sandbox.
-func printConnections(to io.Writer, all []proxy.Stats, now time.Time) error {
+// printConnections prints those that are open, then a line of counts for each sandbox and layer.
+func printConnections(to io.Writer, all []conns.Stats, now time.Time) error {
 	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "SANDBOX\tCLIENT\tREMOTE\tAGE\tSENT\tRECEIVED\tCONNECT\tFIRST BYTE\tRTT\tRETRANSMITS")
+	fmt.Fprintln(w, "SANDBOX\tLAYER\tCLIENT\tREMOTE\tAGE\tSENT\tRECEIVED\tCONNECT\tFIRST BYTE\tRTT\tRETRANSMITS")
 	for _, s := range all {
 		for _, c := range s.Open {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", s.SandboxID, c.Client, c.Remote,
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", s.SandboxID, s.Layer, c.Client, c.Remote,
 				now.Sub(c.Opened).Round(time.Second), c.Sent, c.Received, micros(c.ConnectUS), micros(c.FirstByteUS), micros(c.RTTUS), number(c.Retransmits))
 		}
 	}
-	fmt.Fprintln(w, "\nSANDBOX\tOPENED\tOPEN\tSENT\tRECEIVED\tENDED\tDIAL ERRORS")
+	fmt.Fprintln(w, "\nSANDBOX\tLAYER\tOPENED\tOPEN\tSENT\tRECEIVED\tENDED\tDIAL ERRORS")
 	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.SandboxID, s.Opened, len(s.Open), s.Sent, s.Received, counts(s.Ended), counts(s.DialErrors))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.SandboxID, s.Layer, s.Opened, len(s.Open), s.Sent, s.Received, counts(s.Ended), counts(s.DialErrors))
 	}
 	return w.Flush()
 }

@@ -12,6 +12,7 @@ import (
 
 	"tapwatch/internal/pairing"
 	"tapwatch/internal/registry"
+	"tapwatch/internal/sandbox/conns"
 	"tapwatch/internal/sandbox/metrics"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/proxy"
@@ -130,29 +131,48 @@ func (m *Manager) closeProxies() error {
 	return errors.Join(errs...)
 }
 
-// Connections returns what the manager's proxies have counted of one sandbox, or
-// with "" of all that were asked for lately.
-func (m *Manager) Connections(id string) []proxy.Stats {
-	m.mu.Lock()
-	proxies := slices.Clone(m.proxies)
-	m.mu.Unlock()
-	all := []proxy.Stats{}
+// Connections returns what both layers have counted of one sandbox, or with "" of
+// all: layer 1 of those that were asked for lately, the relay of those that it
+// listens for.
+func (m *Manager) Connections(id string) []conns.Stats {
+	proxies, ids := m.layers()
+	all := []conns.Stats{}
 	for _, p := range proxies {
 		all = append(all, p.Stats(id)...)
 	}
+	counts, open := make(map[string]stream.Stats), make(map[string][]stream.Connection)
+	for _, s := range m.relay.Snapshot() {
+		if of, ok := ids[s.Netns]; ok && (id == "" || id == of) {
+			add(counts, of, s.Stats)
+		}
+	}
+	for _, c := range m.relay.Connections("") {
+		of := ids[c.Netns]
+		open[of] = append(open[of], c)
+	}
+	for of, s := range counts {
+		all = append(all, conns.Of(conns.Relay, of, s, open[of]))
+	}
+	conns.Sort(all)
 	return all
+}
+
+// layers returns the proxies, and the sandboxes by the namespace that the relay
+// listens in for them.
+func (m *Manager) layers() (proxies []*proxy.Proxy, ids map[string]string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ids = make(map[string]string, len(m.byID))
+	for id, i := range m.byID {
+		ids[i.slot.Netns()] = id
+	}
+	return slices.Clone(m.proxies), ids
 }
 
 // Layers returns what both layers of the data path have counted.
 func (m *Manager) Layers() []metrics.Layer {
-	m.mu.Lock()
-	proxies := slices.Clone(m.proxies)
-	ids := make(map[string]string, len(m.byID)) // by namespace
-	for id, i := range m.byID {
-		ids[i.slot.Netns()] = id
-	}
-	m.mu.Unlock()
-	layer1 := metrics.Layer{Name: "proxy", BySandbox: make(map[string]stream.Stats)}
+	proxies, ids := m.layers()
+	layer1 := metrics.Layer{Name: conns.Proxy, BySandbox: make(map[string]stream.Stats)}
 	for _, p := range proxies {
 		of, gone := p.Counts()
 		for id, s := range of {
@@ -160,7 +180,7 @@ func (m *Manager) Layers() []metrics.Layer {
 		}
 		layer1.Gone.Add(gone)
 	}
-	layer2 := metrics.Layer{Name: "relay", BySandbox: make(map[string]stream.Stats), Gone: m.relay.Gone()}
+	layer2 := metrics.Layer{Name: conns.Relay, BySandbox: make(map[string]stream.Stats), Gone: m.relay.Gone()}
 	for _, s := range m.relay.Snapshot() {
 		if id, ok := ids[s.Netns]; ok {
 			add(layer2.BySandbox, id, s.Stats)

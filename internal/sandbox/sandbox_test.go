@@ -169,6 +169,8 @@ func TestLifeOfASandbox(t *testing.T) {
 	}
 	wantRecord(t, m, s)
 	t.Run("other ports", func(t *testing.T) { wantOtherPorts(t, m, url, s) })
+	t.Run("connections", func(t *testing.T) { wantBothLayers(t, m, url, s) })
+	t.Run("paused", func(t *testing.T) { wantPauseWaitedFor(t, m, url, s) })
 	if err := m.Kill(t.Context(), s.ID); err != nil {
 		t.Fatal(err)
 	}

@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"net/url"
 
-	"tapwatch/internal/sandbox/proxy"
+	"tapwatch/internal/sandbox/conns"
 )
 
-// connections tells layer 1's connections to the sandboxes, or to the one named
+// connections tells both layers' connections to the sandboxes, or to the one named
 // by ?sandbox=. It is ours alone.
 func (s *server) connections(w http.ResponseWriter, r *http.Request) {
 	id := r.URL.Query().Get("sandbox")
@@ -22,14 +22,14 @@ func (s *server) connections(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, s.cfg.Manager.Connections(id))
 }
 
-// Connections returns what layer 1 has counted of one sandbox, or with "" of all
-// that were asked for lately, with the connections that are open.
-func (c *Client) Connections(ctx context.Context, id string) ([]proxy.Stats, error) {
+// Connections returns what each layer has counted of one sandbox, or with "" of all
+// that it knows, with the connections that are open.
+func (c *Client) Connections(ctx context.Context, id string) ([]conns.Stats, error) {
 	path := "/connections"
 	if id != "" {
 		path += "?sandbox=" + url.QueryEscape(id)
 	}
-	var got []proxy.Stats
+	var got []conns.Stats
 	if err := c.call(ctx, http.MethodGet, path, nil, &got); err != nil {
 		return nil, fmt.Errorf("list connections: %w", err)
 	}

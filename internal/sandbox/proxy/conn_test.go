@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/sandbox/conns"
 	"tapwatch/internal/sandbox/stream"
 )
 
@@ -100,7 +101,7 @@ func TestStats(t *testing.T) {
 	for _, id := range []string{"ends", "resets", "closed"} {
 		get(t, other, id)
 	}
-	one := func(id string) Stats {
+	one := func(id string) conns.Stats {
 		all := p.Stats(id)
 		if len(all) != 1 || all[0].SandboxID != id {
 			t.Fatalf("%s: %+v", id, all)

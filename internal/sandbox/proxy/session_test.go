@@ -336,7 +336,7 @@ func TestPlainTCP(t *testing.T) {
 			t.Errorf("%q, %v", b, err)
 		}
 	}
-	nettest.Eventually(t, "its places are free again", func() bool { return p.Stats("one")[0].Requests == 0 })
+	nettest.Eventually(t, "its places are free again", func() bool { return *p.Stats("one")[0].Requests == 0 })
 	s.put("two", newPeerClosed(t), nil)
 	c := dial(t, srv)
 	fmt.Fprint(c, "\x00")
@@ -414,7 +414,7 @@ func TestManyClients(t *testing.T) {
 	all.Wait()
 	nettest.Eventually(t, "no request is left open", func() bool {
 		for _, s := range p.Stats("") {
-			if s.Requests != 0 {
+			if *s.Requests != 0 {
 				return false
 			}
 		}
