@@ -171,7 +171,7 @@ func (m *model) count(r *reading) {
 		return
 	}
 	s.hooks.read = true
-	if s.hooks.update(r.fresh) {
+	if s.hooks.update(r.fresh, time.Now()) {
 		s.changed()
 		m.phasesOfTraffic(s)
 	}

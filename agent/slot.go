@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"maps"
 	"sync/atomic"
 	"time"
 
+	"tapwatch/agent/diagnose"
 	"tapwatch/agent/discover"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
@@ -59,29 +61,46 @@ type hooked struct {
 	read     bool // the counters have been
 	counters probe.Counters
 	hidings  hidings
+	// When each reason to drop frames was last seen to have grown.
+	lastDrops map[string]time.Time
 	// The first request that still waits for an answer, as far as reading the
 	// counters now and then can tell.
 	arpWaiting, envdWaiting probe.Moment
 }
 
 // update takes newly read counters and reports whether they say anything new.
-func (h *hooked) update(c probe.Counters) bool {
+func (h *hooked) update(c probe.Counters, now time.Time) bool {
 	if h.counters == c {
 		return false
 	}
+	h.noteDrops(&c, now)
 	h.counters = c
 	h.arpWaiting = waiting(h.arpWaiting, c.LastARPRequest, c.LastARPReply)
 	h.envdWaiting = waiting(h.envdWaiting, c.LastEnvdSYN, max(c.LastEnvdSYNACK, c.LastEnvdRefused))
 	return true
 }
 
+// noteDrops keeps which reasons have grown since the last reading. Of what a first
+// one finds, also where the counters began anew, nobody knows when it was.
+func (h *hooked) noteDrops(c *probe.Counters, now time.Time) {
+	if h.counters.Created != c.Created {
+		h.lastDrops = map[string]time.Time{}
+		return
+	}
+	for _, d := range c.Drops {
+		if d.Count > h.counters.Drops.Of(d.Reason) {
+			h.lastDrops[d.Reason] = now
+		}
+	}
+}
+
 // changed says that the facts have.
 func (s *slot) changed() { s.view, s.stale = nil, true }
 
 // restless says whether time alone may change the slot's diagnosis, or something
-// has changed since: a sandbox boots, or a request waits for its answer.
+// has changed since: a sandbox boots, a request waits for its answer, or a warning passes.
 func (s *slot) restless() bool {
-	return s.stale || s.diagnosis.State == path.Booting || !s.endingSince.IsZero() || s.foreignEnds() ||
+	return s.stale || s.diagnosis.State == path.Booting || !s.endingSince.IsZero() || s.foreignEnds() || diagnose.Passing(s.diagnosis) ||
 		s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
 }
 
@@ -266,6 +285,7 @@ func (h *hooked) traffic() *path.Traffic {
 	if c.Losses {
 		retransmits := c.Retransmits // a view may outlive the next reading
 		t.Retransmits, t.TransmitDrops = &retransmits, map[string]uint64{}
+		t.LastDrops = maps.Clone(h.lastDrops)
 		for _, d := range c.Drops {
 			if d.Count > 0 {
 				t.TransmitDrops[d.Reason] = d.Count

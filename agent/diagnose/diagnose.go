@@ -23,6 +23,9 @@ type Check struct {
 	// First is set where the problem lies behind whatever the path shows: it is
 	// looked for before all hops, so that they can depend on it.
 	First bool
+	// Last is set on a warning that faults of later hops explain too: it is looked
+	// for after all hops, and changes the state of none. Time alone ends it.
+	Last bool
 	// InBoot is set where a problem is one also while the sandbox is booting.
 	InBoot bool
 	Run    func(path.Facts) Result
@@ -63,6 +66,8 @@ var Checks = []Check{
 	tapNoVnetHdr,
 	tapAddress,
 	guestRoute,
+	tapQueueFull,
+	tapDrops,
 	initMissing,
 	initNotExecutable,
 	initShebang,
@@ -142,6 +147,7 @@ func Run(f path.Facts) path.Diagnosis {
 		d.Hops = append(d.Hops, h)
 		d.State = worse(d.State, h.State)
 	}
+	warnLast(f, found, &d.Findings)
 	return d
 }
 
@@ -150,10 +156,10 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 	h := path.HopState{Hop: hop, State: path.OK}
 	var seen []string
 	for _, c := range Checks {
-		if c.at(f.Sandbox.Shape) != hop {
+		if c.Last || c.at(f.Sandbox.Shape) != hop {
 			continue
 		}
-		if slices.ContainsFunc(c.DependsOn, func(code string) bool { return found[code] }) {
+		if c.behind(found) {
 			found[c.Code] = true
 			h.State, h.Detail = worseHop(h, path.Undecided, "behind the break")
 			continue
@@ -170,9 +176,9 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 				h.State, h.Detail = worseHop(h, path.Booting, r.finding.Cause)
 				continue
 			}
-			r.finding.Code, r.finding.Hop, r.finding.Severity = c.Code, hop, cmp.Or(r.finding.Severity, c.Severity)
-			*findings = append(*findings, r.finding)
-			if r.finding.Severity == path.Warning { // requests get through, so the hop is not broken
+			finding := c.named(r.finding, hop)
+			*findings = append(*findings, finding)
+			if finding.Severity == path.Warning { // requests get through, so the hop is not broken
 				found[c.Code] = false
 				continue
 			}
@@ -187,6 +193,36 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 		h.Detail = strings.Join(seen, ", ")
 	}
 	return h
+}
+
+// warnLast runs the checks that faults of any hop may explain.
+func warnLast(f path.Facts, found map[string]bool, findings *[]path.Finding) {
+	for _, c := range Checks {
+		if !c.Last || c.behind(found) || f.Sandbox.Booting {
+			continue
+		}
+		if r := c.Run(f); r.verdict == problem {
+			*findings = append(*findings, c.named(r.finding, c.at(f.Sandbox.Shape)))
+		}
+	}
+}
+
+// Passing says whether time alone may end one of the findings.
+func Passing(d path.Diagnosis) bool {
+	return slices.ContainsFunc(Checks, func(c Check) bool {
+		return c.Last && slices.ContainsFunc(d.Findings, func(f path.Finding) bool { return f.Code == c.Code })
+	})
+}
+
+// behind says whether a problem was found that explains what this check looks at.
+func (c Check) behind(found map[string]bool) bool {
+	return slices.ContainsFunc(c.DependsOn, func(code string) bool { return found[code] })
+}
+
+// named is a finding of this check.
+func (c Check) named(f path.Finding, hop path.Hop) path.Finding {
+	f.Code, f.Hop, f.Severity = c.Code, hop, cmp.Or(f.Severity, c.Severity)
+	return f
 }
 
 // at is the hop that a check belongs to in a path of that shape.

@@ -109,7 +109,7 @@ func TestOneFactTakenAway(t *testing.T) {
 func TestChecksAreInOrder(t *testing.T) {
 	code := regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)*$`)
 	seen := map[string]path.Hop{}
-	first := map[string]bool{} // are looked for before all others
+	first := map[string]bool{} // are looked for before all others; of every check there is
 	for _, c := range Checks {
 		first[c.Code] = c.First
 	}
@@ -125,9 +125,13 @@ func TestChecksAreInOrder(t *testing.T) {
 		if hop < at {
 			t.Errorf("%s, of hop %s, stands behind a check of a later hop", c.Code, c.Hop)
 		}
+		if c.Last && c.Severity != path.Warning {
+			t.Errorf("%s comes last, when the hops' states are told, and is no warning", c.Code)
+		}
 		at = max(at, hop)
 		for _, code := range c.DependsOn {
-			if _, earlier := seen[code]; !earlier && !first[code] {
+			_, known := first[code]
+			if _, earlier := seen[code]; !earlier && !first[code] && (!c.Last || !known) {
 				t.Errorf("%s depends on %s, which no earlier check is called", c.Code, code)
 			}
 		}

@@ -176,7 +176,7 @@ func outcome(t *testing.T, c Check, f path.Facts) (outcome, words string) {
 	if h.State == path.Booting {
 		return "booting", h.Detail
 	}
-	if h.State == path.OK || len(d.Findings) == 0 {
+	if h.State == path.OK && !c.Last || len(d.Findings) == 0 {
 		t.Errorf("a problem is left out, its hop is %s and there are %d findings", h.State, len(d.Findings))
 	}
 	return "suppressed", d.Findings[0].Code

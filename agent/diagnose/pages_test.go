@@ -72,6 +72,8 @@ var examples = map[string]path.Facts{
 	"guest-route":        changed(leadsTo(toGuest, "eth0")),
 	"tap-multi-queue":    changed(neverAttached, noTrafficYet, tunIs(multiQueue)),
 	"tap-owner":          changed(neverAttached, noTrafficYet, ownedByOther),
+	"tap-queue-full":     changed(dropping("FULL_RING", 201, 0.4)),
+	"tap-drops":          changed(dropping("TC_EGRESS", 30, 0.7)),
 	"tap-no-vnet-hdr":    changed(guestMute, apiSaid(path.VMMRunning, eth0), tunIs(func(t *path.Tun) { t.VnetHdr = false })),
 }
 

@@ -280,6 +280,9 @@ type Traffic struct {
 	Retransmits *uint64 `json:"retransmits"`
 	// Frames to the guest that the kernel dropped, by its reason; nil: unknown.
 	TransmitDrops map[string]uint64 `json:"transmit_drops"`
+	// When the count of a reason was last seen to grow, since the agent read it
+	// first; nil: unknown.
+	LastDrops map[string]time.Time `json:"last_drops"`
 
 	// Bytes that the driver counted and our hooks did not see, since something
 	// hides them; nil: not compared yet.

@@ -151,6 +151,16 @@ func (l *losses) sum(perCPU []bpf.TapDrops) (d Drops) {
 	return d
 }
 
+// Of is the count of one reason.
+func (d *Drops) Of(reason string) (n uint64) {
+	for i := range d {
+		if d[i].Reason == reason {
+			n += d[i].Count
+		}
+	}
+	return n
+}
+
 func (d *Drops) add(reason string, count uint64) {
 	for i := range d[:len(d)-1] {
 		if d[i].Reason == reason || d[i].Reason == "" {

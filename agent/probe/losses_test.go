@@ -17,15 +17,6 @@ func (d *Drops) total() (n uint64) {
 	return n
 }
 
-func (d *Drops) of(reason string) (n uint64) {
-	for _, r := range d {
-		if r.Reason == reason {
-			n += r.Count
-		}
-	}
-	return n
-}
-
 // dropped is how many frames the device's own statistics have as dropped.
 func dropped(t *testing.T, ns string, d Device) (n uint64) {
 	t.Helper()
@@ -56,7 +47,7 @@ func TestDropsOfAFullTap(t *testing.T) {
 	}
 	c := eventually(t, p, d, "all sent", func(c Counters) bool { return c.TransmitPackets == 1200 })
 	want := dropped(t, ns, d)
-	if want == 0 || c.Drops.of("FULL_RING") != want || c.Drops.total() != want {
+	if want == 0 || c.Drops.Of("FULL_RING") != want || c.Drops.total() != want {
 		t.Errorf("the device dropped %d, we counted %+v", want, c.Drops)
 	}
 	if err := p.Close(); err != nil {
@@ -112,7 +103,7 @@ func TestDropsWithoutNeighbour(t *testing.T) {
 		return netlink.NeighDel(&netlink.Neigh{LinkIndex: int(d.Ifindex), IP: guestIP[:]})
 	})
 	connect(t, ns, 80)
-	eventually(t, p, d, "NEIGH_FAILED", func(c Counters) bool { return c.Drops.of("NEIGH_FAILED") > 0 })
+	eventually(t, p, d, "NEIGH_FAILED", func(c Counters) bool { return c.Drops.Of("NEIGH_FAILED") > 0 })
 }
 
 // Data that the guest does not acknowledge is sent again; a SYN is not data, and
@@ -158,7 +149,7 @@ func TestSumOfDrops(t *testing.T) {
 	}
 	d := l.sum([]bpf.TapDrops{a, b})
 	// FIVE, SIX and ten more have a place, the eleventh has none.
-	if d.of("FIVE") != 1 || d.of("SIX") != 12 || d.of("0x10001") != 1 || d.of(otherReasons) != 5 || d.total() != 28 {
+	if d.Of("FIVE") != 1 || d.Of("SIX") != 12 || d.Of("0x10001") != 1 || d.Of(otherReasons) != 5 || d.total() != 28 {
 		t.Errorf("%+v", d)
 	}
 }
