@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -38,13 +40,13 @@ func TestRelayThatDoesNotAccept(t *testing.T) {
 			func(l path.Listener) bool { return l.Queue.Waiting == 2 && l.Process.PID == os.Getpid() },
 		},
 		"it is stopped": {
-			func(t *testing.T, ns string) { signal(t, socat(t, ns, at), unix.SIGSTOP) },
+			func(t *testing.T, ns string) { signal(t, relayAlone(t, ns, at), unix.SIGSTOP) },
 			"relay-not-accepting",
-			func(l path.Listener) bool { return l.Process.Command == "socat" && l.Process.Stopped == path.Yes },
+			func(l path.Listener) bool { return l.Process.Command == relayName && l.Process.Stopped == path.Yes },
 		},
 		"it has no file left": {
 			func(t *testing.T, ns string) {
-				pid := socat(t, ns, at)
+				pid := relayAlone(t, ns, at)
 				open, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
 				if err != nil {
 					t.Fatal(err)
@@ -72,20 +74,37 @@ func TestRelayThatDoesNotAccept(t *testing.T) {
 	}
 }
 
-// socat starts the incident's relay, and waits until it listens.
-func socat(t *testing.T, ns string, at netip.AddrPort) (pid int) {
+// relayAlone starts a relay that is a process of its own, and waits until it listens.
+func relayAlone(t *testing.T, ns string, at netip.AddrPort) (pid int) {
 	t.Helper()
-	if _, err := exec.LookPath("socat"); err != nil {
-		nettest.Unfit(t, "no socat")
-	}
-	cmd := exec.CommandContext(t.Context(), "socat", "TCP-LISTEN:"+strconv.Itoa(int(at.Port()))+",bind="+at.Addr().String()+",fork,reuseaddr", "TCP:169.254.0.21:49983")
+	cmd := exec.CommandContext(t.Context(), program(t, relayName), at.String())
 	nettest.In(t, ns, cmd.Start)
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	nettest.Eventually(t, "socat listens", func() bool {
+	nettest.Eventually(t, "the relay listens", func() bool {
 		all, err := sockets.Listening(ns, at.Port())
 		return err == nil && len(all) == 1
 	})
 	return cmd.Process.Pid
+}
+
+const relayName = "tworelay" // as the kernel has it, of the test binary's copy
+
+// beRelay takes connections and holds them, until it is killed.
+func beRelay() int {
+	l, err := net.Listen("tcp4", os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	var held []net.Conn
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err, len(held))
+			return 1
+		}
+		held = append(held, c)
+	}
 }
 
 func signal(t *testing.T, pid int, s unix.Signal) {

@@ -20,13 +20,17 @@ import (
 	"tapwatch/internal/nettest"
 )
 
-// TestMain lets a copy of the test binary be a Firecracker: a process with E2B's
-// command line that serves Firecracker's API.
+// TestMain lets a copy of the test binary be a Firecracker, a process with E2B's
+// command line that serves Firecracker's API, or a relay.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "firecracker" {
+	switch filepath.Base(os.Args[0]) {
+	case "firecracker":
 		os.Exit(beFirecracker())
+	case relayName:
+		os.Exit(beRelay())
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
 }
 
 // beFirecracker answers each question by the file of that name beside the socket,
@@ -71,15 +75,7 @@ func startForeign(t *testing.T) *foreign {
 	}
 	t.Cleanup(func() { _ = netns.Delete(f.ns) })
 	nettest.Tap(t, f.ns, "tap0")
-	self, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(t.TempDir(), "firecracker")
-	if err := os.WriteFile(program, self, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f.cmd = exec.CommandContext(t.Context(), program, "--api-sock", f.socket)
+	f.cmd = exec.CommandContext(t.Context(), program(t, "firecracker"), "--api-sock", f.socket)
 	if _, err := f.cmd.StdinPipe(); err != nil { // Wait closes it
 		t.Fatal(err)
 	}
@@ -93,6 +89,21 @@ func startForeign(t *testing.T) *foreign {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// program is a copy of the test binary under a name by which TestMain, and whoever
+// looks at its processes, knows it.
+func program(t *testing.T, name string) (path string) {
+	t.Helper()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // says has the Firecracker answer so from now on.

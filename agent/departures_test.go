@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,8 +20,8 @@ import (
 func (h *host) firecracker(sandboxID string) *exec.Cmd {
 	h.t.Helper()
 	tap := nettest.AttachTap(h.t, h.slot.Netns, "tap0")
-	cmd := exec.CommandContext(h.t.Context(), "/bin/sh")
-	cmd.Args = []string{"firecracker", "-c", "read x; exit 0", "--api-sock", "/tmp/fc-" + sandboxID + "-r4nd.sock"}
+	cmd := exec.CommandContext(h.t.Context(), "/proc/self/exe") // see TestMain; a shell may go by its name
+	cmd.Args = []string{"firecracker", "--api-sock", filepath.Join(h.t.TempDir(), "fc-"+sandboxID+"-r4nd.sock")}
 	cmd.ExtraFiles = []*os.File{tap}
 	if _, err := cmd.StdinPipe(); err != nil {
 		h.t.Fatal(err)
