@@ -75,7 +75,9 @@ func (h *hooked) update(c probe.Counters, now time.Time) bool {
 	}
 	h.noteDrops(&c, now)
 	h.counters = c
-	h.arpWaiting = waiting(h.arpWaiting, c.LastARPRequest, c.LastARPReply)
+	// A guest that announces its address, as it boots, needs not reply: that it takes
+	// connections, or refuses them, shows that it was found.
+	h.arpWaiting = waiting(h.arpWaiting, c.LastARPRequest, max(c.LastARPReply, c.LastEnvdSYNACK, c.LastEnvdRefused))
 	h.envdWaiting = waiting(h.envdWaiting, c.LastEnvdSYN, max(c.LastEnvdSYNACK, c.LastEnvdRefused))
 	return true
 }
