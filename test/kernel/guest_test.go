@@ -21,7 +21,7 @@ import (
 )
 
 // patience is for all of it. What hangs is found out after this.
-const patience = 12 * time.Minute
+const patience = 14 * time.Minute
 
 // modules are what Debian's kernel has as modules and the tests use; dependencies
 // are found.
