@@ -140,7 +140,7 @@ func TestNamespacesComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.gone(c)
-	if _, ok := w.Resolve(e.NSID); ok {
+	if got, ok := w.Resolve(e.NSID); ok && got == c { // another test's namespace may have it by now
 		t.Error("the nsid of a namespace that has gone was resolved")
 	}
 	nettest.Eventually(t, "its coming and going told", func() bool {
