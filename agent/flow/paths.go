@@ -98,13 +98,7 @@ func (f *Flow) Keep(paths ...Path) error {
 	return errors.Join(errs...)
 }
 
-// Remove forgets a path.
-func (f *Flow) Remove(c netns.Cookie) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.remove(c)
-}
-
+// remove is one step of Keep, under its lock.
 func (f *Flow) remove(c netns.Cookie) error {
 	p, ok := f.paths[c]
 	if !ok || f.objs == nil {
