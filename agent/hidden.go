@@ -59,44 +59,60 @@ func (h *hidings) take(b link.Bytes, c *probe.Counters) {
 	h.transmit.compare(b.Transmit, c.TransmitBytes)
 }
 
+// concludes says whether the driver has counted enough for take to conclude anything.
+func (h *hidings) concludes(b link.Bytes) bool {
+	return !h.looked || b.Receive-h.receive.link >= hiddenBytes || b.Transmit-h.transmit.link >= hiddenBytes
+}
+
 func (h *hidings) now() bool { return h.receive.now || h.transmit.now }
 
 // lookForHidden compares the counters of some of the bound slots. Hooks that do
 // not see what passes are put on again: they may have been taken away.
 func (m *model) lookForHidden(n int) {
-	for _, r := range m.dueForHidden(n) {
-		driver, err := m.links.Bytes(link.Key{Netns: r.device.Netns, Ifindex: link.Ifindex(r.device.Ifindex)})
-		if err == nil {
-			r.fresh, err = m.probe.Counters(r.device)
-		}
-		if err != nil { // gone meanwhile, most likely
-			m.log.Debug("compare counters", "netns", r.device.Netns, "err", err)
+	for _, c := range m.dueForHidden(n) {
+		driver, err := m.links.Bytes(link.Key{Netns: c.device.Netns, Ifindex: link.Ifindex(c.device.Ifindex)})
+		if err == nil && !c.before.concludes(driver) {
 			continue
 		}
-		m.concludeHidden(r, driver)
+		var hooks probe.Counters
+		if err == nil {
+			hooks, err = m.probe.Counters(c.device)
+		}
+		if err != nil { // gone meanwhile, most likely
+			m.log.Debug("compare counters", "netns", c.device.Netns, "err", err)
+			continue
+		}
+		m.concludeHidden(c, driver, &hooks)
 	}
 }
 
-func (m *model) dueForHidden(n int) (due []reading) {
+// comparison is a tap whose counters are to be compared.
+type comparison struct {
+	slot   *slot
+	device probe.Device
+	before hidings
+}
+
+func (m *model) dueForHidden(n int) (due []comparison) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for s := range m.bound {
 		if s.hooks != nil && int(s.entry.Cookie%hiddenTurn) == n%hiddenTurn {
-			due = append(due, reading{slot: s, device: s.hooks.device})
+			due = append(due, comparison{s, s.hooks.device, s.hooks.hidings})
 		}
 	}
 	return due
 }
 
-func (m *model) concludeHidden(r reading, b link.Bytes) {
+func (m *model) concludeHidden(c comparison, driver link.Bytes, hooks *probe.Counters) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := r.slot
-	if s.hooks == nil || s.hooks.device != r.device {
+	s := c.slot
+	if s.hooks == nil || s.hooks.device != c.device {
 		return
 	}
 	before := s.hooks.hidings
-	s.hooks.hidings.take(b, &r.fresh)
+	s.hooks.hidings.take(driver, hooks)
 	if s.hooks.hidings == before {
 		return
 	}

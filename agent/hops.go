@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
-	"tapwatch/agent/discover"
 	"tapwatch/agent/flow"
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
@@ -56,9 +54,10 @@ func (h *hops) run(ctx context.Context) {
 	go h.pairing.Run()
 	tick := time.NewTicker(hopsEvery)
 	defer tick.Stop()
+	var paths []flow.Path
 	for {
-		paths := h.model.paths()
-		if err := errors.Join(h.flow.Keep(paths...), h.flow.Add(paths...)); err != nil {
+		paths = h.model.paths(paths[:0])
+		if err := h.flow.Set(paths...); err != nil {
 			h.log.Warn("the latency of hops is not measured for all sandboxes", "err", err)
 		}
 		h.look()
@@ -135,13 +134,13 @@ func (h *hops) close() error {
 	return nil
 }
 
-// seen takes what traffic has shown of the hops.
-func (m *model) seen(all map[netns.Cookie]flow.Seen) {
+// seen takes what traffic has newly shown of the hops.
+func (m *model) seen(fresh map[netns.Cookie]flow.Seen) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for s := range m.bound {
-		now, known := all[s.entry.Cookie]
-		if known && s.seen.takes(now, &s.asked) {
+	for c, now := range fresh {
+		s := m.slots[c]
+		if _, bound := m.bound[s]; bound && s.seen.takes(now, &s.asked) {
 			s.changed()
 		}
 	}
@@ -161,13 +160,12 @@ func seenOf(s flow.Seen) map[path.Hop]path.Seen {
 	return of
 }
 
-// paths is where the requests to bound sandboxes pass.
-func (m *model) paths() []flow.Path {
+// paths appends where the requests to bound sandboxes pass.
+func (m *model) paths(all []flow.Path) []flow.Path {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := make([]flow.Path, 0, len(m.bound))
 	for s := range m.bound {
-		if p, ok := pathOf(s.entry.Binding); ok {
+		if p, ok := pathOf(s.entry.Binding.Shape, &s.addrs); ok {
 			p.Netns = s.entry.Cookie
 			if s.tap != nil {
 				p.Tap = uint32(s.tap.Ifindex)
@@ -180,16 +178,15 @@ func (m *model) paths() []flow.Path {
 
 // pathOf leaves out what a path of that shape has not. Of a foreign one the shape is
 // unknown: it has whatever is used.
-func pathOf(b *discover.Binding) (p flow.Path, ok bool) {
-	var err error
-	if p.Guest, err = netip.ParseAddr(b.GuestIP); err != nil || !p.Guest.Is4() {
+func pathOf(shape string, at *addrs) (p flow.Path, ok bool) {
+	if p.Guest = at.guest; !p.Guest.Is4() {
 		return p, false
 	}
-	if b.Shape == "relay" || b.Shape == "" {
-		p.Vpeer, _ = netip.ParseAddr(b.VpeerIP) // the zero address: unknown
+	if shape == "relay" || shape == "" {
+		p.Vpeer = at.vpeer
 	}
-	if b.Shape == "dnat" || b.Shape == "" {
-		p.HostIP, _ = netip.ParseAddr(b.HostIP)
+	if shape == "dnat" || shape == "" {
+		p.HostIP = at.host
 	}
 	return p, true
 }

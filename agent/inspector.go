@@ -175,8 +175,7 @@ func (i *inspector) choose() []target {
 
 // troubled says whether something is broken, or a request waits.
 func (s *slot) troubled() bool {
-	return len(s.diagnosis.Findings) > 0 || s.diagnosis.State == path.Booting ||
-		s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
+	return len(s.diagnosis.Findings) > 0 || s.diagnosis.State == path.Booting || s.waits()
 }
 
 func targetOf(s *slot) target {

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"tapwatch/agent/path"
@@ -12,22 +14,16 @@ import (
 
 // listening is who listens where, as it was read.
 type listening struct {
-	all map[netns.Cookie][]probe.Listener
-	err error // of a reading of all; then each namespace is read by itself
+	all []probe.Listener // by namespace
+	err error            // of a reading of all; then each namespace is read by itself
 	own netns.Cookie
 }
 
 // listenAll reads the listeners of all namespaces at once.
 func (m *model) listenAll() listening {
-	l := listening{all: map[netns.Cookie][]probe.Listener{}}
-	if l.own, l.err = netns.Current(); l.err != nil {
-		return l
-	}
-	ls, err := m.probe.Listeners()
-	l.err = err
-	for _, s := range ls {
-		l.all[s.Netns] = append(l.all[s.Netns], s)
-	}
+	l := listening{own: m.self}
+	l.all, l.err = m.probe.Listeners()
+	slices.SortFunc(l.all, func(a, b probe.Listener) int { return cmp.Compare(a.Netns, b.Netns) })
 	return l
 }
 
@@ -38,12 +34,25 @@ func (l *listening) at(c netns.Cookie, path string, port uint16) ([]sockets.List
 		return sockets.Listening(path, port)
 	}
 	var all []sockets.Listener
-	for _, a := range l.all[c] {
+	first, _ := slices.BinarySearchFunc(l.all, c, func(a probe.Listener, c netns.Cookie) int { return cmp.Compare(a.Netns, c) })
+	for _, a := range l.all[first:] {
+		if a.Netns != c {
+			break
+		}
 		if a.Addr.Port() == port {
 			all = append(all, sockets.Listener{Addr: a.Addr.Addr(), Only6: a.Only6, PID: a.PID, Waiting: a.Waiting, Most: a.Most})
 		}
 	}
 	return all, nil
+}
+
+// relayReading is a relay whose listener is read.
+type relayReading struct {
+	slot *slot
+	in   netns.Cookie
+	at   netip.AddrPort
+	path string
+	is   path.Listener
 }
 
 // readListeners reads the listeners of the proxy and of every bound slot's relay,
@@ -52,21 +61,14 @@ func (m *model) readListeners(proxy netip.AddrPort) {
 	l := m.listenAll()
 	m.processes.begin(time.Now())
 	m.proxyIs(m.listener(&l, l.own, "", proxy))
-	type relay struct {
-		slot *slot
-		in   netns.Cookie
-		at   netip.AddrPort
-		path string
-		is   path.Listener
-	}
-	var relays []relay
+	clear(m.relays) // a slot that has gone is not kept by them
+	relays := m.relays[:0]
 	m.eachBound(func(s *slot) {
-		b := s.entry.Binding
-		ip, err := netip.ParseAddr(b.VpeerIP)
-		if err == nil && path.HasRelay(b.Shape) && s.entry.Path != "" { // else there is none, or where it should be is unknown
-			relays = append(relays, relay{slot: s, in: s.entry.Cookie, at: netip.AddrPortFrom(ip, envdPort), path: s.entry.Path})
+		if s.addrs.vpeer.IsValid() && path.HasRelay(s.entry.Binding.Shape) && s.entry.Path != "" { // else there is none, or where it should be is unknown
+			relays = append(relays, relayReading{slot: s, in: s.entry.Cookie, at: netip.AddrPortFrom(s.addrs.vpeer, envdPort), path: s.entry.Path})
 		}
 	})
+	m.relays = relays
 	for i := range relays {
 		r := &relays[i]
 		r.is = m.listener(&l, r.in, r.path, r.at)
@@ -75,8 +77,8 @@ func (m *model) readListeners(proxy netip.AddrPort) {
 		part := relays[:min(chunk, len(relays))]
 		relays = relays[len(part):]
 		m.mu.Lock()
-		for _, r := range part {
-			m.relayIs(r.slot, r.is)
+		for i := range part {
+			m.relayIs(part[i].slot, &part[i].is)
 		}
 		m.mu.Unlock()
 	}
@@ -96,13 +98,13 @@ func (m *model) proxyIs(l path.Listener) {
 	}
 }
 
-func (m *model) relayIs(s *slot, l path.Listener) {
+func (m *model) relayIs(s *slot, l *path.Listener) {
 	if s.entry.Binding.Idle || m.slots[s.entry.Cookie] != s {
 		return
 	}
 	l.Queue.FullSince = fullSince(l.Queue, s.relay.Queue)
 	same := s.relay.Judged() == l.Judged()
-	s.relay = l
+	s.relay = *l
 	if !same || !l.Queue.FullSince.IsZero() { // for how long it is matters
 		m.diagnose(s, time.Now())
 	}

@@ -37,6 +37,7 @@ type model struct {
 	mu      sync.Mutex
 	slots   map[netns.Cookie]*slot
 	bound   map[*slot]struct{} // those with a sandbox: few among thousands of idle ones
+	waiting map[*slot]struct{} // those where a request waits for its answer, and some where none does any more
 	order   []*slot            // by name; nil after a slot came, went or was renamed
 	proxy   path.Listener
 	retired latency // of hooks that are gone
@@ -56,8 +57,11 @@ type model struct {
 	processes          processes
 	readAt, idleReadAt probe.Moment // the last readings of counters, of bound and of all slots
 	activity           probe.Activity
+	readings           []reading    // the last ones, for their room
 	quickAt            probe.Moment // the last quick look
 	refusals           probe.Activity
+
+	relays []relayReading // readListeners' last ones, for their room
 
 	pruned bool // counters of devices that went before the agent came
 
@@ -67,7 +71,7 @@ type model struct {
 
 func newModel(a *Agent, log *slog.Logger) *model {
 	m := &model{log: log, events: &a.events, probe: a.probe, links: a.links,
-		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}, bound: map[*slot]struct{}{},
+		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}, bound: map[*slot]struct{}{}, waiting: map[*slot]struct{}{},
 		recorder: recorder.New(), began: time.Now(), self: a.self, grace: a.cfg.SeriesGrace,
 		hostLinks: map[string]*link.Link{}, byVeth: map[string]*slot{},
 		byVMM: map[int]*slot{}, departing: map[*slot]departure{}, boots: map[*slot]struct{}{}, bootPhases: map[path.Phase]*times{}}
@@ -106,7 +110,7 @@ func (m *model) take(c discover.Change) {
 	if was == nil {
 		oldVMM = 0
 	}
-	s.entry, s.name = c.New, cmp.Or(c.New.Name, s.name)
+	s.entry, s.name, s.addrs = c.New, cmp.Or(c.New.Name, s.name), addrsOf(c.New.Binding)
 	s.noteEnding(c.Time)
 	m.rebound(s, was == nil, old, c.Time)
 	m.boundVMM(s, oldVMM)
@@ -138,7 +142,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		m.unhook(s, m.keep(s, old, now))
 		s.diagnosis, s.relay, s.template, s.vmmStopped = path.Diagnosis{}, path.Listener{}, nil, path.Unknown
 		s.closer, s.held, s.macWas, s.health, s.api = closer{}, nil, "", path.Health{}, nil
-		s.seen, s.through = traffic{}, path.Health{}
+		s.seen, s.through = traffic{all: s.seen.all}, path.Health{} // what was seen of the last one is not news
 	}
 	if !b.Idle {
 		if s.hooks != nil {
@@ -330,6 +334,8 @@ const (
 	// turn is for how long slots are worked on before others get at the model: a
 	// carrier that goes waits no longer.
 	turn = 500 * time.Microsecond
+	// few is how many of them are worked on between two looks at the clock.
+	few = 8
 	// chunk is how many counters are taken in at a time: a fraction of that.
 	chunk = 64
 )
@@ -355,9 +361,12 @@ func (m *model) eachBound(fn func(*slot)) {
 func (m *model) eachOf(all []*slot, fn func(*slot)) {
 	for len(all) > 0 {
 		m.mu.Lock()
-		for began := time.Now(); len(all) > 0 && time.Since(began) < turn; all = all[1:] {
-			if s := all[0]; m.slots[s.entry.Cookie] == s {
-				fn(s)
+		for began := time.Now(); len(all) > 0 && time.Since(began) < turn; {
+			for n := 0; n < few && len(all) > 0; n++ {
+				if s := all[0]; m.slots[s.entry.Cookie] == s {
+					fn(s)
+				}
+				all = all[1:]
 			}
 		}
 		m.mu.Unlock()

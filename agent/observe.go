@@ -120,7 +120,7 @@ func (m *model) readAll(due []reading) {
 	}
 }
 
-// due returns the taps to read, and how many were looked at.
+// due returns the taps to read, until it is called again, and how many were looked at.
 func (m *model) due(idleToo bool) (due []reading, hooked int) {
 	now, since := probe.Now(), m.readAt
 	if idleToo {
@@ -137,6 +137,9 @@ func (m *model) due(idleToo bool) (due []reading, hooked int) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	clear(m.readings) // a slot that has gone is not kept by them
+	due = m.readings[:0]
+	defer func() { m.readings = due }()
 	look := func(s *slot) {
 		if s.hooks == nil {
 			m.attach(s) // an ingress qdisc may have gone
@@ -174,6 +177,9 @@ func (m *model) count(r *reading) {
 	if s.hooks.update(r.fresh, time.Now()) {
 		s.changed()
 		m.phasesOfTraffic(s)
+		if s.waits() {
+			m.waiting[s] = struct{}{}
+		}
 	}
 }
 

@@ -44,16 +44,30 @@ const quickMost = 64
 const clocks = probe.Moment(2 * time.Millisecond)
 
 func (m *model) dueQuickly(since, now probe.Moment, refusals bool) (due []reading) {
+	refusals = refusals && m.refusals.Any()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	passed := func(waiting probe.Moment) bool {
 		end := waiting + probe.Moment(diagnose.Patience) + clocks
 		return waiting != 0 && since < end && end <= now
 	}
-	for s := range m.bound {
+	look := func(s *slot) {
 		h := s.hooks
 		if h != nil && len(due) < quickMost && (passed(h.envdWaiting) || passed(h.arpWaiting) || refusals && m.refusals.Of(h.device)) {
 			due = append(due, reading{slot: s, device: h.device})
+		}
+	}
+	if refusals {
+		for s := range m.bound {
+			look(s)
+		}
+		return due
+	}
+	for s := range m.waiting {
+		if s.waits() {
+			look(s)
+		} else {
+			delete(m.waiting, s)
 		}
 	}
 	return due

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"maps"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 type slot struct {
 	entry *discover.Entry // Binding is never nil
 	name  string          // its namespace's last one: a namespace that is deleted loses its name first
+	addrs addrs           // of the entry's binding
 
 	links        bool // the namespace's links have been read
 	tap          *link.Link
@@ -53,6 +55,16 @@ type slot struct {
 	diagnosis path.Diagnosis
 	stale     bool       // the facts have changed since
 	view      *path.Slot // what others read, never changed; nil: to be made anew
+}
+
+// addrs are the addresses of a binding's path; the zero ones are not known.
+type addrs struct{ vpeer, host, guest netip.Addr }
+
+func addrsOf(b *discover.Binding) (a addrs) {
+	a.vpeer, _ = netip.ParseAddr(b.VpeerIP)
+	a.host, _ = netip.ParseAddr(b.HostIP)
+	a.guest, _ = netip.ParseAddr(b.GuestIP)
+	return a
 }
 
 // hooked is a tap that carries our hooks.
@@ -103,7 +115,12 @@ func (s *slot) changed() { s.view, s.stale = nil, true }
 // has changed since: a sandbox boots, a request waits for its answer, or a warning passes.
 func (s *slot) restless() bool {
 	return s.stale || s.diagnosis.State == path.Booting || !s.endingSince.IsZero() || s.foreignEnds() || diagnose.Passing(s.diagnosis) ||
-		s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
+		s.waits()
+}
+
+// waits says whether a request waits for its answer.
+func (s *slot) waits() bool {
+	return s.hooks != nil && (s.hooks.arpWaiting != 0 || s.hooks.envdWaiting != 0)
 }
 
 // look sees whether the VMM is still there: a carrier that went may have gone

@@ -23,47 +23,72 @@ const (
 // each template once in templateAge, however many sandboxes it has. A store that
 // hangs holds up nothing else.
 func (a *Agent) readTemplates(ctx context.Context) {
-	type reading struct {
-		until time.Time
-		is    *path.Template
-	}
-	known := map[string]reading{}
+	known := map[string]*templateReading{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(templatesEvery):
 		}
-		using := map[string][]*slot{}
-		a.model.eachBound(func(s *slot) {
-			if dir := s.entry.Binding.TemplateDir; dir != "" {
-				using[dir] = append(using[dir], s)
-			}
-		})
-		maps.DeleteFunc(known, func(dir string, _ reading) bool { return using[dir] == nil })
-		for dir, slots := range using {
+		lacking := a.model.lacking(known, time.Now())
+		maps.DeleteFunc(known, func(_ string, r *templateReading) bool { return !r.used })
+		for dir, r := range known {
 			if ctx.Err() != nil {
 				return
 			}
-			r := known[dir]
-			if began := time.Now(); began.After(r.until) {
+			if began := time.Now(); r.due(began) {
 				r.is = readTemplate(dir, a.cfg.TemplateCache)
 				r.until = time.Now().Add(max(templateAge, templateShare*time.Since(began)))
-				known[dir] = r
 			}
-			a.model.templateIs(slots, r.is)
+			a.model.templateIs(lacking[dir], r.is)
 		}
 	}
+}
+
+// templateReading is what a template's directory had, until it is to be read again.
+type templateReading struct {
+	until time.Time
+	is    *path.Template
+	used  bool // some slot boots from it
+}
+
+func (r *templateReading) due(now time.Time) bool { return now.After(r.until) }
+
+// lacking returns the slots that do not have what was read of their template, or will
+// not have once it is read again, by its directory. It notes which are used.
+func (m *model) lacking(known map[string]*templateReading, now time.Time) map[string][]*slot {
+	for _, r := range known {
+		r.used = false
+	}
+	lacking := map[string][]*slot{}
+	m.eachBound(func(s *slot) {
+		dir := s.entry.Binding.TemplateDir
+		if dir == "" {
+			return
+		}
+		r := known[dir]
+		if r == nil {
+			r = &templateReading{}
+			known[dir] = r
+		}
+		if r.used = true; r.is == nil || s.template != r.is || r.due(now) {
+			lacking[dir] = append(lacking[dir], s)
+		}
+	})
+	return lacking
 }
 
 // templateIs notes what was read, and runs the checks where it is new.
 func (m *model) templateIs(slots []*slot, t *path.Template) {
 	m.eachOf(slots, func(s *slot) {
-		if s.entry.Binding.Idle || t == nil || s.entry.Binding.TemplateDir != t.Dir || sameTemplate(s.template, t) {
+		if s.entry.Binding.Idle || t == nil || s.entry.Binding.TemplateDir != t.Dir {
 			return
 		}
+		same := sameTemplate(s.template, t)
 		s.template = t
-		m.diagnose(s, time.Now())
+		if !same {
+			m.diagnose(s, time.Now())
+		}
 	})
 }
 

@@ -33,7 +33,7 @@ func (w *Watcher) loop(ctx context.Context) {
 		rewritten: task{every: never, at: time.Now().Add(never)},
 		procs:     task{every: w.cfg.Every, at: time.Now().Add(w.cfg.Every)},
 		full:      task{every: w.cfg.FullEvery},
-		merge:     task{every: w.cfg.Every},
+		merge:     task{every: w.cfg.FullEvery}, // whether processes live that nothing tells of
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()

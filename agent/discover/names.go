@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nlsafe"
 )
@@ -100,10 +102,11 @@ func (n *names) read(name string, now time.Time) error {
 // is asked for only where the namespace is another than before.
 func (n *names) visit(path string, before place) (p place, err error) {
 	p.nsid = netns.NoNSID
-	f, err := os.Open(path)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) // os.Open would ask whether it can be polled, five calls
 	if err != nil {
-		return p, err
+		return p, &os.PathError{Op: "open", Path: path, Err: err}
 	}
+	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
 	if p.cookie, err = netns.CookieOfFile(f); err != nil {
 		return p, err

@@ -45,9 +45,12 @@ type Flow struct {
 	paths      map[netns.Cookie]Path
 	own        map[netns.Cookie]time.Time // since when they have histograms of their own
 	leftOut    uint64                     // sandboxes that have none, for want of places
-	dnat       int                        // paths
-	takesTaken link.Link                  // attached while there are paths
-	takesDNAT  link.Link                  // attached while there are dnat paths
+	latest     map[uint64]uint64          // of what traffic showed of a path, as it was told
+	keys       []uint64                   // these two are eachSeen's, for the next time
+	values     []bpf.FlowSeen
+	dnat       int       // paths
+	takesTaken link.Link // attached while there are paths
+	takesDNAT  link.Link // attached while there are dnat paths
 }
 
 // always are the programs without which nothing can be measured.
@@ -65,7 +68,7 @@ func Load(cfg Config) (_ *Flow, err error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memlock limit: %w", err)
 	}
-	f := &Flow{cfg: cfg, paths: map[netns.Cookie]Path{}, own: map[netns.Cookie]time.Time{}, began: time.Now()}
+	f := &Flow{cfg: cfg, paths: map[netns.Cookie]Path{}, own: map[netns.Cookie]time.Time{}, latest: map[uint64]uint64{}, began: time.Now()}
 	if f.cpus, err = ebpf.PossibleCPU(); err != nil {
 		return nil, fmt.Errorf("count CPUs: %w", err)
 	}

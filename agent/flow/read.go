@@ -3,6 +3,7 @@ package flow
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -227,7 +228,8 @@ func addAll[N uint64 | int64](to, from []N) {
 	}
 }
 
-// Seen reads what real traffic showed of every path.
+// Seen returns what real traffic showed of the paths of which it showed anything
+// since the last call.
 func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -238,30 +240,38 @@ func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make(map[netns.Cookie]Seen, len(f.paths))
+	fresh := map[netns.Cookie]Seen{}
 	err = f.eachSeen(func(cookie uint64, seen *bpf.FlowSeen) {
+		latest := max(slices.Max(seen.Good[:]), slices.Max(seen.Bad[:]))
+		if latest == f.latest[cookie] {
+			return
+		}
+		f.latest[cookie] = latest
 		var of Seen
 		for hop := range Hops {
 			of.Good[hop], of.Bad[hop] = clock.time(seen.Good[hop]), clock.time(seen.Bad[hop])
 		}
-		all[netns.Cookie(cookie)] = of
+		fresh[netns.Cookie(cookie)] = of
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read flow: %w", err)
 	}
-	return all, nil
+	return fresh, nil
 }
 
-// eachSeen reads by the batch: one call a sandbox would be the dearest of what an
-// idle agent does.
+// seenBatch is how many are read in one call, which for one sandbox each would be the
+// dearest of what an idle agent does. No bucket of the hash is larger.
+const seenBatch = 1024
+
 func (f *Flow) eachSeen(fn func(uint64, *bpf.FlowSeen)) error {
-	const batch = 1024 // no bucket of the hash is larger
 	var cursor ebpf.MapBatchCursor
-	keys, values := make([]uint64, batch), make([]bpf.FlowSeen, batch)
+	if f.keys == nil {
+		f.keys, f.values = make([]uint64, seenBatch), make([]bpf.FlowSeen, seenBatch)
+	}
 	for {
-		n, err := f.objs.Maps[bpf.FlowMapSeen].BatchLookup(&cursor, keys, values, nil)
+		n, err := f.objs.Maps[bpf.FlowMapSeen].BatchLookup(&cursor, f.keys, f.values, nil)
 		for i := range n {
-			fn(keys[i], &values[i])
+			fn(f.keys[i], &f.values[i])
 		}
 		switch {
 		case errors.Is(err, ebpf.ErrKeyNotExist): // the end

@@ -42,11 +42,25 @@ func (p *Probe) readPage(page string, a *Activity, since Moment) error {
 	return nil
 }
 
+// Any says whether there is a device of which Of says so.
+func (a *Activity) Any() bool {
+	for i := range a.at {
+		if a.within(a.at[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 // Of says whether the device may have counted anything new. It is never wrong
 // when it says no, within nine hours.
 func (a *Activity) Of(d Device) bool {
 	place := (uint32(d.Netns)*5 + uint32(d.Ifindex)) % uint32(activityPlaces)
+	return a.within(a.at[place])
+}
+
+func (a *Activity) within(at uint16) bool {
 	// A frame that was counted while this was read may be later than now.
-	age := a.now - a.at[place]
+	age := a.now - at
 	return age <= a.window || age == 1<<16-1
 }
