@@ -109,6 +109,7 @@ type Agent struct {
 	vmms       *vmms
 	inspector  *inspector
 	told       *told
+	refused    chan []*slot // to observe, which alone reads counters
 	health     *health
 	apis       *apis
 	hops       *hops
@@ -128,7 +129,7 @@ func New(cfg Config) (_ *Agent, err error) {
 	if err := needPrivileges(cfg.AttachMode); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg}
+	a := &Agent{cfg: cfg, refused: make(chan []*slot)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())

@@ -49,12 +49,14 @@ func (c *consoles) run(ctx context.Context, i *inspector) {
 	defer func() { <-done }()
 	tick := time.NewTicker(consolesEvery)
 	defer tick.Stop()
-	for {
+	for followed := uint64(0); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			c.follow(i)
+			if now := i.model.bindings.Load(); now != followed && c.follow(i) {
+				followed = now
+			}
 		case e := <-c.fs.Events:
 			if s := c.of[e.Name]; s != nil {
 				c.asked.ask(s)
@@ -65,9 +67,9 @@ func (c *consoles) run(ctx context.Context, i *inspector) {
 	}
 }
 
-// follow watches the consoles of the sandboxes that there are. A file that goes is
-// watched no more.
-func (c *consoles) follow(i *inspector) {
+// follow watches the consoles of the sandboxes that there are, and reports whether it
+// does so of all. A file that goes is watched no more.
+func (c *consoles) follow(i *inspector) (all bool) {
 	now := map[string]*slot{}
 	i.model.mu.Lock()
 	for s := range i.model.bound {
@@ -82,16 +84,19 @@ func (c *consoles) follow(i *inspector) {
 			delete(c.of, file)
 		}
 	}
+	all = true
 	for file, s := range now {
 		if c.of[file] == nil {
 			if err := c.fs.Add(file); err != nil {
 				i.log.Debug("a console is read in turn only", "file", file, "err", err)
-				continue // it may not be there yet
+				all = false // it may not be there yet
+				continue
 			}
 			c.asked.ask(s)
 		}
 		c.of[file] = s
 	}
+	return all
 }
 
 // lookAtConsole is a look at nothing else: the rest is as it was found.

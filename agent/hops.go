@@ -54,11 +54,14 @@ func (h *hops) run(ctx context.Context) {
 	go h.pairing.Run()
 	tick := time.NewTicker(hopsEvery)
 	defer tick.Stop()
-	var paths []flow.Path
-	for {
-		paths = h.model.paths(paths[:0])
-		if err := h.flow.Set(paths...); err != nil {
-			h.log.Warn("the latency of hops is not measured for all sandboxes", "err", err)
+	for measured := uint64(0); ; { // no model's bindings are 0 once it has a path
+		if now := h.model.bindings.Load(); now != measured {
+			paths := h.model.paths()
+			if err := errors.Join(h.flow.Keep(paths...), h.flow.Add(paths...)); err != nil {
+				h.log.Warn("the latency of hops is not measured for all sandboxes", "err", err)
+			} else {
+				measured = now
+			}
 		}
 		h.look()
 		select {
@@ -160,10 +163,11 @@ func seenOf(s flow.Seen) map[path.Hop]path.Seen {
 	return of
 }
 
-// paths appends where the requests to bound sandboxes pass.
-func (m *model) paths(all []flow.Path) []flow.Path {
+// paths is where the requests to bound sandboxes pass.
+func (m *model) paths() []flow.Path {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	all := make([]flow.Path, 0, len(m.bound))
 	for s := range m.bound {
 		if p, ok := pathOf(s.entry.Binding.Shape, &s.addrs); ok {
 			p.Netns = s.entry.Cookie

@@ -35,9 +35,9 @@ func newInspector(m *model, log *slog.Logger) *inspector {
 const (
 	// inspectEvery is the time between two looks at a slot in trouble.
 	inspectEvery = time.Second
-	// inspectInTurn is how many slots without trouble are looked at each time: what
-	// the kernel tells of needs no turn, and a look takes some milliseconds.
-	inspectInTurn = 1
+	// turnEvery is how many times lie between two looks at a slot without trouble:
+	// what the kernel tells of needs no turn, and a look takes some milliseconds.
+	turnEvery = 2
 	// inspectMost bounds the looks of one time.
 	inspectMost = 32
 	// inspectPatience is how long a look may take: a console may lie on a disk that
@@ -56,13 +56,13 @@ func (i *inspector) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(inspectEvery)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		i.lookAt(ctx, i.choose())
+		i.lookAt(ctx, i.choose(n%turnEvery == 0))
 	}
 }
 
@@ -147,8 +147,8 @@ type closer struct {
 	vmm     *path.User // nil: unknown
 }
 
-// choose returns the slots in trouble and the next few others.
-func (i *inspector) choose() []target {
+// choose returns the slots in trouble, and the next other one in turn.
+func (i *inspector) choose(another bool) []target {
 	m := i.model
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -163,7 +163,7 @@ func (i *inspector) choose() []target {
 			i.turn = append(i.turn, s)
 		}
 	}
-	for n := 0; n < inspectInTurn && len(i.turn) > 0; n++ {
+	if another && len(i.turn) > 0 {
 		s := i.turn[0]
 		i.turn = i.turn[1:]
 		if _, ok := m.bound[s]; ok && !s.troubled() {

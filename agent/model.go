@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tapwatch/agent/diagnose"
@@ -39,8 +40,11 @@ type model struct {
 	bound   map[*slot]struct{} // those with a sandbox: few among thousands of idle ones
 	waiting map[*slot]struct{} // those where a request waits for its answer, and some where none does any more
 	order   []*slot            // by name; nil after a slot came, went or was renamed
-	proxy   path.Listener
-	retired latency // of hooks that are gone
+	// bindings counts what changed of whose the slots are, and of which taps they
+	// have: who goes over all of them for that alone needs not while it stands.
+	bindings atomic.Uint64
+	proxy    path.Listener
+	retired  latency // of hooks that are gone
 
 	self      netns.Cookie          // our own namespace
 	hostLinks map[string]*link.Link // of it, by name
@@ -58,8 +62,7 @@ type model struct {
 	readAt, idleReadAt probe.Moment // the last readings of counters, of bound and of all slots
 	activity           probe.Activity
 	readings           []reading    // the last ones, for their room
-	quickAt            probe.Moment // the last quick look
-	refusals           probe.Activity
+	quickAt            probe.Moment // the last look at those that wait
 
 	relays []relayReading // readListeners' last ones, for their room
 
@@ -110,6 +113,7 @@ func (m *model) take(c discover.Change) {
 	if was == nil {
 		oldVMM = 0
 	}
+	m.bindings.Add(1)
 	s.entry, s.name, s.addrs = c.New, cmp.Or(c.New.Name, s.name), addrsOf(c.New.Binding)
 	s.noteEnding(c.Time)
 	m.rebound(s, was == nil, old, c.Time)
@@ -158,6 +162,7 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 // goes at once, and the sandbox's last one is told by events; counters are kept
 // for a while.
 func (m *model) drop(s *slot, now time.Time) {
+	m.bindings.Add(1)
 	m.tell(s, now, path.SlotRemoved, "the slot is gone")
 	delete(m.departing, s)
 	m.bootEnds(s)
@@ -193,6 +198,9 @@ func (m *model) setTap(s *slot, l *link.Link, since time.Time) {
 		if s.vmmExit == nil {
 			s.vmmAlive = path.Unknown
 		}
+	}
+	if s.tap == nil || l == nil || l.Ifindex != s.tap.Ifindex {
+		m.bindings.Add(1)
 	}
 	if s.tap != nil && (l == nil || l.Ifindex != s.tap.Ifindex) {
 		m.unhook(s, m.keep(s, s.entry.Binding, since))

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tapwatch/agent/path"
@@ -18,12 +19,11 @@ const (
 	// listenersEvery is how often listeners are read while all is well, for their
 	// queues, and where the kernel does not tell who begins or ceases to listen.
 	// Where a bound slot's are not known they are read every time.
-	listenersEvery = 3
+	listenersEvery = 5
 	// idleEvery is how often the idle slots' counters are read: nobody waits for them.
 	idleEvery = 10
-	// quickEvery is the time between two looks for what the hooks saw of a refusal,
-	// and for requests that have now waited too long: one page is read, and a
-	// counter for each of those.
+	// quickEvery is the time between two looks for requests that have now waited too
+	// long, while any waits.
 	quickEvery = 100 * time.Millisecond
 	// brokenEvery is how often what is broken is diagnosed again though nothing has
 	// changed: for its evidence, which tells how long ago.
@@ -42,12 +42,19 @@ func (a *Agent) observe(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-quick.C:
-				a.model.lookQuickly()
+				a.model.lookAtWaiting()
+			case slots := <-a.refused:
+				a.model.lookNow(slots)
 			case <-tick.C:
 				waiting = false
 			}
 		}
 		a.model.readCounters(n%idleEvery == 0)
+		if a.model.anyWaits() {
+			quick.Reset(quickEvery)
+		} else {
+			quick.Stop()
+		}
 		a.model.lookForHidden(n)
 		a.model.settleBoots(time.Now())
 		a.model.settleDepartures(time.Now())
@@ -146,7 +153,7 @@ func (m *model) due(idleToo bool) (due []reading, hooked int) {
 			return
 		}
 		hooked++
-		if err != nil || !s.hooks.read || m.activity.Of(s.hooks.device) {
+		if err != nil || !s.hooks.read || s.hooks.unread || m.activity.Of(s.hooks.device) {
 			due = append(due, reading{slot: s, device: s.hooks.device})
 		}
 	}
@@ -168,12 +175,16 @@ func (m *model) count(r *reading) {
 	if s.hooks == nil || s.hooks.device != r.device {
 		return
 	}
+	if errors.Is(r.err, probe.ErrNotAttached) && !s.hooks.unread { // perhaps they are just being swapped
+		s.hooks.unread = true
+		return
+	}
 	if r.err != nil {
 		m.log.Warn("read counters: this tap's traffic is not seen", "netns", s.entry.Name, "err", r.err)
 		m.detach(s) // old counts must not pass for new ones
 		return
 	}
-	s.hooks.read = true
+	s.hooks.read, s.hooks.unread = true, false
 	if s.hooks.update(r.fresh, time.Now()) {
 		s.changed()
 		m.phasesOfTraffic(s)

@@ -1,26 +1,71 @@
 package agent
 
 import (
+	"context"
 	"time"
 
 	"tapwatch/agent/diagnose"
 	"tapwatch/agent/probe"
 )
 
-// lookQuickly runs the checks where a guest has just refused a connection, and
-// where a request has just waited as long as one may: time alone proves that.
-func (m *model) lookQuickly() {
+// hearRefusals has a slot looked at as soon as its guest refuses a connection.
+func (a *Agent) hearRefusals(ctx context.Context) {
+	err := a.probe.Refusals(ctx, func(d probe.Device) {
+		if a.model.isBound(d.Netns) {
+			a.told.refused.ask(a.model.get(d.Netns))
+		}
+	})
+	if err != nil {
+		a.cfg.Log.Warn("refusals are found by looking only", "err", err)
+	}
+}
+
+// lookAtWaiting runs the checks where a request has just waited as long as one may:
+// time alone proves that.
+func (m *model) lookAtWaiting() {
 	now := probe.Now()
 	since := m.quickAt
 	m.quickAt = now
-	if since == 0 {
-		return
+	if since != 0 {
+		m.lookNow(m.waitedEnough(since, now))
 	}
-	err := m.probe.ReadRefusals(&m.refusals, since)
-	if err != nil {
-		m.log.Debug("refusals are found later", "err", err)
+}
+
+// quickMost bounds the slots of one quick look: the others' turn comes within a
+// second, as everything's does.
+const quickMost = 64
+
+// clocks is how far the clock of the hooks and that of the checks may disagree.
+const clocks = probe.Moment(2 * time.Millisecond)
+
+func (m *model) waitedEnough(since, now probe.Moment) (slots []*slot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	passed := func(waiting probe.Moment) bool {
+		end := waiting + probe.Moment(diagnose.Patience) + clocks
+		return waiting != 0 && since < end && end <= now
 	}
-	due := m.dueQuickly(since, now, err == nil)
+	for s := range m.waiting {
+		switch {
+		case !s.waits():
+			delete(m.waiting, s)
+		case passed(s.hooks.envdWaiting) || passed(s.hooks.arpWaiting):
+			slots = append(slots, s)
+		}
+	}
+	return slots
+}
+
+// anyWaits says whether a request waits anywhere.
+func (m *model) anyWaits() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.waiting) > 0
+}
+
+// lookNow reads some slots' counters, and runs the checks.
+func (m *model) lookNow(slots []*slot) {
+	due := m.hooked(slots[:min(quickMost, len(slots))])
 	for i := range due {
 		due[i].fresh, due[i].err = m.probe.Counters(due[i].device)
 	}
@@ -36,38 +81,12 @@ func (m *model) lookQuickly() {
 	}
 }
 
-// quickMost bounds the slots of one quick look: the others' turn comes within a
-// second, as everything's does.
-const quickMost = 64
-
-// clocks is how far the clock of the hooks and that of the checks may disagree.
-const clocks = probe.Moment(2 * time.Millisecond)
-
-func (m *model) dueQuickly(since, now probe.Moment, refusals bool) (due []reading) {
-	refusals = refusals && m.refusals.Any()
+func (m *model) hooked(slots []*slot) (due []reading) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	passed := func(waiting probe.Moment) bool {
-		end := waiting + probe.Moment(diagnose.Patience) + clocks
-		return waiting != 0 && since < end && end <= now
-	}
-	look := func(s *slot) {
-		h := s.hooks
-		if h != nil && len(due) < quickMost && (passed(h.envdWaiting) || passed(h.arpWaiting) || refusals && m.refusals.Of(h.device)) {
-			due = append(due, reading{slot: s, device: h.device})
-		}
-	}
-	if refusals {
-		for s := range m.bound {
-			look(s)
-		}
-		return due
-	}
-	for s := range m.waiting {
-		if s.waits() {
-			look(s)
-		} else {
-			delete(m.waiting, s)
+	for _, s := range slots {
+		if s.hooks != nil {
+			due = append(due, reading{slot: s, device: s.hooks.device})
 		}
 	}
 	return due

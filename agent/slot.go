@@ -71,6 +71,7 @@ func addrsOf(b *discover.Binding) (a addrs) {
 type hooked struct {
 	device   probe.Device
 	read     bool // the counters have been
+	unread   bool // they could not be, the last time
 	counters probe.Counters
 	hidings  hidings
 	// When each reason to drop frames was last seen to have grown.

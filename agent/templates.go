@@ -24,12 +24,17 @@ const (
 // hangs holds up nothing else.
 func (a *Agent) readTemplates(ctx context.Context) {
 	known := map[string]*templateReading{}
-	for {
+	for seen := uint64(0); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(templatesEvery):
 		}
+		now := a.model.bindings.Load()
+		if now == seen && !due(known) {
+			continue
+		}
+		seen = now
 		lacking := a.model.lacking(known, time.Now())
 		maps.DeleteFunc(known, func(_ string, r *templateReading) bool { return !r.used })
 		for dir, r := range known {
@@ -53,6 +58,16 @@ type templateReading struct {
 }
 
 func (r *templateReading) due(now time.Time) bool { return now.After(r.until) }
+
+func due(known map[string]*templateReading) bool {
+	now := time.Now()
+	for _, r := range known {
+		if r.due(now) {
+			return true
+		}
+	}
+	return false
+}
 
 // lacking returns the slots that do not have what was read of their template, or will
 // not have once it is read again, by its directory. It notes which are used.

@@ -20,6 +20,7 @@ type told struct {
 	notices *notices.Watcher // nil: the kernel does not tell
 	listens *sockets.Watcher // nil: neither
 	relays  *asker           // whose listeners are to be read; the slots do not matter
+	refused *asker           // whose guest refused a connection
 }
 
 const (
@@ -31,7 +32,7 @@ const (
 
 // newTold subscribes. What is refused is said, and found by looking.
 func newTold(proxyPort uint16, log *slog.Logger) *told {
-	t := &told{relays: newAsker(toldDelay, 9, toldRest)}
+	t := &told{relays: newAsker(toldDelay, 9, toldRest), refused: newAsker(toldDelay, 9, toldRest)}
 	var err error
 	if t.notices, err = notices.Open(log.With("part", "notices")); err != nil {
 		log.Warn("changes of rules and settings are found by looking only", "err", err)
@@ -72,6 +73,16 @@ func (a *Agent) runTold(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error {
 		a.told.relays.run(ctx, func([]*slot) { a.model.readListeners(a.cfg.Proxy) })
+		return nil
+	})
+	g.Go(func() error { a.hearRefusals(ctx); return nil })
+	g.Go(func() error {
+		a.told.refused.run(ctx, func(slots []*slot) {
+			select {
+			case a.refused <- slots:
+			case <-ctx.Done():
+			}
+		})
 		return nil
 	})
 	if a.told.notices != nil {

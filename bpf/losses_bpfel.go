@@ -19,6 +19,7 @@ const (
 	LossesMapActive          = "active"
 	LossesMapDrops           = "drops"
 	LossesMapRefusals        = "refusals"
+	LossesMapRefusing        = "refusing"
 	LossesMapTaps            = "taps"
 	LossesProgTapDrops       = "tap_drops"
 	LossesProgTapRetransmits = "tap_retransmits"
@@ -77,6 +78,7 @@ type LossesMapSpecs struct {
 	Active   *ebpf.MapSpec `ebpf:"active"`
 	Drops    *ebpf.MapSpec `ebpf:"drops"`
 	Refusals *ebpf.MapSpec `ebpf:"refusals"`
+	Refusing *ebpf.MapSpec `ebpf:"refusing"`
 	Taps     *ebpf.MapSpec `ebpf:"taps"`
 }
 
@@ -109,6 +111,7 @@ type LossesMaps struct {
 	Active   *ebpf.Map `ebpf:"active"`
 	Drops    *ebpf.Map `ebpf:"drops"`
 	Refusals *ebpf.Map `ebpf:"refusals"`
+	Refusing *ebpf.Map `ebpf:"refusing"`
 	Taps     *ebpf.Map `ebpf:"taps"`
 }
 
@@ -117,6 +120,7 @@ func (m *LossesMaps) Close() error {
 		m.Active,
 		m.Drops,
 		m.Refusals,
+		m.Refusing,
 		m.Taps,
 	)
 }

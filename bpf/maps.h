@@ -30,30 +30,59 @@ struct {
 	__type(value, struct activity);
 } active SEC(".maps");
 
-/* When a guest last refused a connection to envd, or took one after that: rare, and
- * read more often than the rest. */
+/* Devices whose guest refused a connection to envd, or took the first one after
+ * that: rare, so it is told at once. What finds no room is found by looking. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} refusals SEC(".maps");
+
+/* Cookies of namespaces that were made one after the other lie side by side. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct activity);
-} refusals SEC(".maps");
+	__type(value, struct refusing);
+} refusing SEC(".maps");
 
-/* Cookies of namespaces that were made one after the other lie side by side. */
-static __always_inline void note(void *map, __u64 netns, __u32 ifindex, __u64 now)
+static __always_inline __u32 place_of(__u64 netns, __u32 ifindex)
+{
+	return ((__u32)netns * 5 + ifindex) & (ACTIVITY_PLACES - 1);
+}
+
+static __always_inline void note_activity(const struct key *device, __u64 now)
 {
 	__u32 zero = 0;
-	struct activity *a = bpf_map_lookup_elem(map, &zero);
-	__u32 place = ((__u32)netns * 5 + ifindex) & (ACTIVITY_PLACES - 1);
+	struct activity *a = bpf_map_lookup_elem(&active, &zero);
+	__u32 place = place_of(device->netns, device->ifindex);
 	__u16 at = now >> ACTIVITY_SHIFT;
 
 	if (a && a->at[place] != at) /* CPUs share the line: write to it once */
 		a->at[place] = at;
 }
 
-static __always_inline void note_activity(const struct key *device, __u64 now)
+static __always_inline void tell_refusal(const struct syn_key *syn)
 {
-	note(&active, device->netns, device->ifindex, now);
+	struct key device = { .netns = syn->netns, .ifindex = syn->ifindex };
+
+	bpf_ringbuf_output(&refusals, &device, sizeof(device), 0);
+}
+
+/* Notes whether the guest refuses, and says whether it did before: the answers may
+ * come on several CPUs. */
+static __always_inline int refuses(const struct syn_key *syn, __u8 now)
+{
+	__u32 zero = 0;
+	struct refusing *r = bpf_map_lookup_elem(&refusing, &zero);
+	__u32 place = place_of(syn->netns, syn->ifindex);
+	int before;
+
+	if (!r)
+		return now;
+	before = r->is[place];
+	if (before != now)
+		r->is[place] = now;
+	return before;
 }
 
 #endif

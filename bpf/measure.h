@@ -94,14 +94,15 @@ static __always_inline void syn_answered(struct stats *s, struct syn_key *key,
 	if (flags & TCP_RST) {
 		s->syn_refused++;
 		if (envd) {
+			if (!refuses(key, 1) || now - s->envd_last_refused > REFUSALS_REST)
+				tell_refusal(key);
 			s->envd_last_refused = now;
-			note(&refusals, key->netns, key->ifindex, now);
 		}
 	} else {
 		s->syn_acks++;
 		if (envd) {
-			if (s->envd_last_refused > s->envd_last_syn_ack)
-				note(&refusals, key->netns, key->ifindex, now);
+			if (refuses(key, 0))
+				tell_refusal(key);
 			s->envd_last_syn_ack = now;
 			if (!s->envd_first_syn_ack)
 				s->envd_first_syn_ack = now;

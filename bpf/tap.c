@@ -8,7 +8,8 @@
  * Hooks: tc (clsact) ingress and egress of the tap, or TCX; or, for all devices
  * at once, the tracepoints that every frame passes. Oldest kernel: 5.15.
  * Reads: taps (a device that is not registered there is passed by).
- * Writes: taps (values only), syns, active.
+ * Writes: taps (values only), syns, active, refusing, and to the ring buffer refusals:
+ * once for a refusal and for the first answer after it.
  *
  * Verdicts are never changed: the tc programs return TC_ACT_UNSPEC, which is also
  * TCX_NEXT, so whatever stands behind runs as if they were not there.

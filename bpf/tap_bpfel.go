@@ -63,6 +63,11 @@ const (
 	TapOriginORIGIN_LEN       TapOrigin = 4
 )
 
+type TapRefusing struct {
+	_  structs.HostLayout
+	Is [16384]uint8
+}
+
 type TapStats struct {
 	_               structs.HostLayout
 	Created         uint64
@@ -116,6 +121,7 @@ const (
 	TapMapActive         = "active"
 	TapMapDrops          = "drops"
 	TapMapRefusals       = "refusals"
+	TapMapRefusing       = "refusing"
 	TapMapSyns           = "syns"
 	TapMapTaps           = "taps"
 	TapProgTapwatchAllRx = "tapwatch_all_rx"
@@ -183,6 +189,7 @@ type TapMapSpecs struct {
 	Active   *ebpf.MapSpec `ebpf:"active"`
 	Drops    *ebpf.MapSpec `ebpf:"drops"`
 	Refusals *ebpf.MapSpec `ebpf:"refusals"`
+	Refusing *ebpf.MapSpec `ebpf:"refusing"`
 	Syns     *ebpf.MapSpec `ebpf:"syns"`
 	Taps     *ebpf.MapSpec `ebpf:"taps"`
 }
@@ -220,6 +227,7 @@ type TapMaps struct {
 	Active   *ebpf.Map `ebpf:"active"`
 	Drops    *ebpf.Map `ebpf:"drops"`
 	Refusals *ebpf.Map `ebpf:"refusals"`
+	Refusing *ebpf.Map `ebpf:"refusing"`
 	Syns     *ebpf.Map `ebpf:"syns"`
 	Taps     *ebpf.Map `ebpf:"taps"`
 }
@@ -229,6 +237,7 @@ func (m *TapMaps) Close() error {
 		m.Active,
 		m.Drops,
 		m.Refusals,
+		m.Refusing,
 		m.Syns,
 		m.Taps,
 	)

@@ -118,6 +118,15 @@ struct activity {
 	__u16 at[ACTIVITY_PLACES];
 };
 
+/* Of which devices the guest's last answer was a refusal. Devices may share a place:
+ * what one of them does is then told of the other. */
+struct refusing {
+	__u8 is[ACTIVITY_PLACES];
+};
+
+/* For so long after a refusal the next ones of a device are not told. */
+#define REFUSALS_REST (100 * 1000 * 1000ull)
+
 /* A SYN on its way to a guest. Addresses and ports as on the wire. */
 struct syn_key {
 	__u64 netns;

@@ -22,28 +22,6 @@ type Path struct {
 	Vpeer, HostIP netip.Addr
 }
 
-// Set has the requests of these paths measured, and no others': see Add and Keep.
-func (f *Flow) Set(paths ...Path) error {
-	if f.measures(paths) {
-		return nil
-	}
-	return errors.Join(f.Keep(paths...), f.Add(paths...))
-}
-
-func (f *Flow) measures(paths []Path) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.paths) != len(paths) {
-		return false
-	}
-	for _, p := range paths {
-		if f.paths[p.Netns] != p {
-			return false
-		}
-	}
-	return true
-}
-
 // Add has the requests of paths measured, or takes what changed of them.
 // Connections that are open already are taken in, which costs some milliseconds at
 // a thousand processes however many paths there are.

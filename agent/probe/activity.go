@@ -23,44 +23,20 @@ type Activity struct {
 // however many devices there are. What was counted in the half second of that
 // Moment is told again.
 func (p *Probe) ReadActivity(a *Activity, since Moment) error {
-	return p.readPage(bpf.TapMapActive, a, since)
-}
-
-// ReadRefusals is ReadActivity for devices whose guest has refused a connection to
-// envd, or taken the first one after that.
-func (p *Probe) ReadRefusals(a *Activity, since Moment) error {
-	return p.readPage(bpf.TapMapRefusals, a, since)
-}
-
-func (p *Probe) readPage(page string, a *Activity, since Moment) error {
 	now := Now()
 	a.now = uint16(now >> activityShift)
 	a.window = uint16(min(now>>activityShift-since>>activityShift, 1<<16-1))
-	if err := p.tap.Maps[page].Lookup(uint32(0), &a.at); err != nil {
+	if err := p.tap.Maps[bpf.TapMapActive].Lookup(uint32(0), &a.at); err != nil {
 		return fmt.Errorf("read what taps are active: %w", err)
 	}
 	return nil
-}
-
-// Any says whether there is a device of which Of says so.
-func (a *Activity) Any() bool {
-	for i := range a.at {
-		if a.within(a.at[i]) {
-			return true
-		}
-	}
-	return false
 }
 
 // Of says whether the device may have counted anything new. It is never wrong
 // when it says no, within nine hours.
 func (a *Activity) Of(d Device) bool {
 	place := (uint32(d.Netns)*5 + uint32(d.Ifindex)) % uint32(activityPlaces)
-	return a.within(a.at[place])
-}
-
-func (a *Activity) within(at uint16) bool {
 	// A frame that was counted while this was read may be later than now.
-	age := a.now - at
+	age := a.now - a.at[place]
 	return age <= a.window || age == 1<<16-1
 }

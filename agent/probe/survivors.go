@@ -36,8 +36,10 @@ func nameMaps(spec *ebpf.CollectionSpec, handle uint32, cfg Config) error {
 			return fmt.Errorf("name maps: no map %s", name)
 		}
 		fmt.Fprint(h, name, m.Type, m.MaxEntries, m.Flags)
-		writeLayout(h, m.Key)
-		writeLayout(h, m.Value)
+		if m.Type != ebpf.RingBuf {
+			writeLayout(h, m.Key)
+			writeLayout(h, m.Value)
+		}
 	}
 	for name, prefix := range survivors {
 		spec.Maps[name].Name = fmt.Sprintf("%s%04x%08x", prefix, handle&0xffff, h.Sum32())
