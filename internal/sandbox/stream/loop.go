@@ -45,12 +45,12 @@ type loop struct {
 	resting   []*Listener // taken out of epoll for want of files
 	retry     []ready     // wait for a file to dial with
 	restUntil time.Duration
-	again     []ready // have used up their turn
-	round     uint64  // of events
-	late      []event // beyond their target's share of the last round
-	lateRoom  []event // for the next ones
-	dialing   list    // the oldest first
-	closing   list    // answered, and waiting for the client to see it, the oldest first
+	round     uint64   // of events
+	parties   []*party // that have events left
+	room      []*party // for the next of them
+	nowhere   party    // of connections without a target
+	dialing   list     // the oldest first
+	closing   list     // answered, and waiting for the client to see it, the oldest first
 	swept     time.Duration
 	pipes     pipes
 	spare     [][]byte // rooms
@@ -104,11 +104,11 @@ func (l *loop) run(started chan<- error) {
 	for {
 		n := l.wait()
 		l.now = l.engine.now()
-		l.beginRound()
+		l.round++
 		for i := range n {
 			l.dispatch(&l.events[i])
 		}
-		l.runAgain()
+		l.takeTurns()
 		if l.now >= l.nextDue() {
 			l.expire()
 		}
@@ -125,7 +125,10 @@ func (l *loop) run(started chan<- error) {
 // second.
 func (l *loop) wait() int {
 	patience := l.patience()
-	if l.busy && l.engine.spare && patience != 0 {
+	if patience == 0 {
+		return epollWaitUntold(l.ep, l.events[:], 0)
+	}
+	if l.busy && l.engine.spare {
 		if n := epollWaitUntold(l.ep, l.events[:], 1); n > 0 {
 			return n
 		}
@@ -150,23 +153,9 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 	}
 }
 
-// runAgain gives a turn to those that had more than their share.
-func (l *loop) runAgain() {
-	turn := l.again
-	if len(turn) == 0 {
-		return
-	}
-	l.again = nil
-	for _, r := range turn {
-		if r.conn.gen == r.gen {
-			l.pump(r.conn, r.from)
-		}
-	}
-}
-
 // patience is how long to wait for events, in ms; -1 is for ever.
 func (l *loop) patience() int {
-	if len(l.again)+len(l.late) > 0 {
+	if len(l.parties) > 0 {
 		return 0
 	}
 	due := l.nextDue()

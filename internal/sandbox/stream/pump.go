@@ -1,5 +1,7 @@
 package stream
 
+import "golang.org/x/sys/unix"
+
 const (
 	turn        = 1 << 20 // bytes one direction may move before the others have theirs
 	spliceChunk = 1 << 20
@@ -26,7 +28,9 @@ func (l *loop) pump(c *Conn, s Side) {
 			return
 		}
 		if moved >= turn {
-			l.again = append(l.again, ready{c, gen, s})
+			p := l.partyOf(c)
+			p.served = share // so much is a share by itself
+			l.later(p, event{c, gen, s, unix.EPOLLIN})
 			return
 		}
 		moved += l.move(c, s)

@@ -1,11 +1,11 @@
 package stream
 
-// share is how many events of one target's connections a loop serves before
-// everybody else who has any is served too: a flood of one sandbox then costs the
-// others that many turns, not one a connection of the flood.
-const share = 8
+// share is how many events of one target's connections a loop serves before it
+// asks epoll who else has any: a flood of one sandbox then costs the others so
+// many turns, not one a connection of the flood.
+const share = 4
 
-// event is what epoll said of a leg.
+// event is what epoll said of a leg, or that a leg has more to give.
 type event struct {
 	conn   *Conn
 	gen    uint32
@@ -13,31 +13,64 @@ type event struct {
 	events uint32
 }
 
-// serve is told of an event: it is seen to now, or in the next round.
+// party is who takes turns with others in a loop: the connections of one target.
+type party struct {
+	round  uint64 // the last in which it was served
+	served int    // events in that round
+	late   []event
+	next   int // of late
+}
+
+// partyOf a connection; those that lead nowhere yet are one together.
+func (l *loop) partyOf(c *Conn) *party {
+	if c.target == nil {
+		return &l.nowhere
+	}
+	return &c.target.counters[l.id].party
+}
+
+// serve is told of an event: it is seen to now, or when its party has a turn.
 func (l *loop) serve(e event) {
 	if e.conn.gen != e.gen {
 		return // it was closed since
 	}
-	if t := e.conn.target; t != nil {
-		n := &t.counters[l.id]
-		if n.round != l.round {
-			n.round, n.served = l.round, 0
-		}
-		if n.served++; n.served > share {
-			l.late = append(l.late, e)
-			return
-		}
+	p := l.partyOf(e.conn)
+	if p.round != l.round {
+		p.round, p.served = l.round, 0
 	}
+	if len(p.late) > 0 || p.served >= share {
+		l.later(p, e)
+		return
+	}
+	p.served++
 	l.event(e.conn, e.side, e.events)
 }
 
-// beginRound serves those first that came too late in the last one.
-func (l *loop) beginRound() {
-	l.round++
-	late := l.late
-	l.late = l.lateRoom[:0]
-	for _, e := range late {
-		l.serve(e)
+// later puts an event behind those that its party has already.
+func (l *loop) later(p *party, e event) {
+	if len(p.late) == 0 {
+		l.parties = append(l.parties, p)
 	}
-	l.lateRoom = late
+	p.late = append(p.late, e)
+}
+
+// takeTurns serves a share of what each party has left.
+func (l *loop) takeTurns() {
+	turn := l.parties
+	l.parties = l.room[:0]
+	for _, p := range turn {
+		for p.served = 0; p.served < share && p.next < len(p.late); p.next++ {
+			if e := p.late[p.next]; e.conn.gen == e.gen {
+				p.served++
+				l.event(e.conn, e.side, e.events)
+			}
+		}
+		if 2*p.next >= len(p.late) { // half of it is done with: the rest moves up
+			p.late, p.next = append(p.late[:0], p.late[p.next:]...), 0
+		}
+		if len(p.late) > 0 {
+			l.parties = append(l.parties, p)
+		}
+	}
+	l.room = turn
 }

@@ -76,7 +76,8 @@ func TestFloodOfOneTargetLeavesOthersTheirTurn(t *testing.T) {
 	done := make(chan struct{})
 	e.loops[0].do(func() { shown = slices.Clone(h.shown); close(done) })
 	<-done
-	// The batch of events in which it is told of, and the one before, may be served first.
+	// A share of the flood that was told of before it may be served first, at once
+	// or as its turn, in this round of events and in the one before.
 	if at := slices.Index(shown, 'o'); len(shown) != flood+1 || at < 0 || at > 4*share {
 		t.Errorf("of %d connections the other one was the %d-th", len(shown), at+1)
 	}

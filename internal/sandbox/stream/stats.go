@@ -49,7 +49,7 @@ type counters struct {
 	connect, firstByte        histogram
 	samples, rtt, retransmits [2]atomic.Int64 // by side; rtt in us
 
-	round, served uint64 // of the loop's rounds: the last with an event, and how many it had
+	party party // of the loop
 }
 
 // Stats is what a target has counted since it was opened. Each count is exact,
