@@ -139,7 +139,6 @@ int flow_send(u64 *ctx)
 	e = bpf_sk_storage_get(&ends, sk, 0, 0);
 	if (!e || read_segment(skb, &s))
 		return 0;
-	now = bpf_ktime_get_ns();
 	if (s.flags & TCP_SYN)
 		syn_leaves(e, sk, &s);
 	if (!s.len)
@@ -150,6 +149,7 @@ int flow_send(u64 *ctx)
 	}
 	e->have_sent = 1;
 	e->sent_seq = s.seq + s.len;
+	now = bpf_ktime_get_ns();
 	if (e->role == ROLE_BACK)
 		back_sent(e, sk, s.seq, e->sent_seq, now);
 	else if (e->phase == PHASE_REQUEST)
