@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -301,7 +302,7 @@ func TestCarrierEvents(t *testing.T) {
 	defer cancel()
 	go func() {
 		_ = h.client.Events(ctx, true, func(e path.Event, _ string) {
-			if e.Kind == path.CarrierUp || e.Kind == path.CarrierLost {
+			if slices.Contains([]path.EventKind{path.CarrierUp, path.CarrierLost, path.TapGone}, e.Kind) {
 				got <- e
 			}
 		})
@@ -323,6 +324,9 @@ func TestCarrierEvents(t *testing.T) {
 	before = time.Now()
 	tap.Close()
 	next(path.CarrierLost, before)
+	before = time.Now()
+	h.onTap(netlink.LinkDel)
+	next(path.TapGone, before) // its carrier is not lost twice
 }
 
 // A clean stop leaves no hook, no qdisc and no file.

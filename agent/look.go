@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -122,11 +123,13 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 	m.eachBound(func(s *slot) { bound = append(bound, s) })
 	a.holders.read(bound)
 	a.readTemplatesOnce(bound)
+	var early questions // of sandboxes that booted then
 	var g errgroup.Group
 	g.SetLimit(lookAtOnce)
 	for _, s := range bound {
 		m.mu.Lock()
 		t, id, carrier := targetOf(s), s.entry.Binding.SandboxID, s.tap != nil && carrierOf(s.tap) == path.Yes
+		booting := s.booting()
 		s.look()
 		m.mu.Unlock()
 		g.Go(func() error {
@@ -138,11 +141,23 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 			if carrier && t.path != "" && t.guest.IsValid() {
 				q := question{target: t, way: atTap, id: id}
 				m.healthIs(q, a.health.ask(ctx, q))
+				if booting {
+					early.add(q)
+				}
 			}
 			return nil
 		})
 	}
-	_ = g.Wait()          // nobody returns an error
+	_ = g.Wait() // nobody returns an error
+	for _, q := range early.list {
+		m.mu.Lock()
+		booting := q.slot.booting()
+		m.mu.Unlock()
+		if !booting { // it has come up since: what it said before counts no more
+			g.Go(func() error { m.healthIs(q, a.health.ask(ctx, q)); return nil })
+		}
+	}
+	_ = g.Wait()
 	if m.anyQueueFull() { // for a moment, or for longer?
 		select {
 		case <-ctx.Done():
@@ -151,6 +166,24 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 		}
 	}
 	m.each(func(s *slot) { m.diagnose(s, time.Now()) })
+}
+
+// questions collects those that several goroutines ask.
+type questions struct {
+	mu   sync.Mutex
+	list []question
+}
+
+func (q *questions) add(one question) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.list = append(q.list, one)
+}
+
+// booting says whether the slot's sandbox is on its way up.
+func (s *slot) booting() bool {
+	b := s.entry.Binding
+	return !b.Idle && sandbox(b, time.Now()).Booting
 }
 
 func (m *model) anyQueueFull() bool {

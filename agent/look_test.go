@@ -3,7 +3,9 @@ package agent
 import (
 	"log/slog"
 	"net"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -60,4 +62,31 @@ func TestLook(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestLookAtOneThatComesUp: a look takes seconds where a guest is silent. What a
+// sandbox said while it booted is no fault of one that runs since.
+func TestLookAtOneThatComesUp(t *testing.T) {
+	l := startLine(t, Config{})
+	l.hangs.Store(true)
+	l.bind(registry.Booting)
+	l.until("booting", func(s path.Slot) bool { return s.Sandbox != nil && s.Sandbox.Booting })
+	go func() {
+		for l.waits.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		l.hangs.Store(false)
+		l.bind(registry.Running)
+	}()
+	slots, err := Look(t.Context(), Config{RunDir: string(l.dir), Proxy: l.front, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(slots, func(s path.Slot) bool { return s.Cookie == l.slot.Cookie })
+	if i < 0 {
+		t.Fatalf("the slot is not among %d", len(slots))
+	}
+	if s := slots[i]; s.Diagnosis.State != path.OK || len(s.Diagnosis.Findings) > 0 {
+		t.Errorf("%s: %+v, health %+v", s.Diagnosis.State, s.Diagnosis.Findings, s.Health)
+	}
 }

@@ -274,7 +274,11 @@ func (m *model) tellCarrier(s *slot, old *link.Link, c link.Change) {
 		return
 	}
 	if c.New == nil {
-		m.tell(s, c.Time, path.CarrierLost, "the tap is gone")
+		kind := path.CarrierLost
+		if old.Carrier == link.Down { // it went before: what took it is not this
+			kind = path.TapGone
+		}
+		m.tell(s, c.Time, kind, "the tap is gone")
 		return
 	}
 	text := s.tap.Name

@@ -21,7 +21,7 @@ var envdNoAnswer = Check{
 		case t == nil && !f.Health.Time.IsZero() && !f.Health.Connected && !f.Health.Refused && !f.Health.Unreachable:
 			return wrong(path.Finding{
 				Cause:    "a SYN to envd's port stayed unanswered: a firewall in the guest drops it, or the guest is overloaded, paused, or hangs",
-				Evidence: []string{"asked from inside " + f.Netns + ", " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error},
+				Evidence: []string{healthEvidence(f)},
 				Fix:      "see whether the VMM is stopped or starved of CPU; then the guest's own packet filter",
 			})
 		case t == nil:

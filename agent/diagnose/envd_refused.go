@@ -18,7 +18,7 @@ var envdRefused = Check{
 		case t == nil && f.Health.Refused:
 			return wrong(path.Finding{
 				Cause:    "nothing listens on envd's port in the guest, which is up",
-				Evidence: []string{"asked from inside " + f.Netns + ", " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error},
+				Evidence: []string{healthEvidence(f)},
 				Fix:      "read the guest's console (tapwatch sandbox logs " + f.Sandbox.ID + "): envd is missing, crashed, or has not started yet",
 			})
 		case t == nil && !f.Health.Time.IsZero():

@@ -14,7 +14,7 @@ var guestNoARP = Check{
 		case t == nil && f.Health.Unreachable:
 			return wrong(path.Finding{
 				Cause:    "the guest does not answer ARP for " + f.Device.GuestAddr + ": it is silent, has no or another address, or hangs",
-				Evidence: []string{"asked from inside " + f.Netns + ", " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error, carrierPresent(f)},
+				Evidence: []string{healthEvidence(f), carrierPresent(f)},
 				Fix:      "read the guest's console (tapwatch sandbox logs " + f.Sandbox.ID + "); with a running agent the doctor tells more: it sees the guest's frames",
 			})
 		case t == nil || !heard(f):

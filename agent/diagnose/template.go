@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"slices"
+	"time"
 
 	"tapwatch/agent/path"
 )
@@ -40,15 +41,23 @@ func initFault(f path.Facts, code string) Result {
 	switch {
 	case !found, everHeard(f):
 		return notApplicable()
-	case !dead && (f.Sandbox.Booting || f.Traffic == nil): // it may have been told another init
+	case !dead && (f.Sandbox.Booting || f.Traffic == nil && !f.Health.Unreachable): // it may have been told another init
 		return notApplicable()
 	}
-	if dead {
+	switch {
+	case dead:
 		finding.Evidence = append(finding.Evidence, "the guest never sent a frame, and the VMM has ended")
-	} else {
+	case f.Traffic == nil:
+		finding.Evidence = append(finding.Evidence, healthEvidence(f))
+	default:
 		finding.Evidence = append(finding.Evidence, "the guest never sent a frame")
 	}
 	return wrong(finding)
+}
+
+// healthEvidence is what came of the question for envd's health, where nothing did.
+func healthEvidence(f path.Facts) string {
+	return "asked from inside " + f.Netns + ", " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error
 }
 
 // everHeard says whether the sandbox's guest ever sent a frame.
@@ -61,17 +70,28 @@ func everHeard(f path.Facts) bool {
 // a warning.
 func envdFault(f path.Facts, code string, harmless bool) Result {
 	finding, found := inTemplate(f, code)
-	if !found || f.Traffic == nil {
+	if !found {
 		return notApplicable()
 	}
-	if !sinceAttach(f, f.Traffic.LastEnvdSYNACK) {
+	var answered time.Time
+	switch {
+	case f.Traffic == nil && f.Health.Connected:
+		answered = f.Health.Time
+	case f.Traffic == nil && f.Health.Refused:
+		finding.Evidence = append(finding.Evidence, healthEvidence(f))
+		return wrong(finding)
+	case f.Traffic == nil:
+		return notApplicable()
+	case !sinceAttach(f, f.Traffic.LastEnvdSYNACK):
 		finding.Evidence = append(finding.Evidence, "no connection to envd's port was answered yet")
 		return wrong(finding)
+	default:
+		answered = f.Traffic.LastEnvdSYNACK
 	}
 	if !harmless {
 		return notApplicable()
 	}
 	finding.Severity = path.Warning
-	finding.Evidence = append(finding.Evidence, "this sandbox's envd answers all the same, last "+ago(f.Now, f.Traffic.LastEnvdSYNACK))
+	finding.Evidence = append(finding.Evidence, "this sandbox's envd answers all the same, last "+ago(f.Now, answered))
 	return wrong(finding)
 }

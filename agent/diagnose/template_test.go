@@ -37,6 +37,7 @@ func TestInitFault(t *testing.T) {
 		{"the guest speaks: it was given another init", changed(corruptShebang), "beside", nil},
 		{"the guest spoke before its VMM was killed", changed(vmmDead, corruptShebang), "beside", nil},
 		{"nothing is seen of a VMM that runs", changed(noHooks, corruptShebang), "beside", nil},
+		{"without hooks, and the guest does not answer ARP", changed(noHooks, corruptShebang, asked(path.Health{Unreachable: true, Error: "no route to host"})), "problem", []string{"asked from inside ns-7", "no route to host"}},
 		{"no tap", changed(vmmDead, noTrafficYet, corruptShebang, tapGone), "suppressed", []string{"tap-missing"}},
 	})
 }
@@ -59,11 +60,35 @@ func TestEnvdFault(t *testing.T) {
 		{"refused", changed(portClosed, noCgroup2), "problem", []string{"no line mounts cgroup2", "no connection to envd's port was answered yet"}},
 		{"refused while the sandbox boots", changed(portClosed, noCgroup2, booting), "booting", nil},
 		{"no hooks", changed(noHooks, noCgroup2), "beside", nil},
+		{"no hooks, and the guest refuses", changed(noHooks, noCgroup2, asked(path.Health{Refused: true, Error: "connection refused"})), "problem", []string{"asked from inside ns-7", "connection refused"}},
+		{"no hooks, and envd answers", changed(noHooks, noCgroup2, asked(path.Health{Connected: true, Code: 204})), "problem", []string{"answers all the same"}},
 		{"the guest has no address", changed(wrongAddress, noCgroup2), "suppressed", []string{"guest-no-arp"}},
 	})
 	tryCheck(t, envdMissing, []look{
 		{"envd lies elsewhere", changed(spoiled("envd-missing", "the image has no envd", "x", "y")), "beside", nil},
 	})
+}
+
+// asked is what a look without an agent learns of envd.
+func asked(h path.Health) func(*path.Facts) {
+	return func(f *path.Facts) {
+		h.Time = f.Now
+		f.Health = h
+	}
+}
+
+// TestWithoutHooksTheTemplateIsNamed: the cause is in the template that was read,
+// so it stands alone, as with a running agent.
+func TestWithoutHooksTheTemplateIsNamed(t *testing.T) {
+	missing := spoiled("envd-missing", "the image has no envd", "", "install it")
+	for want, f := range map[string]path.Facts{
+		"envd-missing": changed(noHooks, missing, asked(path.Health{Refused: true, Error: "connection refused"})),
+		"init-shebang": changed(noHooks, corruptShebang, asked(path.Health{Unreachable: true, Error: "no route to host"})),
+	} {
+		if d := Run(f); len(d.Findings) != 1 || d.Findings[0].Code != want {
+			t.Errorf("want %s alone: %s", want, summary(d))
+		}
+	}
 }
 
 // TestWarning: a problem that requests get through is told, and the path is well.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -23,6 +24,9 @@ func (c Client) get(ctx context.Context, at string) (*http.Response, error) {
 		return nil, fmt.Errorf("ask the agent: %w", err)
 	}
 	resp, err := http.DefaultClient.Do(req)
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		err = e.Err // the rest is said here
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the agent at %s (does tapwatch agent run there?): %w", c.BaseURL, err)
 	}

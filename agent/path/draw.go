@@ -19,7 +19,7 @@ func Draw(w io.Writer, s Slot, on Screen) {
 	paint := painter(on.Color)
 	switch {
 	case s.Sandbox == nil:
-		fmt.Fprintf(w, "%s  idle slot, healthy: %s\n", s.Netns, idleWords(s))
+		fmt.Fprintf(w, "%s  idle slot%s\n", s.Netns, idleWords(s))
 		return
 	case s.Sandbox.Ending && s.Diagnosis.State == Idle:
 		fmt.Fprintf(w, "%s  %s in %s: is being removed\n", title(s), s.Sandbox.ID, s.Netns)
@@ -50,7 +50,7 @@ func Draw(w io.Writer, s Slot, on Screen) {
 		on.Point(w, "see", "docs/checks/"+f.Code+".md")
 	}
 	for _, u := range s.Inside.Unread { // what was not looked at may be wrong too
-		fmt.Fprintf(w, "  unknown   %s: %s\n", u.What, u.Because)
+		on.Point(w, "unknown", u.What+": "+u.Because)
 	}
 }
 
@@ -83,6 +83,13 @@ func (on Screen) Point(w io.Writer, what, text string) {
 	fmt.Fprintf(w, "  %-9s %s\n", what, text)
 }
 
+// Fold breaks a text that begins at a column between words, so that it stays within
+// the screen.
+func (on Screen) Fold(text string, indent int) string {
+	folded, _ := on.fold(text, indent)
+	return folded
+}
+
 // fold breaks a text that begins at a column between words, so that it stays within
 // the screen, and returns at which column it ends.
 func (on Screen) fold(text string, indent int) (folded string, end int) {
@@ -111,11 +118,11 @@ func (on Screen) fold(text string, indent int) (folded string, end int) {
 func idleWords(s Slot) string {
 	switch s.Device.Carrier {
 	case No:
-		return "no sandbox is bound, so " + s.Device.Name + " has no carrier"
-	case Yes:
-		return "no sandbox is bound, yet somebody holds " + s.Device.Name
+		return ", healthy: no sandbox is bound, so " + s.Device.Name + " has no carrier"
+	case Yes: // of a launcher that leaves no trace, or of nobody any more
+		return ": no sandbox is known here, yet somebody holds " + s.Device.Name
 	}
-	return "no sandbox is bound"
+	return ": no sandbox is bound"
 }
 
 // shapeWords says why no relay listens in a path.

@@ -38,6 +38,7 @@ type EventKind string
 const (
 	CarrierUp   EventKind = "carrier-up"
 	CarrierLost EventKind = "carrier-lost"
+	TapGone     EventKind = "tap-gone" // it had no carrier to lose
 	SlotAdded   EventKind = "slot-added"
 	SlotRemoved EventKind = "slot-removed"
 	Bound       EventKind = "bound"   // a sandbox came to the slot

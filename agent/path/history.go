@@ -103,7 +103,11 @@ func drawBoot(w io.Writer, b *Boot) {
 	for _, s := range steps {
 		total = max(total, s.Since)
 	}
-	fmt.Fprintf(w, "  boot, %s since %s\n", short(total), b.Begin.Format("15:04:05.000"))
+	took := short(total)
+	if b.At(EnvdHealthy).IsZero() && b.At(SYNACK).IsZero() {
+		took = "not finished,"
+	}
+	fmt.Fprintf(w, "  boot, %s since %s\n", took, b.Begin.Format("15:04:05.000"))
 	for _, s := range steps {
 		end := int(s.Since * barWidth / total)
 		start := min(int((s.Since-min(s.Took, s.Since))*barWidth/total), barWidth-1)

@@ -20,6 +20,7 @@ func TestLastLoss(t *testing.T) {
 	}{
 		{"no loss", []Event{at(CarrierUp, 1)}, ""},
 		{"it died", []Event{at(CarrierUp, 1), ended(100, Yes), at(CarrierLost, 101)}, "the VMM ended first, 1ms before the agent saw the carrier go"},
+		{"its slot was removed after", []Event{ended(100, Yes), at(CarrierLost, 101), at(TapGone, 900)}, "the VMM ended first, 1ms before the agent saw the carrier go"},
 		// The agent hears of the carrier later than of the end, yet it went before.
 		{"it let go, and died at once", []Event{ended(100, No), at(CarrierLost, 101)}, "the carrier went first: the VMM had let go of its tap when it ended"},
 		{"nobody could tell", []Event{ended(100, Unknown), at(CarrierLost, 101)}, "which went first is not known: the agent saw the carrier go 1ms after the VMM's end"},
@@ -49,9 +50,10 @@ func TestDrawHistory(t *testing.T) {
 		{Time: at(9_000_412), Kind: CarrierLost, Text: "NO-CARRIER on tap0"},
 	}
 	for name, h := range map[string]History{
-		"lived":   {Lived: Lived{SandboxID: "i1", Name: "healthy", Netns: "ns-7", Gone: at(60_000_000)}, Boot: boot, Events: events},
-		"unseen":  {Lived: Lived{SandboxID: "i2", Netns: "ns-8"}, Boot: &Boot{Begin: begin}, Events: events[:1], Dropped: 3},
-		"no-boot": {Lived: Lived{SandboxID: "i3", Netns: "ns-9"}},
+		"lived":      {Lived: Lived{SandboxID: "i1", Name: "healthy", Netns: "ns-7", Gone: at(60_000_000)}, Boot: boot, Events: events},
+		"unseen":     {Lived: Lived{SandboxID: "i2", Netns: "ns-8"}, Boot: &Boot{Begin: begin}, Events: events[:1], Dropped: 3},
+		"unfinished": {Lived: Lived{SandboxID: "i4", Netns: "ns-9"}, Boot: (&Boot{Begin: begin, Watched: true}).With(VMMStarted, at(30_000))},
+		"no-boot":    {Lived: Lived{SandboxID: "i3", Netns: "ns-9"}},
 	} {
 		want, err := os.ReadFile(filepath.Join("testdata", "history-"+name+".txt"))
 		if err != nil {

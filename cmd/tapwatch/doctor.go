@@ -1,17 +1,20 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"tapwatch/agent"
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // What doctor's exit status says. A finding outweighs what could not be told.
@@ -25,6 +28,7 @@ func doctorCommand() *cobra.Command {
 		agentURL, output string
 		all, history     bool
 		noAgent          bool
+		look             = agentFlags{hops: true}
 	)
 	cmd := &cobra.Command{
 		Use:   "doctor [SANDBOX|NAME|NETNS]",
@@ -33,21 +37,25 @@ func doctorCommand() *cobra.Command {
 namespace), or of every sandbox of the host, and draws it. Where no agent runs it
 reads the kernel itself, once, as root: it changes nothing and sees no traffic, so
 it asks each sandbox's envd for its health. The exit status is 0 where all is well,
-1 where there is a finding, 2 where that could not be told.`,
+1 where there is a finding, 2 where that could not be told: there is no such
+sandbox, it boots, nobody may look.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
 				return fmt.Errorf("--output %q: must be text or json", output)
 			}
 			if history {
-				return printHistory(cmd, args, agentURL, output)
+				return printHistory(cmd, args, agentURL, noAgent, output)
 			}
-			slots, err := pathsOf(cmd, agentURL, noAgent)
+			slots, err := pathsOf(cmd, agentURL, noAgent, look)
+			if err == nil {
+				slots, err = chosen(slots, args, all)
+			}
+			if errors.Is(err, errNoSuch) && !noAgent {
+				err = orGone(cmd.Context(), httpapi.Client{BaseURL: agentURL}, args[0], err)
+			}
 			if err != nil {
-				return err
-			}
-			if slots, err = chosen(slots, args, all); err != nil {
-				return err
+				return undecided(cmd, err)
 			}
 			if output == "json" {
 				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"paths": slots}); err != nil {
@@ -63,21 +71,44 @@ it asks each sandbox's envd for its health. The exit status is 0 where all is we
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	cmd.Flags().BoolVar(&all, "all", false, "idle slots too")
 	cmd.Flags().BoolVar(&noAgent, "no-agent", false, "do not ask an agent: read the kernel")
+	cmd.Flags().StringVar(&look.runDir, "run-dir", registry.DefaultDir, "without an agent: where launchers keep their records")
+	cmd.Flags().StringVar(&look.proxy, "proxy", "127.0.0.1:49983", "without an agent: where layer 1 is expected to listen")
+	cmd.Flags().StringVar(&look.templateCache, "template-cache", "", "without an agent: E2B's template cache; empty: not looked at")
 	cmd.Flags().BoolVar(&history, "history", false, "what happened to the sandbox and how it booted, up to an hour after its end")
 	return cmd
 }
 
 // pathsOf asks the agent for all paths; where none was named and none answers, or
 // none is to be asked, they are read from the kernel.
-func pathsOf(cmd *cobra.Command, agentURL string, noAgent bool) ([]path.Slot, error) {
+func pathsOf(cmd *cobra.Command, agentURL string, noAgent bool, look agentFlags) ([]path.Slot, error) {
+	cfg, err := look.config()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Log = slog.New(slog.DiscardHandler)
 	if !noAgent {
 		slots, err := httpapi.Client{BaseURL: agentURL}.Paths(cmd.Context())
 		if err == nil || cmd.Flags().Changed("agent-url") || !errors.Is(err, syscall.ECONNREFUSED) {
 			return slots, err
 		}
+	}
+	slots, err := agent.Look(cmd.Context(), cfg)
+	if err == nil && !noAgent {
 		fmt.Fprintln(cmd.ErrOrStderr(), "no agent runs: the kernel was read once, so there is no traffic to judge by and no history")
 	}
-	return agent.Look(cmd.Context(), agent.Config{Log: slog.New(slog.DiscardHandler)})
+	return slots, err
+}
+
+var errNoSuch = errors.New("no sandbox or slot of this host")
+
+// orGone says of a sandbox that was not found whether it was there: an agent
+// knows for an hour.
+func orGone(ctx context.Context, c httpapi.Client, who string, notFound error) error {
+	h, err := c.History(ctx, who)
+	if err != nil || h.Gone.IsZero() {
+		return notFound
+	}
+	return fmt.Errorf("%s is gone since %s: tapwatch doctor %s --history tells what became of it", who, h.Gone.Local().Format(time.DateTime), h.SandboxID)
 }
 
 // chosen is the slots that were asked for: by name, or every sandbox's.
@@ -94,7 +125,7 @@ func chosen(slots []path.Slot, args []string, all bool) ([]path.Slot, error) {
 		return some, nil
 	}
 	if len(args) == 1 {
-		return nil, fmt.Errorf("%s is no sandbox or slot of this host: see tapwatch doctor --all", args[0])
+		return nil, fmt.Errorf("%s is %w: see tapwatch doctor --all", args[0], errNoSuch)
 	}
 	return nil, errors.New("no sandbox is bound to a slot on this host: --all shows idle slots too")
 }

@@ -11,13 +11,16 @@ import (
 )
 
 // printHistory is doctor --history.
-func printHistory(cmd *cobra.Command, args []string, agentURL, output string) error {
-	if len(args) != 1 {
+func printHistory(cmd *cobra.Command, args []string, agentURL string, noAgent bool, output string) error {
+	switch {
+	case noAgent:
+		return errors.New("--history is what a running agent has recorded: it goes without --no-agent")
+	case len(args) != 1:
 		return errors.New("--history needs one sandbox: its id, its name, or its namespace")
 	}
 	h, err := httpapi.Client{BaseURL: agentURL}.History(cmd.Context(), args[0])
 	if err != nil {
-		return err
+		return undecided(cmd, err)
 	}
 	if output == "json" {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(h)

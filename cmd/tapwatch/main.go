@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,9 +29,21 @@ func main() {
 	case errors.As(err, &code):
 		os.Exit(int(code))
 	default:
-		fmt.Fprintln(os.Stderr, "tapwatch: "+strings.ReplaceAll(err.Error(), "\n", "; ")) // joined errors are lines
+		complain(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// complain writes an error in one line: joined errors, and those of some libraries,
+// are several, and may say the same twice.
+func complain(w io.Writer, err error) {
+	var parts []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(parts, line) {
+			parts = append(parts, line)
+		}
+	}
+	fmt.Fprintln(w, "tapwatch: "+strings.ReplaceAll(strings.Join(parts, "; "), ":; ", ": "))
 }
 
 // exitCode is an error that only sets the exit status: all was said already.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,7 +93,7 @@ func textOrJSON(output string) error {
 
 // undecided says why, in a line, and has the exit status say that nothing could be told.
 func undecided(cmd *cobra.Command, err error) error {
-	fmt.Fprintln(cmd.ErrOrStderr(), "tapwatch: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	complain(cmd.ErrOrStderr(), err)
 	return exitUndecided
 }
 
@@ -110,10 +111,15 @@ func checkStatus(results []image.Result) error {
 }
 
 func drawChecks(w io.Writer, t *image.Template, results []image.Result, on path.Screen) {
-	fmt.Fprintf(w, "%s  %s\n", t.Name, t.Rootfs)
+	title := t.Name + "  " + t.Rootfs
+	if strings.HasPrefix(t.Rootfs, t.Name) { // it was given by its path
+		title = t.Rootfs
+	}
+	fmt.Fprintln(w, title)
 	marks := map[image.State]string{image.OK: "ok", image.Broken: "BROKEN", image.Unknown: "?"}
 	for _, r := range results {
-		fmt.Fprintf(w, "  %-9s %-7s %s\n", r.Check, marks[r.State], r.Detail)
+		head := fmt.Sprintf("  %-9s %-7s ", r.Check, marks[r.State])
+		fmt.Fprintln(w, head+on.Fold(r.Detail, len(head)))
 	}
 	for _, r := range results {
 		if p := r.Problem; p != nil {
@@ -162,6 +168,9 @@ func (f *templateFinder) open(cmd *cobra.Command, name string) (*image.Template,
 
 // openByCatalog asks E2B's database for the build of a name.
 func (f *templateFinder) openByCatalog(cmd *cobra.Command, name string) (_ *image.Template, err error) {
+	if u, err := url.Parse(f.catalog); err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" { // it may hold a password
+		return nil, errors.New("--catalog: must be a URL like postgres://user@host/database")
+	}
 	c, err := catalog.Open(cmd.Context(), f.catalog)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/path"
 	"tapwatch/internal/image"
 )
 
@@ -35,7 +36,7 @@ could not be told.`,
 			if output == "json" {
 				err = json.NewEncoder(cmd.OutOrStdout()).Encode(d)
 			} else {
-				err = drawDiff(cmd.OutOrStdout(), args[0], args[1], d)
+				err = drawDiff(cmd.OutOrStdout(), args[0], args[1], d, screenOf(cmd.OutOrStdout()))
 			}
 			switch {
 			case err != nil:
@@ -71,8 +72,9 @@ func (f *templateFinder) diff(cmd *cobra.Command, nameA, nameB string) (d image.
 	return d, err
 }
 
-func drawDiff(out io.Writer, a, b string, d image.Difference) error {
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+func drawDiff(out io.Writer, a, b string, d image.Difference, on path.Screen) error {
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "\t%s\t%s\t\n", a, b)
 	for _, r := range d.Rows {
 		mark := ""
@@ -83,6 +85,13 @@ func drawDiff(out io.Writer, a, b string, d image.Difference) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if first, _, _ := strings.Cut(table.String(), "\n"); on.Width > 0 && len(first) > on.Width {
+		drawRows(out, a, b, d.Rows)
+	} else {
+		for line := range strings.Lines(table.String()) {
+			fmt.Fprintln(out, strings.TrimRight(line, " \n"))
+		}
 	}
 	drawLines(out, "/sbin/init", d.Init)
 	drawLines(out, "envd wrapper", d.Wrapper)
@@ -99,6 +108,19 @@ func drawDiff(out io.Writer, a, b string, d image.Difference) error {
 		fmt.Fprintln(out, "\nno difference in what a guest runs")
 	}
 	return nil
+}
+
+// drawRows is the table where it is too wide for the screen: what is the same once,
+// what differs one under the other.
+func drawRows(out io.Writer, a, b string, rows []image.Row) {
+	fmt.Fprintf(out, "- %s\n+ %s\n", a, b)
+	for _, r := range rows {
+		if !r.Differ {
+			fmt.Fprintf(out, "  %-15s %s\n", r.What, r.A)
+			continue
+		}
+		fmt.Fprintf(out, "- %-15s %s\n+ %-15s %s\n", r.What, r.A, "", r.B)
+	}
 }
 
 // drawLines shows the lines that differ with two lines around each.

@@ -203,7 +203,7 @@ func TestVMMKilledThenCtrlC(t *testing.T) {
 	}
 	h.doctor(t, 0, `^healthy  \S+ in \S+: ok\n`, "healthy")
 	h.doctor(t, 1, `docs/checks/guest-no-driver\.md`, "no-driver")
-	h.doctor(t, 1, "^$", "nonesuch")
+	h.doctor(t, 2, "^$", "nonesuch")
 	if err := syscall.Kill(s.Sandbox.VMMPID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -215,6 +215,13 @@ func TestVMMKilledThenCtrlC(t *testing.T) {
 	if first.Groups[1] != "vmm-exited" {
 		t.Errorf("first called %s, want vmm-exited", first.Groups[1])
 	}
+	kill := exec.Command(h.bin, "sandbox", "kill", "--api-url", h.WaitFor(t, 0, `^api: (\S+)`).Groups[1], s.Sandbox.ID)
+	if out, err := kill.CombinedOutput(); err != nil {
+		t.Fatalf("sandbox kill: %v\n%s", err, out)
+	}
+	h.WaitFor(t, line, ` slot-removed +`+s.Netns)
+	h.doctor(t, 2, "^$", s.Sandbox.ID) // it is gone: nothing can be told of its path, but its history can
+	h.doctor(t, 0, `gone since .*(?s:.*)the VMM ended first, [\d.]+(ms|µs) before`, "healthy", "--history")
 
 	for _, s := range h.slots(t) {
 		if s.Sandbox == nil && (s.Diagnosis.State != path.Idle || len(s.Diagnosis.Findings) > 0) {
