@@ -77,9 +77,12 @@ func (m *model) apiIs(t target, got *path.VMMAPI) {
 		return
 	}
 	if got.Error != "" {
-		got.SilentSince = got.Time
-		if s.api != nil && !s.api.SilentSince.IsZero() {
+		switch {
+		case got.Answered: // what nobody understands is no silence
+		case s.api != nil && !s.api.SilentSince.IsZero():
 			got.SilentSince = s.api.SilentSince
+		default:
+			got.SilentSince = got.Time
 		}
 		if s.api != nil { // what it was told does not change
 			got.Interfaces = s.api.Interfaces

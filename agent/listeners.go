@@ -126,7 +126,7 @@ func (m *model) listener(all *listening, c netns.Cookie, nsPath string, want net
 		if accepts.Full() {
 			l.Queue.FullSince = time.Now()
 		}
-		l.Process = m.processes.of(accepts.PID, accepts.Full())
+		l.Process = m.processes.of(accepts.PID, accepts.Waiting > 0) // else it would have taken them
 	case len(there) > 0:
 		l.Actual = netip.AddrPortFrom(there[0].Addr, want.Port()).String()
 	}

@@ -23,9 +23,9 @@ type process struct {
 const (
 	// processesAtOnce is how many are read at a time: some 20 us each.
 	processesAtOnce = 16
-	// processEvery is how old what is known of one may be where it is well.
+	// processEvery is how old what is known of one may be where it is well, and one of many.
 	processEvery = 30 * time.Second
-	// processSoon is the same for one that is near its limit, or stopped.
+	// processSoon is the same for one that is near its limit or stopped, and for all of few.
 	processSoon = time.Second
 )
 
@@ -44,7 +44,7 @@ func (p *processes) begin(now time.Time) {
 }
 
 // of returns what is known of a process; pid 0 is an unknown one. Trouble is set
-// where it does not accept.
+// where connections wait for it.
 func (p *processes) of(pid int, trouble bool) path.Process {
 	if pid == 0 {
 		return path.Process{}
@@ -56,7 +56,7 @@ func (p *processes) of(pid int, trouble bool) path.Process {
 	}
 	one.used = p.now
 	every := processEvery
-	if trouble || one.NearLimit() || one.Stopped == path.Yes {
+	if trouble || one.NearLimit() || one.Stopped == path.Yes || len(p.known) <= processesAtOnce {
 		every = processSoon
 	}
 	if p.budget > 0 && p.now.Sub(one.read) >= every {

@@ -134,6 +134,10 @@ func TestWhoMayOpenTheTap(t *testing.T) {
 		facts path.Facts
 	}{{"tap-multi-queue", changed(neverAttached, tunIs(multiQueue))}, {"tap-owner", changed(neverAttached, ownedByOther)}} {
 		tryCheck(t, vmmNotAttached, []look{{why.code, why.facts, "suppressed", []string{why.code}}})
+		apiSaid(path.VMMRunning)(&why.facts) // a Firecracker that was refused its NIC has none
+		if d := Run(why.facts); len(d.Findings) != 1 || d.Findings[0].Code != why.code {
+			t.Errorf("want %s alone: %s", why.code, summary(d))
+		}
 	}
 	noHeader := tunIs(func(t *path.Tun) { t.VnetHdr = false })
 	tryCheck(t, tapNoVnetHdr, []look{

@@ -11,7 +11,7 @@ var tapMultiQueue = Check{
 	Title:     "NO-CARRIER: the tap was made multi-queue, and the VMM opens it without",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
-	DependsOn: vmmNoNIC.DependsOn,
+	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy", "vmm-zombie", "vmm-exited"},
 	Run: func(f path.Facts) Result {
 		d := f.Device
 		if d.Tun == nil || !d.Tun.MultiQueue || d.Carrier != path.No || f.Sandbox.VMMAlive != path.Yes || d.Holders == nil || len(d.Holders) > 0 {

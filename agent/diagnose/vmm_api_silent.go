@@ -19,7 +19,7 @@ var vmmAPISilent = Check{
 	DependsOn: append([]string{"vmm-stopped", "guest-no-init", "guest-panic"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		api := f.Sandbox.API
-		if api == nil || api.Error == "" || f.Sandbox.VMMAlive == path.No {
+		if api == nil || api.SilentSince.IsZero() || f.Sandbox.VMMAlive == path.No {
 			return notApplicable()
 		}
 		silent := f.Now.Sub(api.SilentSince)

@@ -81,6 +81,9 @@ func TestVMMAPISilent(t *testing.T) {
 		{"for a moment", changed(apiSilent(4, false)), "beside", nil},
 		{"for long, and the guest is well", changed(apiSilent(30, false)), "problem", []string{"does not answer its API"}},
 		{"for long, and so is the guest", changed(apiSilent(30, false), hung), "problem", []string{"it hangs, and its guest with it", "no answer for 30s"}},
+		{"it answers, what nobody understands", changed(hung, func(f *path.Facts) {
+			f.Sandbox.API = &path.VMMAPI{Time: secondsAgo(1), Socket: socket, Error: "not the answer of a Firecracker", Answered: true}
+		}), "beside", nil},
 		{"its socket has gone", changed(apiSilent(1, true)), "problem", []string{"its API socket is gone"}},
 		{"its socket has gone, and the guest does not answer", changed(apiSilent(30, true), hung), "beside", nil},
 		{"the VMM has ended", changed(apiSilent(30, true), vmmDead), "beside", nil},

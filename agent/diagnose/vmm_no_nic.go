@@ -11,7 +11,7 @@ var vmmNoNIC = Check{
 	Title:     "NO-CARRIER: the VMM was never given a network interface",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
-	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy", "vmm-zombie", "vmm-exited"},
+	DependsOn: append([]string{"tap-owner"}, tapOwner.DependsOn...), // of these it may have been refused
 	Run: func(f path.Facts) Result {
 		interfaces, known := told(f)
 		if !known || len(interfaces) > 0 || f.Device.Carrier != path.No || f.Sandbox.VMMAlive == path.No {

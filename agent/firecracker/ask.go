@@ -41,23 +41,26 @@ func Ask(ctx context.Context, pid int, socket string) *path.VMMAPI {
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	err := ask(ctx, client, api)
-	if err != nil {
+	if err == nil {
+		api.Answered = false // and all of it is known
+	} else {
 		api.State, api.Interfaces = "", nil
 		api.Error = words(ctx, err)
+		api.Answered = api.Answered && ctx.Err() == nil // else it began to, and hangs
 		api.Gone = errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)
 	}
 	return api
 }
 
 func ask(ctx context.Context, client *http.Client, api *path.VMMAPI) error {
-	b, err := get(ctx, client, "/")
+	b, err := get(ctx, client, "/", api)
 	if err != nil {
 		return err
 	}
 	if api.State, err = parseInstance(b); err != nil {
 		return fmt.Errorf("GET /: %w", err)
 	}
-	if b, err = get(ctx, client, "/vm/config"); err != nil {
+	if b, err = get(ctx, client, "/vm/config", api); err != nil {
 		return err
 	}
 	if api.Interfaces, err = parseConfig(b); err != nil {
@@ -66,7 +69,7 @@ func ask(ctx context.Context, client *http.Client, api *path.VMMAPI) error {
 	return nil
 }
 
-func get(ctx context.Context, client *http.Client, what string) ([]byte, error) {
+func get(ctx context.Context, client *http.Client, what string, api *path.VMMAPI) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://firecracker"+what, nil)
 	if err != nil {
 		return nil, err
@@ -76,6 +79,7 @@ func get(ctx context.Context, client *http.Client, what string) ([]byte, error) 
 		return nil, err
 	}
 	defer resp.Body.Close()
+	api.Answered = true
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case err != nil:

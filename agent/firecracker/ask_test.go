@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,10 @@ func TestAsk(t *testing.T) {
 			}
 			if api.Time.IsZero() || api.Socket != socket || api.Gone || (api.Error == "") != (api.State != "") || (api.Interfaces == nil) != (api.Error != "") {
 				t.Errorf("got %+v", api)
+			}
+			silent := slices.Contains([]string{"no answer in 1s", "EOF", "server response headers exceeded"}, c.want)
+			if want := api.Error != "" && !silent; api.Answered != want {
+				t.Errorf("answered: %v, want %v", api.Answered, want)
 			}
 		})
 	}

@@ -175,6 +175,21 @@ func TestInsideBroken(t *testing.T) {
 			},
 			func(in path.Inside) bool { return in.ToClient.Wrong() && in.FromClient.Asked == "" },
 		},
+		"a blackhole takes the namespace's address": {
+			func(t *testing.T, host, _ string, _ *Plan) { ip(t, host, "route", "add", "blackhole", "10.12.0.3/32") },
+			func(in path.Inside) bool {
+				return in.ToNamespace.Wrong() && strings.Contains(in.ToNamespace.Failed, "blackhole") && len(in.Unread) == 0
+			},
+		},
+		"unreachable and prohibit are answers too": {
+			func(t *testing.T, host, ns string, _ *Plan) {
+				ip(t, host, "route", "add", "prohibit", "10.12.0.3/32")
+				ip(t, ns, "route", "add", "unreachable", "169.254.0.21/32")
+			},
+			func(in path.Inside) bool {
+				return in.ToNamespace.Wrong() && in.ToNamespace.Failed == "permission denied" && in.ToGuest.Wrong() && in.ToGuest.Failed == "no route to host" && len(in.Unread) == 0
+			},
+		},
 		"a route of the host leads elsewhere": {
 			func(t *testing.T, host, _ string, _ *Plan) {
 				ip(t, host, "link", "add", "vpn0", "type", "veth", "peer", "name", "vpn1")

@@ -93,6 +93,10 @@ func (a *asker) route(w Way) (path.Route, error) {
 	if errors.Is(err, unix.EINVAL) && w.In != "" && a.refuses(w) {
 		err = unix.EXDEV
 	}
+	if errors.Is(err, unix.EINVAL) && w.In == "" { // from fib_props of net/ipv4/fib_semantics.c
+		r.Failed = "invalid argument, as for a blackhole route"
+		return r, nil
+	}
 	for _, e := range noRoute {
 		if errors.Is(err, e) {
 			r.Failed, r.SourceRefused = e.Error(), errors.Is(err, unix.EXDEV)

@@ -12,6 +12,8 @@ type VMMAPI struct {
 	// Error is why nothing was learned; empty: it answered, and what follows is known.
 	Error string `json:"error,omitempty"`
 	Gone  bool   `json:"gone,omitempty"` // nobody takes connections at the socket
+	// Answered is set where it did answer, though nothing was learned of it.
+	Answered bool `json:"answered,omitempty"`
 	// SilentSince is the first of the questions that all went without an answer
 	// since; zero: the last was answered.
 	SilentSince time.Time      `json:"silent_since,omitzero"`

@@ -201,7 +201,7 @@ func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 	go func() { watched <- a.Run(watching) }()
 	defer func() { stop(); err = errors.Join(err, <-watched) }()
 	w := &drill.World{
-		Manager: m, Proxy: layer, Patience: d.patience, Cache: cache,
+		Manager: m, Proxy: layer, Patience: d.patience, Cache: cache, RunDir: d.sandbox.RunDir,
 		Slots: func(context.Context) ([]path.Slot, error) { return a.Slots(), nil },
 		Step:  func(what string) { fmt.Fprintln(d.says, what) },
 	}

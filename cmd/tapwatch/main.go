@@ -16,9 +16,18 @@ import (
 
 	"github.com/prometheus/common/version"
 	"github.com/spf13/cobra"
+
+	"tapwatch/internal/drill"
 )
 
 func main() {
+	if drill.StandsIn() { // a process of tapwatch drill, which is no command
+		if err := drill.StandIn(); err != nil {
+			complain(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	root := rootCommand()
 	err := root.ExecuteContext(ctx)

@@ -5,11 +5,13 @@ package drill
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/sandbox"
+	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/template"
 )
 
@@ -28,6 +30,13 @@ type Fault struct {
 	Launch func(w *World, req *sandbox.CreateRequest) (undo func(), err error)
 	// Make breaks a healthy sandbox. undo heals it again; nil says that it is spent.
 	Make func(ctx context.Context, b *Box) (undo func() error, err error)
+	// Foreign is drilled beside all others, in a slot of its own, which Slot may
+	// change: a VMM that another launched, as User where that is not 0. Harm is
+	// done to it once the agent knows it.
+	Foreign *standIn
+	Slot    func(network.Slot) error
+	User    uint32
+	Harm    func(slot network.Slot, vmm *os.Process) error
 }
 
 // fromStart says that the sandbox never was healthy.
@@ -81,12 +90,23 @@ func Variants(faults []Fault) []template.Variant {
 // error is nil unless ctx ended; a drill that did not work says so in its result.
 func (w *World) Run(ctx context.Context, faults []Fault, tell func(Result)) (err error) {
 	defer func() { err = joinNotNil(err, w.dropSpare()) }()
+	var foreign []Fault
 	for _, f := range faults {
+		if f.Foreign != nil {
+			foreign = append(foreign, f)
+			continue
+		}
 		r := w.one(ctx, f)
 		if ctx.Err() != nil {
 			return fmt.Errorf("drill %s: %w", f.Name, context.Cause(ctx))
 		}
 		tell(r)
+	}
+	if err := w.strangers(ctx, foreign, tell); err != nil {
+		return fmt.Errorf("drill: %w", err)
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("drill: %w", context.Cause(ctx))
 	}
 	return nil
 }

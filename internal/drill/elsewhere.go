@@ -46,29 +46,36 @@ func moveLink(from, to, name string) error {
 	return inNetns(from, name, func(l netlink.Link) error { return netlink.LinkSetNsFd(l, int(dest.Fd())) })
 }
 
+// openTap opens a tap of the thread's namespace, or makes one.
+func openTap(name string, flags uint16) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open /dev/net/tun: %w", err)
+	}
+	ifr, err := unix.NewIfreq(name)
+	if err == nil {
+		ifr.SetUint16(flags)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // holdTap has a process of its own, which only sleeps, hold a tap open until release.
 func holdTap(ns, name string) (release func(), err error) {
 	var tun *os.File
 	nothing := func() {}
-	err = netns.Do(ns, func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		tun = os.NewFile(uintptr(fd), "tun")
-		ifr, err := unix.NewIfreq(name)
-		if err != nil {
-			return err
-		}
-		ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-		return unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+	err = netns.Do(ns, func() (err error) {
+		tun, err = openTap(name, unix.IFF_TAP|unix.IFF_NO_PI|unix.IFF_VNET_HDR)
+		return err
 	})
-	if tun != nil {
-		defer tun.Close()
-	}
 	if err != nil {
-		return nothing, fmt.Errorf("open %s in %s: %w", name, ns, err)
+		return nothing, fmt.Errorf("%w in %s", err, ns)
 	}
+	defer tun.Close()
 	holder := exec.CommandContext(context.Background(), "sleep", "3600")
 	holder.ExtraFiles = []*os.File{tun}
 	if err := holder.Start(); err != nil {

@@ -19,8 +19,14 @@ func TestFaultsAreWhole(t *testing.T) {
 		if f.Name == "" || f.What == "" || !slices.Contains(path.Hops, f.Hop) {
 			t.Errorf("%s does not say all: %+v", f.Name, f)
 		}
-		if f.fromStart() == (f.Make != nil) {
-			t.Errorf("%s must be there from the start or be made, one of both", f.Name)
+		ways := 0
+		for _, is := range []bool{f.fromStart(), f.Make != nil, f.Foreign != nil} {
+			if is {
+				ways++
+			}
+		}
+		if ways != 1 {
+			t.Errorf("%s must be there from the start, or be made, or be a foreign VMM's, one of these", f.Name)
 		}
 	}
 }

@@ -34,6 +34,13 @@ var guestFaults = []Fault{
 		},
 	},
 	{
+		Name: "guest-panic", What: "the guest's kernel panics (sysrq c)",
+		Hop: path.Guest, Expected: "guest-panic",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `(sleep 0.2; echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &`)
+		},
+	},
+	{
 		Name: "init-shebang", What: `the template's /sbin/init begins with #\!`,
 		Hop: path.Guest, Expected: "init-shebang", Variant: template.InitShebang,
 	},

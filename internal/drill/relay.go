@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"syscall"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
 	"tapwatch/agent/path"
@@ -41,6 +43,20 @@ var relayFaults = []Fault{
 		},
 	},
 	{
+		Name: "relay-stopped", What: "the relay is a process of its own, and gets SIGSTOP",
+		Hop: path.Relay, Expected: "relay-not-accepting",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return b.otherRelay(ctx, func(p *program) (func(), error) { return func() {}, p.signal(syscall.SIGSTOP) })
+		},
+	},
+	{
+		Name: "relay-no-files", What: "the relay is a process of its own, and may open no more files than it has",
+		Hop: path.Relay, Expected: "relay-fd-limit",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return b.otherRelay(ctx, func(p *program) (func(), error) { return p.starve(ctx, b.door()) })
+		},
+	},
+	{
 		Name: "veth-down", What: "somebody sets the host's end of the veth pair down",
 		Hop: path.Relay, Expected: "veth-down",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
@@ -55,6 +71,15 @@ var relayFaults = []Fault{
 		},
 	},
 	{
+		Name: "dnat-rule-gone", What: "the path is by DNAT instead of a relay, and somebody flushes the namespace's rules",
+		Hop: path.Relay, Expected: "dnat-missing",
+		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
+			req.Path = network.ShapeDNAT
+			req.Alter = func(s *vmm.Spec) error { return rules(s.Netns, func(c *nftables.Conn) { c.FlushRuleset() }) }
+			return nil, nil
+		},
+	},
+	{
 		Name: "ip-forward-off", What: "the path is by DNAT instead of a relay, and ip_forward is 0 in the namespace",
 		Hop: path.Relay, Expected: "ip-forward-off",
 		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
@@ -64,6 +89,13 @@ var relayFaults = []Fault{
 		},
 	},
 }
+
+// door is where the sandbox's relay listens.
+func (b *Box) door() string {
+	return net.JoinHostPort(b.Slot.VpeerIP().String(), strconv.Itoa(envdPort))
+}
+
+const envdPort = guest.Port
 
 // listenIn listens inside a namespace.
 func listenIn(ctx context.Context, ns, addr string) (ln net.Listener, err error) {

@@ -78,13 +78,18 @@ func moveTapBack(b *Box, from string) error {
 	if err := moveLink(from, b.Slot.Netns(), b.Slot.Tap()); err != nil {
 		return err
 	}
-	return b.tap(func(l netlink.Link) error {
-		addr := &netlink.Addr{IPNet: &net.IPNet{IP: b.Slot.TapIP().AsSlice(), Mask: net.CIDRMask(30, 32)}}
+	return b.tap(furnish(b.Slot))
+}
+
+// furnish gives a tap the address that it has in a slot, and sets it up.
+func furnish(s network.Slot) func(netlink.Link) error {
+	return func(l netlink.Link) error {
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: s.TapIP().AsSlice(), Mask: net.CIDRMask(30, 32)}}
 		if err := netlink.AddrAdd(l, addr); err != nil {
 			return err
 		}
 		return netlink.LinkSetUp(l)
-	})
+	}
 }
 
 // tap does something to the sandbox's tap, inside its namespace.

@@ -37,6 +37,7 @@ type World struct {
 	Patience time.Duration // how long the agent may take to name a fault
 	Step     func(string)  // is told what is being done
 	Cache    string        // the template cache that the agent looks at
+	RunDir   string        // where the launcher records its slots
 	Alerts   *Alertmanager // nil: no alert is waited for
 
 	spare *Box // a healthy sandbox, to be broken next

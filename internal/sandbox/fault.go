@@ -1,10 +1,21 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 
 	"tapwatch/internal/sandbox/envd/guest"
+	"tapwatch/internal/sandbox/network"
 )
+
+// Lend gives a slot that no sandbox of ours is in, for drills. release removes it.
+func (m *Manager) Lend(ctx context.Context) (slot network.Slot, release func() error, err error) {
+	slot, err = m.pool.Acquire(ctx)
+	if err != nil {
+		return network.Slot{}, nil, fmt.Errorf("lend a slot: %w", err)
+	}
+	return slot, func() error { return m.pool.Release(slot) }, nil
+}
 
 // StopRelay takes a sandbox's layer 2 away, as when its process dies: nobody
 // listens for envd's port in the namespace, and open connections are cut. It is
