@@ -187,7 +187,7 @@ func (l *loop) do(fn func()) bool {
 
 func (l *loop) runTasks() {
 	var count [8]byte
-	_, _ = read(int32(l.wake), count[:]) // what it counts is of no interest
+	_, _ = unix.Read(l.wake, count[:]) // what it counts is of no interest
 	l.mu.Lock()
 	tasks := l.tasks
 	l.tasks = nil
