@@ -76,6 +76,9 @@ type hooked struct {
 	hidings  hidings
 	// When each reason to drop frames was last seen to have grown.
 	lastDrops map[string]time.Time
+	// portRefusedSince is since when connections to one port, not envd's, have been
+	// refused without a long pause.
+	portRefusedSince probe.Moment
 	// The first request that still waits for an answer, as far as reading the
 	// counters now and then can tell.
 	arpWaiting, envdWaiting probe.Moment
@@ -87,6 +90,9 @@ func (h *hooked) update(c probe.Counters, now time.Time) bool {
 		return false
 	}
 	h.noteDrops(&c, now)
+	if last := h.counters.LastPortRefused; c.LastPortRefused > last && (c.RefusedPort != h.counters.RefusedPort || c.LastPortRefused-last > refusalPause) {
+		h.portRefusedSince = c.LastPortRefused
+	}
 	h.counters = c
 	// A guest that announces its address, as it boots, needs not reply: that it takes
 	// connections, or refuses them, shows that it was found.
@@ -94,6 +100,9 @@ func (h *hooked) update(c probe.Counters, now time.Time) bool {
 	h.envdWaiting = waiting(h.envdWaiting, c.LastEnvdSYN, max(c.LastEnvdSYNACK, c.LastEnvdRefused))
 	return true
 }
+
+// refusalPause is the pause between two refusals after which they are two troubles.
+const refusalPause = probe.Moment(10 * time.Second)
 
 // noteDrops keeps which reasons have grown since the last reading. Of what a first
 // one finds, also where the counters began anew, nobody knows when it was.
@@ -301,6 +310,9 @@ func (h *hooked) traffic() *path.Traffic {
 		LastEnvdRefused: c.LastEnvdRefused.Time(),
 		ARPWaiting:      h.arpWaiting.Time(),
 		EnvdWaiting:     h.envdWaiting.Time(),
+
+		PortsRefused: c.PortsRefused, RefusedPort: c.RefusedPort,
+		LastPortRefused: c.LastPortRefused.Time(), PortRefusedSince: h.portRefusedSince.Time(),
 	}
 	if c.Losses {
 		retransmits := c.Retransmits // a view may outlive the next reading

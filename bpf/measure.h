@@ -97,6 +97,10 @@ static __always_inline void syn_answered(struct stats *s, struct syn_key *key,
 			if (!refuses(key, 1) || now - s->envd_last_refused > REFUSALS_REST)
 				tell_refusal(key);
 			s->envd_last_refused = now;
+		} else {
+			s->ports_refused++;
+			s->ports_last_refused = now;
+			s->last_refused_port = bpf_ntohs(key->dport);
 		}
 	} else {
 		s->syn_acks++;

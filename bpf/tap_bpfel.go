@@ -69,32 +69,36 @@ type TapRefusing struct {
 }
 
 type TapStats struct {
-	_               structs.HostLayout
-	Created         uint64
-	Hook            uint32
-	Pad             uint32
-	Packets         [2]uint64
-	Bytes           [2]uint64
-	Resets          [4]uint64
-	ArpRequests     uint64
-	ArpReplies      uint64
-	Syns            uint64
-	SynRetransmits  uint64
-	SynAcks         uint64
-	SynRefused      uint64
-	SynUnanswered   uint64
-	Retransmits     uint64
-	LatencyNs       uint64
-	Latency         [25]uint64
-	FirstReceive    uint64
-	FirstArpReply   uint64
-	EnvdFirstSynAck uint64
-	LastReceive     uint64
-	LastArpRequest  uint64
-	LastArpReply    uint64
-	EnvdLastSyn     uint64
-	EnvdLastSynAck  uint64
-	EnvdLastRefused uint64
+	_                structs.HostLayout
+	Created          uint64
+	Hook             uint32
+	Pad              uint32
+	Packets          [2]uint64
+	Bytes            [2]uint64
+	Resets           [4]uint64
+	ArpRequests      uint64
+	ArpReplies       uint64
+	Syns             uint64
+	SynRetransmits   uint64
+	SynAcks          uint64
+	SynRefused       uint64
+	SynUnanswered    uint64
+	Retransmits      uint64
+	LatencyNs        uint64
+	Latency          [25]uint64
+	FirstReceive     uint64
+	FirstArpReply    uint64
+	EnvdFirstSynAck  uint64
+	LastReceive      uint64
+	LastArpRequest   uint64
+	LastArpReply     uint64
+	EnvdLastSyn      uint64
+	EnvdLastSynAck   uint64
+	EnvdLastRefused  uint64
+	PortsRefused     uint64
+	PortsLastRefused uint64
+	LastRefusedPort  uint32
+	Pad2             uint32
 }
 
 type TapSynKey struct {

@@ -87,6 +87,11 @@ struct stats {
 	__u64 envd_last_syn;
 	__u64 envd_last_syn_ack;
 	__u64 envd_last_refused;
+	/* Refused connections to other ports, and which was the last. */
+	__u64 ports_refused;
+	__u64 ports_last_refused;
+	__u32 last_refused_port;
+	__u32 pad2;
 };
 
 /*

@@ -92,6 +92,7 @@ var Checks = []Check{
 	envdRefused,
 	envdNoAnswer,
 	envdHung,
+	portRefused,
 }
 
 // carrierFaults are the checks that explain a tap without carrier.

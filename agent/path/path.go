@@ -276,6 +276,8 @@ type Traffic struct {
 	SYNACKs         uint64 `json:"syn_acks"`
 	SYNsRefused     uint64 `json:"syns_refused"`
 	SYNsUnanswered  uint64 `json:"syns_unanswered"` // before they were sent again
+	// Connections to other ports than envd's that the guest refused.
+	PortsRefused uint64 `json:"ports_refused"`
 	// Segments that sockets of the namespace sent to the guest again; nil: unknown.
 	Retransmits *uint64 `json:"retransmits"`
 	// Frames to the guest that the kernel dropped, by its reason; nil: unknown.
@@ -295,6 +297,12 @@ type Traffic struct {
 	LastEnvdSYN     time.Time `json:"last_envd_syn,omitzero"`
 	LastEnvdSYNACK  time.Time `json:"last_envd_syn_ack,omitzero"`
 	LastEnvdRefused time.Time `json:"last_envd_refused,omitzero"`
+
+	// The port, not envd's, that the guest refused last, when, and since when it has
+	// refused that port alone without a long pause; 0: none was refused.
+	RefusedPort      uint16    `json:"refused_port,omitempty"`
+	LastPortRefused  time.Time `json:"last_port_refused,omitzero"`
+	PortRefusedSince time.Time `json:"port_refused_since,omitzero"`
 
 	// The first request that still has no answer; zero: none waits.
 	ARPWaiting  time.Time `json:"arp_waiting,omitzero"`

@@ -31,6 +31,8 @@ type Counters struct {
 	SYNs, SYNRetransmits            uint64               // towards the guest
 	SYNACKs, SYNsRefused            uint64               // from the guest
 	SYNsUnanswered                  uint64               // no answer before the first retransmission
+	PortsRefused                    uint64               // of SYNsRefused, those of other ports than envd's
+	RefusedPort                     uint16               // the last of those ports; 0: none
 
 	Losses      bool   // whether what follows is counted: else it is unknown
 	Retransmits uint64 // TCP segments that the namespace's sockets sent again to the guest, SYNs apart
@@ -43,6 +45,7 @@ type Counters struct {
 	FirstReceive, FirstARPReply, FirstEnvdSYNACK Moment
 	LastReceive, LastARPRequest, LastARPReply    Moment
 	LastEnvdSYN, LastEnvdSYNACK, LastEnvdRefused Moment
+	LastPortRefused                              Moment
 }
 
 // ResetOrigin is who sent a TCP segment with RST.
@@ -137,6 +140,10 @@ func sum(perCPU []bpf.TapStats) Counters {
 		c.LastEnvdSYN = max(c.LastEnvdSYN, Moment(s.EnvdLastSyn))
 		c.LastEnvdSYNACK = max(c.LastEnvdSYNACK, Moment(s.EnvdLastSynAck))
 		c.LastEnvdRefused = max(c.LastEnvdRefused, Moment(s.EnvdLastRefused))
+		c.PortsRefused += s.PortsRefused
+		if at := Moment(s.PortsLastRefused); at > c.LastPortRefused {
+			c.LastPortRefused, c.RefusedPort = at, uint16(s.LastRefusedPort)
+		}
 	}
 	return c
 }

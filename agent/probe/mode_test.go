@@ -149,7 +149,7 @@ func timeless(c Counters) Counters {
 	c.Latency, c.LatencySum = [LatencyBuckets]uint64{observed}, 0
 	c.Created, c.LastReceive, c.LastARPRequest, c.LastARPReply = 0, 0, 0, 0
 	c.FirstReceive, c.FirstARPReply, c.FirstEnvdSYNACK = 0, 0, 0
-	c.LastEnvdSYN, c.LastEnvdSYNACK, c.LastEnvdRefused = 0, 0, 0
+	c.LastEnvdSYN, c.LastEnvdSYNACK, c.LastEnvdRefused, c.LastPortRefused = 0, 0, 0, 0
 	return c
 }
 

@@ -167,12 +167,14 @@ func TestCounters(t *testing.T) {
 	connect(t, ns, 80)
 	answerSYN(t, guest, 0x14)
 	c = eventually(t, p, d, "refusal counted", func(c Counters) bool { return c.SYNsRefused == 1 })
-	if c.Resets[ResetByGuest] != 1 || c.LastEnvdRefused != 0 {
+	if c.Resets[ResetByGuest] != 1 || c.LastEnvdRefused != 0 || c.PortsRefused != 1 || c.RefusedPort != 80 || c.LastPortRefused != c.LastReceive {
 		t.Errorf("after a refusal at port 80: %+v", c)
 	}
 	connect(t, ns, 49983)
 	answerSYN(t, guest, 0x14)
-	eventually(t, p, d, "envd's refusal", func(c Counters) bool { return c.SYNsRefused == 2 && c.LastEnvdRefused > c.LastEnvdSYNACK })
+	eventually(t, p, d, "envd's refusal", func(c Counters) bool {
+		return c.SYNsRefused == 2 && c.LastEnvdRefused > c.LastEnvdSYNACK && c.PortsRefused == 1 && c.RefusedPort == 80
+	})
 }
 
 // A packet without a socket must be counted for the device's namespace too.

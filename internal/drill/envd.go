@@ -50,6 +50,16 @@ var envdFaults = []Fault{
 		},
 	},
 	{
+		Name: "port-refused", What: "a client asks, again and again, for port 3000, where nothing listens",
+		Hop: path.Envd, Expected: "port-refused",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			asking, stop := context.WithCancel(ctx)
+			done := make(chan struct{})
+			go func() { defer close(done); ask(asking, b.clientOf("3000")) }()
+			return func() error { stop(); <-done; return nil }, nil
+		},
+	},
+	{
 		Name: "guest-firewall", What: "the guest drops what it would answer the host",
 		Hop: path.Envd, Expected: "envd-no-answer",
 		Make: func(ctx context.Context, b *Box) (func() error, error) {

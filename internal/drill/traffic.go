@@ -22,6 +22,13 @@ func (b *Box) client() *envd.Client {
 	return &envd.Client{BaseURL: "http://" + b.Proxy.Addr().String(), Header: http.Header{"E2b-Sandbox-Id": {b.ID}}, HTTP: fresh}
 }
 
+// clientOf does so with another port of the sandbox.
+func (b *Box) clientOf(port string) *envd.Client {
+	c := b.client()
+	c.Header.Set("E2b-Sandbox-Port", port)
+	return c
+}
+
 // direct talks to the relay, as layer 1 does where it has no idle connection.
 func (b *Box) direct() *envd.Client {
 	addr := netip.AddrPortFrom(b.Slot.VpeerIP(), guest.Port)

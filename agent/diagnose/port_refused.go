@@ -1,0 +1,40 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"tapwatch/agent/path"
+)
+
+// portPatience is how long a port may be refused, again and again, before that is
+// told: a client that waits for a service to start asks in vain for a while.
+const portPatience = 10 * time.Second
+
+var portRefused = Check{
+	Code:      "port-refused",
+	Title:     "The guest refuses connections to another port than envd's",
+	Hop:       path.Envd,
+	Severity:  path.Warning,
+	DependsOn: slices.Concat([]string{"guest-silent", "guest-no-arp", "envd-refused", "envd-no-answer"}, guestFaults),
+	Last:      true, // the path is well: what listens behind it is its user's
+	Run: func(f path.Facts) Result {
+		t := f.Traffic
+		if t == nil || !sinceAttach(f, t.PortRefusedSince) || f.Now.Sub(t.LastPortRefused) > Lately {
+			return notApplicable()
+		}
+		lasts := t.LastPortRefused.Sub(t.PortRefusedSince)
+		if lasts < portPatience {
+			return notApplicable()
+		}
+		return wrong(path.Finding{
+			Cause: fmt.Sprintf("the guest refuses connections to port %d: it is up, and nothing listens there", t.RefusedPort),
+			Evidence: []string{
+				fmt.Sprintf("a SYN to port %d was answered with RST %s, and so again and again for %s", t.RefusedPort, ago(f.Now, t.LastPortRefused), inWords(lasts)),
+				fmt.Sprintf("connections to other ports than envd's that the guest refused: %d", t.PortsRefused),
+			},
+			Fix: fmt.Sprintf("the service has not started, has died, or listens on 127.0.0.1 of the guest alone: tapwatch sandbox exec %s -- ss -ltn, and have it listen on 0.0.0.0:%d", f.Sandbox.ID, t.RefusedPort),
+		})
+	},
+}
