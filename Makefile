@@ -45,7 +45,7 @@ test: deps-test build check ## all checks, then all tests; fails where a test ca
 	done
 
 test-kernel: deps-test ## run the agent's tests on Linux 6.1, in a VM; part of `make test`
-	TAPWATCH_TEST_REQUIRE=1 go test -count=1 -v -run TestLinux61 ./test/kernel
+	TAPWATCH_TEST_REQUIRE=1 go test -count=1 -v -timeout 15m -run TestLinux61 ./test/kernel
 
 check: lint generated rules ## format, lint, generated files, alert rules
 

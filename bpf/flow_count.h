@@ -113,6 +113,15 @@ __noinline int count_failed(__u32 hop, __u32 error)
 	return 0;
 }
 
+static __always_inline int count_unsplit(void)
+{
+	struct totals *t = counters();
+
+	if (t)
+		t->unsplit++;
+	return 0;
+}
+
 static __always_inline void note_good(__u64 netns, __u32 hop, __u64 now)
 {
 	struct seen *s = bpf_map_lookup_elem(&seen, &netns);

@@ -146,8 +146,8 @@ static __noinline int split(struct end *e, struct sock *sk, struct seen *s, __u6
 	} else if (e->dnat) {
 		count_unjoined(HOP_RELAY, UNJOINED_NO_BACKEND);
 	}
-	if (e->resent)
-		return 0; /* Karn's rule */
+	if (e->resent) /* Karn's rule */
+		return count_unsplit();
 	if (w && w->taken > last)
 		queue = w->taken - last;
 	tap = e->acked ? between(last, e->acked) : 0;
@@ -162,13 +162,8 @@ static __noinline int split(struct end *e, struct sock *sk, struct seen *s, __u6
 			e->guest_ns = s->guest_ns;
 		tap = e->guest_ns ? queue + e->guest_ns : 0;
 	}
-	if (!tap) {
-		struct totals *t = counters();
-
-		if (t)
-			t->unsplit++;
-		return 0;
-	}
+	if (!tap)
+		return count_unsplit();
 	waited = between(last, came);
 	if (tap > waited)
 		tap = waited;
