@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -75,7 +76,8 @@ func TestRelayCommand(t *testing.T) {
 			c.Close()
 		}
 	}()
-	said, stop := run(t, relayCommand(), "--netns", ns, "--listen", "127.0.0.1:0", "--to", backend.Addr().String())
+	metricsAddr := freeAddr(t)
+	said, stop := run(t, relayCommand(), "--netns", ns, "--listen", "127.0.0.1:0", "--to", backend.Addr().String(), "--metrics-listen", metricsAddr)
 	<-said.ready
 	words := strings.Fields(said.String()) // relaying ADDRESS in ...
 	if len(words) < 2 || words[0] != "relaying" {
@@ -93,12 +95,37 @@ func TestRelayCommand(t *testing.T) {
 		}
 		return err
 	})
+	wantSample(t, metricsAddr, fmt.Sprintf(`tapwatch_layer_connections_opened_total{layer="relay",sandbox_id=%q} 1`, ns))
 	_, second := run(t, relayCommand(), "--netns", ns, "--listen", words[1], "--to", "127.0.0.1:1")
 	if err := second(); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Error("address taken:", err)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// freeAddr is where nobody listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// wantSample asks for metrics, among which a line must be.
+func wantSample(t *testing.T, addr, want string) {
+	t.Helper()
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); !strings.Contains(string(got), want) || err != nil {
+		t.Errorf("%s, %v, want %s", got, err, want)
 	}
 }
 
@@ -137,12 +164,7 @@ func TestProxyCommand(t *testing.T) {
 	if err := registry.Dir(runDir).Put(registry.Slot{Index: 1, VpeerIP: "127.0.0.1", Sandbox: &registry.Sandbox{ID: "iabc"}}); err != nil {
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	metricsAddr := free.Addr().String()
-	free.Close()
+	metricsAddr := freeAddr(t)
 	said, stop := run(t, proxyCommand(), "--listen", "127.0.0.1:0", "--run-dir", runDir, "--metrics-listen", metricsAddr)
 	<-said.ready
 	addr := strings.TrimSpace(strings.TrimPrefix(said.String(), "proxy listens on "))
@@ -161,14 +183,7 @@ func TestProxyCommand(t *testing.T) {
 	if string(got) != "hello" || err != nil {
 		t.Errorf("%s %q, %v", resp.Status, got, err)
 	}
-	if resp, err = http.Get("http://" + metricsAddr + "/metrics"); err != nil {
-		t.Fatal(err)
-	}
-	got, err = io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if want := `tapwatch_layer_connections_opened_total{layer="proxy",sandbox_id="iabc"} 1`; !strings.Contains(string(got), want) || err != nil {
-		t.Errorf("%s, %v, want %s", got, err, want)
-	}
+	wantSample(t, metricsAddr, `tapwatch_layer_connections_opened_total{layer="proxy",sandbox_id="iabc"} 1`)
 	_, second := run(t, proxyCommand(), "--listen", addr, "--run-dir", runDir)
 	if err := second(); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Error("port taken:", err)

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"time"
@@ -17,6 +14,7 @@ import (
 	"tapwatch/internal/pairing"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
+	"tapwatch/internal/sandbox/conns"
 	"tapwatch/internal/sandbox/metrics"
 	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/stream"
@@ -66,7 +64,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 		teller pairing.Teller
 	)
 	records := proxy.NewRecords(registry.Dir(f.runDir), f.waitBooting, func(id string) { p.Forget(id) })
-	f.cfg.Resolve, f.cfg.Paired = records.Resolve, teller.Tell
+	f.cfg.Resolve, f.cfg.Paired, f.cfg.Heard = records.Resolve, teller.Tell, teller.Heard
 	p, err = proxy.New(f.cfg)
 	if err != nil {
 		return err
@@ -79,9 +77,14 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "proxy listens on %s\n", l.Addr())
 	g, ctx := errgroup.WithContext(cmd.Context())
 	if f.metricsListen != "" {
-		if err := f.serveMetrics(ctx, g, p); err != nil {
+		ended, err := serveLayers(ctx, f.metricsListen, false, func() []metrics.Layer {
+			of, gone := p.Counts()
+			return []metrics.Layer{{Name: conns.Proxy, BySandbox: of, Gone: gone}}
+		})
+		if err != nil {
 			return err
 		}
+		g.Go(func() error { return <-ended })
 	}
 	g.Go(func() error { return records.Run(ctx) })
 	g.Go(func() error { teller.Run(ctx, f.runDir); return nil })
@@ -93,28 +96,6 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 		return nil
 	})
 	return g.Wait()
-}
-
-func (f *proxyFlags) serveMetrics(ctx context.Context, g *errgroup.Group, p *proxy.Proxy) error {
-	l, err := net.Listen("tcp", f.metricsListen)
-	if err != nil {
-		return fmt.Errorf("--metrics-listen %s: %w", f.metricsListen, err)
-	}
-	s := metrics.Server(func() []metrics.Layer {
-		of, gone := p.Counts()
-		return []metrics.Layer{{Name: "proxy", BySandbox: of, Gone: gone}}
-	}, slog.Default())
-	g.Go(func() error {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve %s: %w", l.Addr(), err)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		return s.Close()
-	})
-	return nil
 }
 
 // take listens, on the socket that a supervisor holds for us if there is one: it

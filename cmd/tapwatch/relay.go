@@ -15,6 +15,8 @@ import (
 
 	"tapwatch/internal/pairing"
 	"tapwatch/internal/registry"
+	"tapwatch/internal/sandbox/conns"
+	"tapwatch/internal/sandbox/metrics"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/relay"
 	"tapwatch/internal/sandbox/stream"
@@ -28,6 +30,7 @@ type relayConfig struct {
 	handover          string
 	drain             time.Duration
 	runDir            string // of the agent
+	metricsListen     string
 	stream            stream.Config
 }
 
@@ -66,6 +69,7 @@ failed connection: start the next one with the same path.`,
 	f.StringVar(&cfg.handover, "handover", "", "unix socket at which to take over listening sockets, and then to offer them")
 	f.DurationVar(&cfg.drain, "drain", 10*time.Second, "how long connections may go on after SIGTERM or a takeover")
 	f.StringVar(&cfg.runDir, "run-dir", registry.DefaultDir, "directory of the agent that is told which connections belong together, if there is one")
+	f.StringVar(&cfg.metricsListen, "metrics-listen", "", "where GET /metrics tells what was counted, by namespace, e.g. 127.0.0.1:10918: whoever reaches it may read; empty: nowhere")
 	f.DurationVar(&cfg.stream.DialTimeout, "dial-timeout", 10*time.Second, "for connecting to the guest; its client is reset then")
 	f.DurationVar(&cfg.stream.KeepAlive, "keep-alive", 15*time.Second, "between probes on a silent connection, which ends after four without an answer")
 	f.DurationVar(&cfg.stream.UserTimeout, "user-timeout", 2*time.Minute, "that sent bytes may go without an answer")
@@ -78,7 +82,7 @@ func runRelay(cmd *cobra.Command, cfg relayConfig, routes []relayRoute) error {
 	cfg.stream.Loops = runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(2 * cfg.stream.Loops) // see stream.Config
 	teller := new(pairing.Teller)
-	cfg.stream.Paired = teller.Tell
+	cfg.stream.Paired, cfg.stream.Heard = teller.Tell, teller.Heard
 	r, err := relay.WithConfig(cfg.stream)
 	if err != nil {
 		return err
@@ -87,6 +91,18 @@ func runRelay(cmd *cobra.Command, cfg relayConfig, routes []relayRoute) error {
 	telling, stop := context.WithCancel(context.WithoutCancel(ctx)) // while it drains as well
 	defer stop()
 	go teller.Run(telling, cfg.runDir)
+	asked, answerNone := context.WithCancel(telling) // for metrics, until another has taken over
+	defer answerNone()
+	var failed <-chan error // nil: nobody asks
+	if cfg.metricsListen != "" {
+		failed, err = serveLayers(asked, cfg.metricsListen, cfg.handover != "", func() []metrics.Layer {
+			of, gone := r.Counts()
+			return []metrics.Layer{{Name: conns.Relay, BySandbox: of, Gone: gone}}
+		})
+		if err != nil {
+			return err
+		}
+	}
 	var taken <-chan struct{} // nil: nobody will
 	before := &relay.Inherited{}
 	if cfg.handover != "" {
@@ -117,7 +133,10 @@ func runRelay(cmd *cobra.Command, cfg relayConfig, routes []relayRoute) error {
 	}
 	select {
 	case <-ctx.Done():
+	case err := <-failed:
+		return err
 	case <-taken:
+		answerNone()
 		fmt.Fprintln(cmd.ErrOrStderr(), "another relay has taken over")
 	}
 	return drainRelay(cmd, r, cfg.drain)

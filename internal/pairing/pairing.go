@@ -53,6 +53,9 @@ func (t *Teller) Tell(front, back uint64) {
 	atomic.StoreUint64(&place.back, back)
 }
 
+// Heard says whether there is an agent that is told.
+func (t *Teller) Heard() bool { return t.table.Load() != nil }
+
 // again is the time between two looks for an agent.
 const again = 2 * time.Second
 

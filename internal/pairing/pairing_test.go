@@ -57,7 +57,7 @@ func TestTell(t *testing.T) {
 	for range 2 {
 		fd, seen := memory(t)
 		s := serve(t, dir, fd)
-		nettest.Eventually(t, "the table is there", func() bool { return teller.table.Load() != nil })
+		nettest.Eventually(t, "the table is there", teller.Heard)
 		teller.Tell(7, 5)
 		teller.Tell(8, Places+6)
 		if p := seen[5]; p.front != 7 || p.back != 5 {
@@ -73,7 +73,7 @@ func TestTell(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		nettest.Eventually(t, "the table is given up", func() bool { return teller.table.Load() == nil })
+		nettest.Eventually(t, "the table is given up", func() bool { return !teller.Heard() })
 		if _, err := os.Stat(Socket(dir)); !os.IsNotExist(err) {
 			t.Errorf("the socket is left: %v", err)
 		}

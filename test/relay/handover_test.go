@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -37,8 +38,14 @@ func TestRestartUnderLoadFailsNoConnection(t *testing.T) {
 	if err := os.WriteFile(routes, []byte(lines.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	metrics, err := net.Listen("tcp4", "127.0.0.1:0") // for a free address
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics.Close()
 	relay := func() *proctest.Process {
-		p := proctest.Start(t, tapwatch(t), "relay", "--routes", routes, "--handover", filepath.Join(dir, "sock"))
+		p := proctest.Start(t, tapwatch(t), "relay", "--routes", routes, "--handover", filepath.Join(dir, "sock"),
+			"--metrics-listen", metrics.Addr().String())
 		p.WaitFor(t, 0, "relaying 3 routes")
 		return p
 	}
@@ -91,6 +98,15 @@ func TestRestartUnderLoadFailsNoConnection(t *testing.T) {
 		t.Errorf("%d of %d connections failed", failed.Load(), made.Load())
 	}
 	t.Logf("%d connections over three restarts", made.Load())
+	nettest.Eventually(t, "the last one's counts", func() bool {
+		resp, err := http.Get("http://" + metrics.Addr().String() + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		got, err := io.ReadAll(resp.Body)
+		return err == nil && strings.Contains(string(got), fmt.Sprintf(`tapwatch_layer_connections_opened_total{layer="relay",sandbox_id=%q}`, slots[0]))
+	})
 	running.Stop(t)
 	if _, err := os.Stat(filepath.Join(dir, "sock")); !os.IsNotExist(err) {
 		t.Error("the socket is left behind:", err)

@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
 // Each request tells the cookies of the two connections that carry it, before it
-// reaches the sandbox.
+// reaches the sandbox; also on a connection that was made when nobody heard.
 func TestPairsAreTold(t *testing.T) {
 	type pair struct{ front, back uint64 }
 	var mu sync.Mutex
@@ -27,12 +28,21 @@ func TestPairsAreTold(t *testing.T) {
 			fmt.Fprint(w, "well")
 		}), nil)
 	}
-	_, srv := newProxy(t, Config{Resolve: s.resolve, Paired: func(front, back uint64) {
+	var heard atomic.Bool
+	_, srv := newProxy(t, Config{Resolve: s.resolve, Heard: heard.Load, Paired: func(front, back uint64) {
 		mu.Lock()
 		defer mu.Unlock()
 		told = append(told, pair{front, back})
 	}})
 	c := dial(t, srv)
+	told = []pair{{}}
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: localhost\r\nE2b-Sandbox-Id: one\r\n\r\n") // nobody hears yet
+	c.want(t, "well")
+	if p := <-seen; p != (pair{}) {
+		t.Errorf("told %v though nobody hears", p)
+	}
+	told = nil
+	heard.Store(true)
 	var got []pair
 	for i, id := range []string{"one", "one", "two", "one"} {
 		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: localhost\r\nE2b-Sandbox-Id: %s\r\n\r\n", id)

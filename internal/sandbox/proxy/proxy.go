@@ -61,6 +61,7 @@ type Config struct {
 	// client's connection and of the one to the sandbox, before the sandbox sees the
 	// request's first byte. It is called on the loops, and must not wait.
 	Paired func(front, back uint64)
+	Heard  func() bool // as in stream.Config
 }
 
 func (c *Config) validate() error {
@@ -87,7 +88,8 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, err
 	}
 	engine, err := stream.New(stream.Config{
-		Log: cfg.Log, DialTimeout: cfg.DialTimeout, HeadTimeout: cfg.HeaderTimeout, UserTimeout: cfg.UserTimeout, Paired: cfg.Paired,
+		Log: cfg.Log, DialTimeout: cfg.DialTimeout, HeadTimeout: cfg.HeaderTimeout, UserTimeout: cfg.UserTimeout,
+		Paired: cfg.Paired, Heard: cfg.Heard,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)

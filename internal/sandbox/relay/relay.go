@@ -92,6 +92,18 @@ func (r *Relay) Snapshot() []Stats {
 	return stats
 }
 
+// Counts returns what the open routes have counted, by namespace as it was told
+// to Listen, and the sum of those that were closed.
+func (r *Relay) Counts() (byNetns map[string]stream.Stats, gone stream.Stats) {
+	byNetns = make(map[string]stream.Stats)
+	for _, s := range r.Snapshot() {
+		sum := byNetns[s.Netns]
+		sum.Add(s.Stats)
+		byNetns[s.Netns] = sum
+	}
+	return byNetns, r.Gone()
+}
+
 // Gone sums what the routes counted that are closed.
 func (r *Relay) Gone() (sum stream.Stats) {
 	r.mu.Lock()

@@ -85,7 +85,7 @@ type Conn struct {
 	endedFirst Side // who ended its stream, if both have: the first
 	legs       [2]leg
 
-	cookies   [2]uint64 // of the sockets, by Side; 0 where nobody is told
+	cookies   [2]uint64 // of the sockets, by Side; 0 where nobody was told yet
 	peer      netip.AddrPort
 	since     time.Duration // when it was accepted
 	dialed    time.Duration // when the dial began

@@ -122,10 +122,8 @@ func (l *loop) connect(c *Conn) {
 	if errno == 0 {
 		c.legs[Backend].fd = fd
 		t.tuneDial(fd)
-		if l.engine.cfg.Paired != nil {
-			c.cookies = [2]uint64{cookie(c.legs[Client].fd), cookie(fd)}
-			c.Pair()
-		}
+		c.cookies[Backend] = 0 // of the one before
+		c.Pair()
 		errno = connect(fd, &t.raw)
 	}
 	if errno != 0 && errno != unix.EINPROGRESS {

@@ -78,11 +78,19 @@ func (t Token) Resume() {
 	})
 }
 
-// Pair tells Config.Paired of the connection's sockets once more.
+// Pair tells Config.Paired of the connection's sockets once more: somebody may
+// hear it now who did not before.
 func (c *Conn) Pair() {
-	if paired := c.loop.engine.cfg.Paired; paired != nil && c.cookies[Backend] != 0 {
-		paired(c.cookies[Client], c.cookies[Backend])
+	cfg := &c.loop.engine.cfg
+	if cfg.Paired == nil || cfg.Heard != nil && !cfg.Heard() || c.legs[Backend].fd == noFile {
+		return
 	}
+	for i := range c.legs {
+		if c.cookies[i] == 0 {
+			c.cookies[i] = cookie(c.legs[i].fd)
+		}
+	}
+	cfg.Paired(c.cookies[Client], c.cookies[Backend])
 }
 
 // Peer is the client's address.

@@ -49,6 +49,9 @@ type Config struct {
 	// connects and anything is moved. It is called on the loops, which it must not
 	// keep waiting.
 	Paired func(front, back uint64)
+	// Heard says whether anybody hears what Paired is told: where not, the kernel is
+	// not asked for cookies. nil means always.
+	Heard func() bool
 }
 
 // leastUserTimeout leaves time to see that a peer only does not read.
