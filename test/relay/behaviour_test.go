@@ -39,6 +39,10 @@ var behaviours = []struct {
 		func(t *testing.T, p *path) string { abort(p.client); return sees(p.guest) }},
 	{"guest resets; the client sees", [4]string{sawEnd, sawEnd, sawEnd, sawReset},
 		func(t *testing.T, p *path) string { abort(p.guest); return sees(p.client) }},
+	{"guest resets in the middle of an answer; the client sees", [4]string{sawEnd, sawEnd, sawEnd, sawReset},
+		func(t *testing.T, p *path) string { return cutAmid(p.guest, p.client) }},
+	{"client resets in the middle of an upload; the guest sees", [4]string{sawEnd, sawReset, sawEnd, sawReset},
+		func(t *testing.T, p *path) string { return cutAmid(p.client, p.guest) }},
 }
 
 // path is a connection through a contender, both ends of which have heard of
@@ -176,6 +180,29 @@ func halfClosed(first, other *net.TCPConn) string {
 		return "cut: reset"
 	default:
 		return "cut: end"
+	}
+}
+
+// cutAmid has one end reset a transfer, and says what the other sees after the
+// last byte.
+func cutAmid(sending, other *net.TCPConn) string {
+	go func() {
+		for b := make([]byte, 64<<10); ; {
+			if _, err := sending.Write(b); err != nil {
+				return // as it was reset
+			}
+		}
+	}()
+	if _, err := io.CopyN(io.Discard, other, 8<<20); err != nil {
+		return "no transfer: " + err.Error()
+	}
+	abort(sending)
+	if _, err := io.Copy(io.Discard, other); err == nil {
+		return sawEnd
+	} else if errors.Is(err, syscall.ECONNRESET) {
+		return sawReset
+	} else {
+		return err.Error()
 	}
 }
 

@@ -196,6 +196,28 @@ func TestResetIsPassedOn(t *testing.T) {
 	}
 }
 
+// A transfer that is cut does not look like one that has ended.
+func TestCutInTheMiddle(t *testing.T) {
+	for _, who := range []string{"client", "guest"} {
+		t.Run(who, func(t *testing.T) {
+			w := newWorld(t)
+			cutting, other := w.pair(t)
+			if who == "guest" {
+				cutting, other = other, cutting
+			}
+			go func() { _, _ = io.Copy(cutting, rand.NewChaCha8([32]byte{})) }() // until it is cut
+			if _, err := io.CopyN(io.Discard, other, 8<<20); err != nil {
+				t.Fatal(err)
+			}
+			abort(cutting)
+			if n, err := io.Copy(io.Discard, other); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("%d bytes more, and then %v", n, err)
+			}
+			eventually(t, "the reset is counted", func() bool { s := w.route.Stats(); return s.Open == 0 && s.Resets() == 1 })
+		})
+	}
+}
+
 func TestGuestThatCannotBeReached(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		w := newWorld(t)
@@ -289,7 +311,7 @@ func bulkBothWays(t *testing.T, size int64, within time.Duration) {
 	eventually(t, "all bytes are counted", func() bool { s := w.route.Stats(); return s.Bytes[0] == size && s.Bytes[1] == size })
 }
 
-// A thousand connections come and go, fifty at a time, and nothing is left.
+// Three thousand connections come and go, fifty at a time, and nothing is left.
 func TestManyConnectionsLeaveNothing(t *testing.T) {
 	fds, goroutines := openFiles(t), runtime.NumGoroutine()
 	t.Run("", func(t *testing.T) {
@@ -298,14 +320,14 @@ func TestManyConnectionsLeaveNothing(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				for range 20 {
+				for range 60 {
 					roundTrip(t, w)
 				}
 			})
 		}
 		wg.Wait()
 		eventually(t, "all connections end", func() bool { return w.route.Stats().Open == 0 })
-		if s := w.route.Stats(); s.Accepted != 1000 || s.Failed() != 0 || s.Resets() != 0 {
+		if s := w.route.Stats(); s.Accepted != 3000 || s.Failed() != 0 || s.Resets() != 0 {
 			t.Errorf("counted %+v", s)
 		}
 	})
