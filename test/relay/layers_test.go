@@ -3,6 +3,7 @@ package relay
 import (
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -115,6 +116,10 @@ func BenchmarkPathRequest(b *testing.B) {
 	const cpu = 0
 	w := newWorld(b)
 	of := runPaths(b, w, cpu)
+	at := netip.AddrPortFrom(veth, 49987)
+	least := self(b, w.host, cpu, "least", at.String(), envd.String())
+	waitIn(b, w.host, at, least)
+	of = slices.Insert(of, 1, running{contender{name: "one process at least"}, at, least})
 	row := inOrder(newRow("both layers, request p50, all on one CPU, us", "%.1f", goal{"HAProxy x2", 0.3, true}), of)
 	turns(b, of, func(r running) {
 		asClient(b, w, cpu, func() error {

@@ -35,4 +35,4 @@ func TestMain(m *testing.M) {
 }
 
 // roles are the parts that this binary plays in processes of their own.
-var roles = map[string]func([]string) error{"serve": serve, "copy": copyProxy, "flood": flood}
+var roles = map[string]func([]string) error{"serve": serve, "copy": copyProxy, "least": leastProxy, "flood": flood}
