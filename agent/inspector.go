@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/nftables"
 
+	"tapwatch/agent/discover"
 	"tapwatch/agent/inspect"
 	"tapwatch/agent/path"
 )
@@ -23,6 +24,8 @@ type inspector struct {
 	turn     []*slot   // the bound slots that are still to be looked at in this round
 	asked    *asker    // what the kernel told of
 	consoles *consoles // nil: they are read in turn only
+
+	egress egress
 
 	looking sync.Mutex // so that no look overtakes an earlier one
 	stuck   map[*slot]bool
@@ -132,6 +135,7 @@ type target struct {
 	pid            int
 	socket         string // of the VMM's API
 	console, shape string
+	foreign        bool // another launched it
 	waiting        bool // a SYN is, and nothing has come from the guest since
 	before         closer
 	tap            string
@@ -184,6 +188,7 @@ func targetOf(s *slot) target {
 	if h := s.hooks; h != nil {
 		t.waiting = h.envdWaiting != 0 && h.arpWaiting == 0 && h.counters.LastReceive < h.envdWaiting
 	}
+	t.foreign = b.Source == discover.Firecracker
 	t.vpeer, _ = netip.ParseAddr(b.VpeerIP) // the zero address: unknown
 	t.guest, _ = netip.ParseAddr(b.GuestIP)
 	return t
@@ -218,6 +223,12 @@ func (i *inspector) look(t target) (c closer) {
 	if t.vpeer.IsValid() && t.guest.IsValid() {
 		i.readRules(t, &c)
 	}
+	if t.foreign { // ours promises no way out
+		if c.within.Inside.Egress, err = i.egress.of(t); err != nil {
+			in := &c.within.Inside
+			in.Unread = append(in.Unread, path.Unread{What: "the guest's way out", Because: err.Error()})
+		}
+	}
 	return c
 }
 
@@ -249,14 +260,20 @@ func translated(t target) []inspect.Packet {
 	}
 	client := netip.AddrPortFrom(t.vpeer.Prev(), 0)
 	packet := inspect.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: vpeerName, From: client}
-	v := t.vpeer.As4()
-	i := (uint16(v[2])<<8 | uint16(v[3])) / 2
 	var list []inspect.Packet
-	for _, to := range []netip.Addr{netip.AddrFrom4([4]byte{10, 11, byte(i >> 8), byte(i)}), t.vpeer} {
+	for _, to := range []netip.Addr{hostIP(t.vpeer), t.vpeer} {
 		packet.To = netip.AddrPortFrom(to, envdPort)
 		list = append(list, packet)
 	}
 	return list
+}
+
+// hostIP is the address by which the host knows the sandbox behind a vpeer: E2B's
+// 10.11.0.0/16 + i beside 10.12.0.0/16 + 2i+1.
+func hostIP(vpeer netip.Addr) netip.Addr {
+	v := vpeer.As4()
+	i := (uint16(v[2])<<8 | uint16(v[3])) / 2
+	return netip.AddrFrom4([4]byte{10, 11, byte(i >> 8), byte(i)})
 }
 
 // planOf is what a path of the target's shape needs of its namespace.

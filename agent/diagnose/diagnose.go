@@ -42,6 +42,7 @@ var Checks = []Check{
 	returnRoute,
 	rpFilter,
 	noDefaultRoute,
+	noEgress,
 	conntrackFull,
 	relayWrongAddress,
 	dnatMissing,

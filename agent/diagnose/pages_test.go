@@ -74,6 +74,7 @@ var examples = map[string]path.Facts{
 	"tap-owner":          changed(neverAttached, noTrafficYet, ownedByOther),
 	"tap-queue-full":     changed(dropping("FULL_RING", 201, 0.4)),
 	"tap-drops":          changed(dropping("TC_EGRESS", 30, 0.7)),
+	"no-egress":          changed(goesOut(hostDoesNotForward)),
 	"port-refused":       changed(refusing(12, 0.4)),
 	"tap-no-vnet-hdr":    changed(guestMute, apiSaid(path.VMMRunning, eth0), tunIs(func(t *path.Tun) { t.VnetHdr = false })),
 }

@@ -133,6 +133,98 @@ func TestInsideHealthy(t *testing.T) {
 	check("dnat")
 }
 
+// A way out is known by the rules of the namespace and of the host, and its routes.
+func TestEgress(t *testing.T) {
+	nettest.NeedRoot(t)
+	as := netip.MustParseAddr("10.11.0.1")
+	out := func(t *testing.T, change func(t *testing.T, host, ns string)) (e path.Egress) {
+		t.Helper()
+		host, ns, p := slotLike(t)
+		sysctl(t, host, "ipv4/ip_forward", "1")
+		ip(t, host, "link", "add", "wan", "type", "veth", "peer", "name", "far")
+		for _, l := range []string{"wan", "far"} {
+			ip(t, host, "link", "set", l, "up")
+		}
+		ip(t, host, "addr", "add", "10.99.0.1/24", "dev", "wan")
+		ip(t, host, "route", "add", "default", "via", "10.99.0.2")
+		legacyTool(t, host, "-t", "nat", "-A", "POSTROUTING", "-s", "10.11.0.0/16", "-o", "wan", "-j", "MASQUERADE")
+		change(t, host, ns)
+		nettest.In(t, host, func() (err error) {
+			rules, err := ReadHostRules()
+			if err == nil {
+				e, err = Egress(p, as, rules)
+			}
+			return err
+		})
+		return e
+	}
+	for name, c := range map[string]struct {
+		change func(t *testing.T, host, ns string)
+		is     func(path.Egress) bool
+	}{
+		"well": {func(*testing.T, string, string) {}, func(e path.Egress) bool {
+			return e.HostForwards == path.Yes && e.Route.Device == "wan" && e.Drops != nil && len(e.Drops) == 0 && e.Translated == path.Yes
+		}},
+		"the host does not forward": {
+			func(t *testing.T, host, _ string) { sysctl(t, host, "ipv4/ip_forward", "0") },
+			func(e path.Egress) bool { return e.HostForwards == path.No },
+		},
+		"no default route": {
+			func(t *testing.T, host, _ string) { ip(t, host, "route", "del", "default") },
+			func(e path.Egress) bool {
+				return e.Route.Failed == "network is unreachable" && e.Translated == path.Unknown
+			},
+		},
+		"Docker's policy": {
+			func(t *testing.T, host, _ string) { legacyTool(t, host, "-P", "FORWARD", "DROP") },
+			func(e path.Egress) bool {
+				return len(e.Drops) == 2 && strings.Contains(e.Drops[0], "chain FORWARD of table filter (iptables-legacy) drops what the guest sends outside, by its policy")
+			},
+		},
+		"Docker's policy, and the launcher's rules": {
+			func(t *testing.T, host, _ string) {
+				legacyTool(t, host, "-P", "FORWARD", "DROP")
+				legacyTool(t, host, "-A", "FORWARD", "-i", "veth-1", "-o", "wan", "-j", "ACCEPT")
+				legacyTool(t, host, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
+			},
+			func(e path.Egress) bool { return len(e.Drops) == 0 },
+		},
+		"nothing masquerades": {
+			func(t *testing.T, host, _ string) { legacyTool(t, host, "-t", "nat", "-F") },
+			func(e path.Egress) bool { return e.Translated == path.No },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if e := out(t, c.change); !c.is(e) || e.As != "10.11.0.1" {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+// What leaves the namespace, and as whom, its rules say.
+func TestLeavesAs(t *testing.T) {
+	t.Parallel()
+	as := netip.MustParseAddr("10.11.0.1")
+	_, ns, p := slotLike(t)
+	leaves := func(want string) {
+		t.Helper()
+		got, err := LeavesAs(ns, p, as)
+		if err != nil || got.IsValid() != (want != "") || got.IsValid() && got.String() != want {
+			t.Errorf("as %v, %v: want %q", got, err, want)
+		}
+	}
+	leaves("")
+	legacyTool(t, ns, "-t", "nat", "-A", "POSTROUTING", "-o", "other", "-j", "MASQUERADE")
+	leaves("")
+	legacyTool(t, ns, "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-s", "169.254.0.21", "-j", "SNAT", "--to", "10.11.0.1")
+	leaves("10.11.0.1")
+	legacyTool(t, ns, "-t", "nat", "-F")
+	legacyTool(t, ns, "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
+	leaves(p.VpeerAddr.String())
+}
+
 func TestInsideBroken(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

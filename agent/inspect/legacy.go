@@ -172,8 +172,10 @@ func (t *legacy) verdict(p *Packet, e entry, takes answer, how string, next uint
 			return result{}, false
 		case takes == perhaps:
 			return result{unclear, ""}, true
-		case verdict.Kind == verdictDNAT:
+		case verdict.Kind == verdictNAT:
 			return result{translated, ""}, true
+		case verdict.Kind == verdictMasquerade:
+			return result{translated, masquerade}, true
 		}
 		return result{dropped, how}, true
 	}

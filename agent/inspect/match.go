@@ -24,8 +24,12 @@ const (
 	ctNew         = 1 << 3
 )
 
-// verdictDNAT stands for a rule that gives a packet another destination.
-const verdictDNAT = expr.VerdictKind(1 << 16)
+// Verdicts for rules that give a packet another address: at prerouting another
+// destination, at postrouting another source.
+const (
+	verdictNAT        = expr.VerdictKind(1 << 16)
+	verdictMasquerade = expr.VerdictKind(1<<16 + 1)
+)
 
 // match runs a rule's expressions on a packet, as the kernel's registers do, and
 // returns its verdict, nil where the rule has none. Sets gives what a rule looks into.
@@ -61,9 +65,9 @@ func ending(e expr.Any) *expr.Verdict {
 	case *expr.Reject:
 		return &expr.Verdict{Kind: expr.VerdictDrop}
 	case *expr.NAT:
-		if e.Type == expr.NATTypeDestNAT {
-			return &expr.Verdict{Kind: verdictDNAT}
-		}
+		return &expr.Verdict{Kind: verdictNAT}
+	case *expr.Masq:
+		return &expr.Verdict{Kind: verdictMasquerade}
 	case *expr.Target:
 		return target(e.Name)
 	}
@@ -84,7 +88,7 @@ func (p *Packet) load(e expr.Any, regs map[uint32][]byte) bool {
 		regs[e.DestRegister] = masked(regs[e.SourceRegister], e)
 	case *expr.Immediate:
 		regs[e.Register] = e.Data
-	case *expr.Counter, *expr.Log, *expr.Target, *expr.NAT:
+	case *expr.Counter, *expr.Log, *expr.Target:
 	default:
 		return false
 	}
@@ -111,8 +115,10 @@ func target(name string) *expr.Verdict {
 	switch name {
 	case "REJECT":
 		return &expr.Verdict{Kind: expr.VerdictDrop}
-	case "DNAT":
-		return &expr.Verdict{Kind: verdictDNAT}
+	case "DNAT", "SNAT":
+		return &expr.Verdict{Kind: verdictNAT}
+	case "MASQUERADE":
+		return &expr.Verdict{Kind: verdictMasquerade}
 	}
 	return nil
 }

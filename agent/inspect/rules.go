@@ -67,28 +67,39 @@ func translates(s *ruleset, tables []*legacy, packets []Packet) path.Tristate {
 	}
 	is := path.No
 	for i := range packets {
-		p := &packets[i]
-		var results []result
-		for _, chain := range s.chains {
-			if chain.Hooknum != nil && *chain.Hooknum == p.Hook && chain.Type == nftables.ChainTypeNAT {
-				results = append(results, s.walk(chain, p, 0))
-			}
-		}
-		for _, t := range tables {
-			if t.name == "nat" {
-				results = append(results, t.walk(p))
-			}
-		}
-		for _, r := range results {
-			switch r.verdict {
-			case translated:
-				return path.Yes
-			case unclear:
-				is = path.Unknown
-			}
+		switch its, _ := translation(s, tables, &packets[i]); its {
+		case path.Yes:
+			return path.Yes
+		case path.Unknown:
+			is = path.Unknown
 		}
 	}
 	return is
+}
+
+// translation says whether a packet gets another address, and how.
+func translation(s *ruleset, tables []*legacy, p *Packet) (is path.Tristate, how string) {
+	var results []result
+	for _, chain := range s.chains {
+		if chain.Hooknum != nil && *chain.Hooknum == p.Hook && chain.Type == nftables.ChainTypeNAT {
+			results = append(results, s.walk(chain, p, 0))
+		}
+	}
+	for _, t := range tables {
+		if t.name == "nat" {
+			results = append(results, t.walk(p))
+		}
+	}
+	is = path.No
+	for _, r := range results {
+		switch r.verdict {
+		case translated:
+			return path.Yes, r.how
+		case unclear:
+			is = path.Unknown
+		}
+	}
+	return is, ""
 }
 
 // ruleset is the chains of all tables that see IPv4.
@@ -171,8 +182,10 @@ func (s *ruleset) walk(chain *nftables.Chain, p *Packet, depth int) result {
 			}
 		case v.Kind == expr.VerdictDrop:
 			return result{dropped, fmt.Sprintf("by rule %d", n+1)}
-		case v.Kind == verdictDNAT:
+		case v.Kind == verdictNAT:
 			return result{translated, ""}
+		case v.Kind == verdictMasquerade:
+			return result{translated, masquerade}
 		case v.Kind == expr.VerdictAccept:
 			return result{accepted, ""}
 		case v.Kind == expr.VerdictReturn:

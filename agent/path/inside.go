@@ -33,7 +33,21 @@ type Inside struct {
 	// MissingDNAT says that no rule passes what comes for a dnat path's address on
 	// to the guest.
 	MissingDNAT Tristate `json:"missing_dnat"`
-	Unread      []Unread `json:"unread,omitempty"`
+	// Egress is how the host treats what the guest begins; nil: the namespace does
+	// not pass it on, or that was not asked.
+	Egress *Egress  `json:"egress,omitempty"`
+	Unread []Unread `json:"unread,omitempty"`
+}
+
+// Egress is the host's part in a guest's way out: what a launcher that lets it out
+// has set up. Whether the network behind the host lets it through is not known.
+type Egress struct {
+	As           string   `json:"as"`            // the source that the namespace's rules give it
+	Forwards     Tristate `json:"forwards"`      // ip_forward in the namespace
+	HostForwards Tristate `json:"host_forwards"` // ip_forward on the host
+	Route        Route    `json:"route"`         // of the host: to an address that is nobody's
+	Drops        []string `json:"drops"`         // rules of the host that surely drop it, in words; nil: unknown
+	Translated   Tristate `json:"translated"`    // a rule of the host gives it a source of the host's
 }
 
 // Unread is a fact that could not be had, and why.

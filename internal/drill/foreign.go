@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -155,7 +156,7 @@ func (w *World) stranger(ctx context.Context, f Fault, dir string, r *Result) (e
 		return err
 	}
 	defer func() { err = joinNotNil(err, release()) }()
-	if err := network.EnableDNAT(slot); err != nil {
+	if err := passIn(slot); err != nil {
 		return err
 	}
 	if f.Slot != nil {
@@ -182,6 +183,18 @@ func (w *World) stranger(ctx context.Context, f Fault, dir string, r *Result) (e
 		}
 	}
 	return patient.judge(ctx, b, f, made, r)
+}
+
+// passIn gives a slot E2B's rule for what comes in alone: by the other, its launcher
+// promises its guest a way out of the host, which is not the drill's to make.
+func passIn(s network.Slot) error {
+	if err := network.EnableDNAT(s); err != nil {
+		return err
+	}
+	return rules(s.Netns(), func(c *nftables.Conn) {
+		t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: network.NATTable}
+		c.FlushChain(&nftables.Chain{Table: t, Name: "postrouting"})
+	})
 }
 
 // copySelf makes this program a Firecracker by name, where any user may start it.

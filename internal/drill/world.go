@@ -160,7 +160,7 @@ func (w *World) awaitOK(ctx context.Context, b *Box) error {
 			return false, err
 		}
 		last = describe(s.Diagnosis)
-		return s.Diagnosis.State == path.OK, nil
+		return s.Diagnosis.State == path.OK && len(s.Diagnosis.Findings) == 0, nil // a warning may stay for a while
 	})
 	if err != nil {
 		return fmt.Errorf("the agent does not call it healthy but %s: %w", last, err)

@@ -10,8 +10,8 @@ import (
 	"tapwatch/internal/netns"
 )
 
-// natTable is ours in the namespace; it goes with it.
-const natTable = "tapwatch"
+// NATTable is ours in the namespace; it goes with it.
+const NATTable = "tapwatch"
 
 // EnableDNAT has the slot's kernel pass what comes for HostIP on to the guest,
 // and lets what the guest begins leave by HostIP: E2B's two rules. It is for a
@@ -22,7 +22,7 @@ func EnableDNAT(s Slot) error {
 		if err != nil {
 			return err
 		}
-		table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: natTable})
+		table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: NATTable})
 		addRule(c, table, "prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest,
 			translation{meta: expr.MetaKeyIIFNAME, field: destination, match: s.HostIP().AsSlice(), to: s.GuestIP().AsSlice(), kind: expr.NATTypeDestNAT})
 		addRule(c, table, "postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource,

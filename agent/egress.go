@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"tapwatch/agent/inspect"
+	"tapwatch/agent/path"
+)
+
+// hostRulesEvery is how old the host's rules may be: they are the same for all
+// slots, may be thousands, and nobody waits for a guest's way out.
+const hostRulesEvery = 10 * time.Second
+
+// egress looks at guests' ways out of the host.
+type egress struct {
+	mu    sync.Mutex
+	rules *inspect.HostRules
+	err   error
+	read  time.Time
+}
+
+// of asks for one slot's; nil where its namespace does not pass on what its guest
+// begins.
+func (e *egress) of(t target) (*path.Egress, error) {
+	if !t.vpeer.IsValid() || !t.guest.IsValid() || t.veth == "" {
+		return nil, nil
+	}
+	plan := planOf(t)
+	as, err := inspect.LeavesAs(t.path, plan, hostIP(t.vpeer))
+	if err != nil || !as.IsValid() {
+		return nil, err
+	}
+	out, err := e.throughHost(plan, as)
+	if err != nil {
+		return nil, err
+	}
+	out.Forwards, err = inspect.Forwards(t.path)
+	return &out, err
+}
+
+func (e *egress) throughHost(p inspect.Plan, as netip.Addr) (path.Egress, error) {
+	e.mu.Lock() // sets are read as rules look into them
+	defer e.mu.Unlock()
+	if time.Since(e.read) >= hostRulesEvery {
+		e.rules, e.err = inspect.ReadHostRules()
+		e.read = time.Now()
+	}
+	if e.err != nil {
+		return path.Egress{}, fmt.Errorf("rules of the host: %w", e.err)
+	}
+	return inspect.Egress(p, as, e.rules)
+}
