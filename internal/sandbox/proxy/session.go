@@ -179,7 +179,7 @@ func (p *Proxy) response(c *stream.Conn, s *session, b []byte) stream.Verdict {
 	case h.status == http.StatusSwitchingProtocols && s.upgrade:
 		s.at = [2]part{partRaw, partRaw}
 		v.Pass = stream.PassAll
-		c.Token().Resume() // what the client has said meanwhile
+		c.Resume() // what the client has said meanwhile
 	case h.chunked:
 		*at, s.chunks[stream.Backend] = partChunks, chunks{}
 	case h.length == toEnd:
@@ -223,7 +223,7 @@ func (p *Proxy) Passed(c *stream.Conn, from stream.Side) {
 		if s.left || p.draining.Load() { // it can ask for nothing more, or is not to
 			c.ExpectWithin(atOnce)
 		}
-		c.Token().Resume()
+		c.Resume()
 	}
 }
 

@@ -78,6 +78,14 @@ func (t Token) Resume() {
 	})
 }
 
+// Resume is Token.Resume for a handler's own calls: it is due after the call, and
+// costs nothing where nothing waits.
+func (c *Conn) Resume() {
+	if c.legs[Client].waiting || c.legs[Backend].waiting {
+		c.Token().Resume()
+	}
+}
+
 // Pair tells Config.Paired of the connection's sockets once more: somebody may
 // hear it now who did not before.
 func (c *Conn) Pair() {
