@@ -117,7 +117,7 @@ func BenchmarkPathRequest(b *testing.B) {
 	w := newWorld(b)
 	of := runPaths(b, w, cpu)
 	at := netip.AddrPortFrom(veth, 49987)
-	least := self(b, w.host, cpu, "least", at.String(), envd.String())
+	least := self(b, w.host, cpu, "least", at.String(), envd.String(), w.slot)
 	waitIn(b, w.host, at, least)
 	of = slices.Insert(of, 1, running{contender{name: "one process at least"}, at, least})
 	row := inOrder(newRow("both layers, request p50, all on one CPU, us", "%.1f", goal{"HAProxy x2", 0.3, true}), of)

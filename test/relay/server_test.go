@@ -9,6 +9,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/netns"
 )
 
 // Requests are HTTP, so that layer 1 can route them, and come in one piece.
@@ -121,7 +123,8 @@ func step(ep int, fd int32, does map[int32]int, buf, chunk []byte) bool {
 }
 
 // leastProxy does the least that a process in between can do for one connection at
-// a time, and for requests and answers that come in one piece: four calls that block.
+// a time, and for requests and answers that come in one piece: four calls that
+// block. It dials from inside a namespace, as a fused layer 1 does.
 func leastProxy(args []string) error {
 	l, err := net.Listen("tcp4", args[0])
 	if err != nil {
@@ -142,19 +145,20 @@ func leastProxy(args []string) error {
 		if err != nil {
 			return err
 		}
-		if err := passOn(int(f.Fd()), to, buf); err != nil {
+		back := -1
+		err = netns.Do(args[2], func() (err error) { back, err = dial(to, 0); return err })
+		if err == nil {
+			err = passOn(int(f.Fd()), back, buf)
+			unix.Close(back)
+		}
+		if err != nil {
 			return err
 		}
 		f.Close()
 	}
 }
 
-func passOn(front int, to netip.AddrPort, buf []byte) error {
-	back, err := dial(to, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(back)
+func passOn(front, back int, buf []byte) error {
 	for from, onto := front, back; ; from, onto = onto, from {
 		n, err := readFD(from, buf)
 		if err != nil || n == 0 {
