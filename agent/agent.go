@@ -198,6 +198,7 @@ func (a *Agent) wire() (err error) {
 		}
 	}
 	a.holders = newHolders(a.model, a.discover, log)
+	a.model.nameOf = a.holders.nameOf
 	a.vmms = newVMMs(a.model, log)
 	if a.hops, err = newHops(a.cfg, a.model, log.With("part", "hops")); err != nil {
 		return err

@@ -60,8 +60,10 @@ func TestLifecycle(t *testing.T) {
 				defer to.Close()
 				h.onTap(func(l netlink.Link) error { return netlink.LinkSetNsFd(l, int(to.Fd())) })
 			},
-			want: "no tap",
-			is:   func(s path.Slot) bool { return s.Device.Exists == path.No && code(s) == "tap-missing" },
+			want: "no tap here, and where there is one",
+			is: func(s path.Slot) bool {
+				return s.Device.Exists == path.No && code(s) == "tap-missing" && len(s.Device.Elsewhere) > 0
+			},
 		},
 		"its ifindex is another tap's": {
 			do: func(h *host) {

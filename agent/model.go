@@ -32,6 +32,7 @@ type model struct {
 	noHooks bool // taps are left as they are
 	// newlyBound is called for each sandbox that comes. It must not wait.
 	newlyBound func(*slot)
+	nameOf     func(netns.Cookie) string // of a namespace, in words where it has none; nil: not known
 	recorder   *recorder.Recorder
 	began      time.Time // of this agent's watch
 
@@ -299,6 +300,7 @@ func (m *model) tellCarrier(s *slot, old *link.Link, c link.Change) {
 // diagnose runs the checks over the slot's facts and tells what changed.
 func (m *model) diagnose(s *slot, now time.Time) {
 	before := s.diagnosis
+	s.elsewhere = m.tapElsewhere(s)
 	facts := s.facts(now, m.proxy)
 	judged := facts
 	if s.hooks != nil && s.hooks.hidings.now() { // what is hidden is no silence

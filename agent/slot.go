@@ -20,7 +20,8 @@ type slot struct {
 	name  string          // its namespace's last one: a namespace that is deleted loses its name first
 	addrs addrs           // of the entry's binding
 
-	links        bool // the namespace's links have been read
+	links        bool     // the namespace's links have been read
+	elsewhere    []string // where its tap is instead, as path.Device has it
 	tap          *link.Link
 	tapSeen      time.Time     // first; zero: never
 	carrierSince time.Time     // of the present carrier; zero: as it was found
@@ -259,6 +260,7 @@ func (s *slot) device() path.Device {
 	}
 	d.Exists = path.Known(s.tap != nil)
 	if s.tap == nil {
+		d.Elsewhere = s.elsewhere
 		return d
 	}
 	d.AdminUp = path.Known(s.tap.AdminUp)

@@ -35,6 +35,9 @@ func (m *model) lookVeth(s *slot) bool {
 	if v.Host != "" && len(m.hostLinks) > 0 { // there is always lo, once they were read
 		l := m.hostLinks[v.Host]
 		v.HostUp = path.Known(l != nil && l.AdminUp)
+		if l != nil {
+			v.HostMTU = l.MTU
+		}
 	}
 	if l, known := m.links.Find(s.entry.Cookie, vpeerName); known && v.Host != "" {
 		v.Peer = vpeerName

@@ -13,7 +13,15 @@ var mtuMismatch = Check{
 	Severity:  path.Warning,
 	DependsOn: append([]string{"veth-down"}, tapFaults...),
 	Run: func(f path.Facts) Result {
-		if f.Device.MTU == 0 || f.Veth.MTU == 0 || f.Device.MTU == f.Veth.MTU {
+		v := f.Veth
+		if v.MTU != 0 && v.HostMTU != 0 && v.MTU != v.HostMTU {
+			return wrong(path.Finding{
+				Cause:    fmt.Sprintf("%s has an MTU of %d, its other end %s %d: the smaller end drops what is larger, without a word", v.Host, v.HostMTU, v.Peer, v.MTU),
+				Evidence: []string{fmt.Sprintf("IFLA_MTU: %s on the host %d, %s in %s %d", v.Host, v.HostMTU, v.Peer, f.Netns, v.MTU)},
+				Fix:      fmt.Sprintf("ip link set %s mtu %d, or %s as it is: ip -n %s link set %[3]s mtu %[5]d", v.Host, v.MTU, v.Peer, f.Netns, v.HostMTU),
+			})
+		}
+		if f.Device.MTU == 0 || v.MTU == 0 || f.Device.MTU == v.MTU {
 			return notApplicable()
 		}
 		return wrong(path.Finding{

@@ -98,6 +98,8 @@ func TestWarningBreaksNothing(t *testing.T) {
 		{"same", healthy(), "beside", nil},
 		{"other", changed(otherMTU), "problem", []string{"tap0 has an MTU of 1300, eth0 in front of it 1500"}},
 		{"not known", changed(otherMTU, func(f *path.Facts) { f.Veth.MTU = 0 }), "beside", nil},
+		{"the host's end is smaller", changed(func(f *path.Facts) { f.Veth.HostMTU = 1400 }), "problem", []string{
+			"veth-7 has an MTU of 1400, its other end eth0 1500", "ip link set veth-7 mtu 1500, or eth0 as it is: ip -n ns-7 link set eth0 mtu 1400"}},
 	})
 	if d := Run(changed(otherMTU)); d.State != path.OK || d.BrokenAt() != "" || len(d.Findings) != 1 {
 		t.Errorf("got %s, broken at %q", d.State, d.BrokenAt())

@@ -1,6 +1,10 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"strings"
+
+	"tapwatch/agent/path"
+)
 
 var tapMissing = Check{
 	Code:      "tap-missing",
@@ -13,9 +17,13 @@ var tapMissing = Check{
 		case path.Yes:
 			return notApplicable()
 		case path.No:
+			ev := []string{"no device of that name among the namespace's links"}
+			if in := f.Device.Elsewhere; len(in) > 0 { // it may be another's
+				ev = append(ev, "there is one in "+strings.Join(in, ", ")+", where no slot is: was it made in the wrong namespace?")
+			}
 			return wrong(path.Finding{
 				Cause:    "there is no " + f.Device.Name + " in " + f.Netns,
-				Evidence: []string{"no device of that name among the namespace's links"},
+				Evidence: ev,
 				Fix:      "look for it elsewhere (a tap made in the wrong namespace), then make the slot anew",
 			})
 		}

@@ -192,6 +192,8 @@ type Veth struct {
 	Peer   string   `json:"peer,omitempty"` // the namespace's end
 	PeerUp Tristate `json:"peer_up"`        // it is there, up, and has a carrier
 	MTU    uint32   `json:"mtu,omitempty"`  // of the namespace's end; 0: unknown
+	// HostMTU is that of the host's end; 0: unknown.
+	HostMTU uint32 `json:"host_mtu,omitempty"`
 }
 
 // Rules is what the namespace does with packets on their way.
@@ -208,6 +210,9 @@ type Device struct {
 	Addr      string   `json:"addr,omitempty"` // the host's address on it
 	GuestAddr string   `json:"guest_addr,omitempty"`
 	Exists    Tristate `json:"exists"`
+	// Elsewhere is namespaces that have a device of that name where this one has none,
+	// and are nobody's slot.
+	Elsewhere []string `json:"elsewhere,omitempty"`
 	AdminUp   Tristate `json:"admin_up"`
 	Carrier   Tristate `json:"carrier"`
 	Operstate string   `json:"operstate,omitempty"` // lags behind the carrier

@@ -90,23 +90,28 @@ func Variants(faults []Fault) []template.Variant {
 // error is nil unless ctx ended; a drill that did not work says so in its result.
 func (w *World) Run(ctx context.Context, faults []Fault, tell func(Result)) (err error) {
 	defer func() { err = joinNotNil(err, w.dropSpare()) }()
-	var foreign []Fault
+	foreign := slices.DeleteFunc(slices.Clone(faults), func(f Fault) bool { return f.Foreign == nil })
+	met := w.strangers(ctx, foreign) // they take half a minute, in which nothing is to be done
 	for _, f := range faults {
 		if f.Foreign != nil {
-			foreign = append(foreign, f)
 			continue
 		}
 		r := w.one(ctx, f)
 		if ctx.Err() != nil {
+			_, _ = met()
 			return fmt.Errorf("drill %s: %w", f.Name, context.Cause(ctx))
 		}
 		tell(r)
 	}
-	if err := w.strangers(ctx, foreign, tell); err != nil {
+	results, err := met()
+	if err != nil {
 		return fmt.Errorf("drill: %w", err)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("drill: %w", context.Cause(ctx))
+	}
+	for _, r := range results {
+		tell(r)
 	}
 	return nil
 }

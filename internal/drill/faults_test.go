@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tapwatch/agent/diagnose"
 	"tapwatch/agent/path"
 )
 
@@ -54,6 +55,35 @@ func TestExpected(t *testing.T) {
 	for _, f := range Faults() {
 		if !strings.Contains(string(list), "`"+f.Expected+"`") {
 			t.Errorf("docs/checks/README.md does not name %s, which %s expects", f.Expected, f.Name)
+		}
+	}
+}
+
+// notDrilled is the checks that no fault expects, and why. The tests of their
+// packages give them their facts, or make them for real.
+var notDrilled = map[string]string{
+	"conntrack-full":    "the table's size is the whole machine's: others would be cut off",
+	"no-egress":         "the host's forwarding and rules are not the drill's to change",
+	"no-carrier":        "what is left where nobody can say more: any fault that is known has its own check",
+	"guest-silent":      "the built-in guest says why on its console, and is named by that",
+	"guest-no-init":     "the built-in initrd finds an init, or panics by itself",
+	"guest-no-cgroup2":  "the built-in kernel has cgroup2",
+	"init-missing":      "a template more, for what init-not-executable shows as well",
+	"envd-not-runnable": "a template more, for what envd-missing shows as well",
+}
+
+// TestEveryCheckIsDrilled: a check that nothing provokes may say nothing for ever.
+func TestEveryCheckIsDrilled(t *testing.T) {
+	drilled := map[string]bool{}
+	for _, f := range Faults() {
+		drilled[f.Expected] = true
+	}
+	for _, c := range diagnose.Checks {
+		switch why := notDrilled[c.Code]; {
+		case drilled[c.Code] && why != "":
+			t.Errorf("%s is drilled, and said not to be", c.Code)
+		case !drilled[c.Code] && why == "":
+			t.Errorf("no fault expects %s, and nothing says why", c.Code)
 		}
 	}
 }

@@ -114,22 +114,36 @@ func remakeMultiQueue(s network.Slot) error {
 	return inNetns(s.Netns(), s.Tap(), furnish(s))
 }
 
-// strangers drills all faults of foreign launchers at once: each waits for as long
-// as the agent lets a foreign VMM boot. Results are told in the faults' order.
-func (w *World) strangers(ctx context.Context, faults []Fault, tell func(Result)) error {
+// strangers begins to drill all faults of foreign launchers at once: each waits for
+// as long as the agent lets a foreign VMM boot. Met waits for the results, which
+// are in the faults' order.
+func (w *World) strangers(ctx context.Context, faults []Fault) (met func() ([]Result, error)) {
+	var results []Result
+	var err error
+	done := make(chan struct{})
+	if len(faults) > 0 {
+		w.Step(fmt.Sprintf("%d stand-ins for Firecrackers, all at once, beside the others", len(faults)))
+	}
+	go func() {
+		defer close(done)
+		results, err = w.meet(ctx, faults)
+	}()
+	return func() ([]Result, error) { <-done; return results, err }
+}
+
+func (w *World) meet(ctx context.Context, faults []Fault) ([]Result, error) {
+	results := make([]Result, len(faults))
 	if len(faults) == 0 {
-		return nil
+		return results, nil
 	}
 	dir, err := os.MkdirTemp("", "tapwatch-drill")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	if err := copySelf(dir); err != nil {
-		return err
+		return nil, err
 	}
-	w.Step(fmt.Sprintf("%d stand-ins for Firecrackers, all at once", len(faults)))
-	results := make([]Result, len(faults))
 	var all sync.WaitGroup
 	for i, f := range faults {
 		all.Go(func() {
@@ -141,12 +155,7 @@ func (w *World) strangers(ctx context.Context, faults []Fault, tell func(Result)
 		})
 	}
 	all.Wait()
-	for _, r := range results {
-		if ctx.Err() == nil {
-			tell(r)
-		}
-	}
-	return nil
+	return results, nil
 }
 
 // stranger drills one.
