@@ -3,7 +3,7 @@ package stream
 // share is how many events of one target's connections a loop serves before it
 // asks epoll who else has any: a flood of one sandbox then costs the others so
 // many turns, not one a connection of the flood.
-const share = 4
+const share = 2
 
 // event is what epoll said of a leg, or that a leg has more to give.
 type event struct {
@@ -35,15 +35,20 @@ func (l *loop) serve(e event) {
 		return // it was closed since
 	}
 	p := l.partyOf(e.conn)
-	if p.round != l.round {
-		p.round, p.served = l.round, 0
-	}
-	if len(p.late) > 0 || p.served >= share {
+	if len(p.late) > 0 || !p.mayBeServed(l.round) {
 		l.later(p, e)
 		return
 	}
 	p.served++
 	l.event(e.conn, e.side, e.events)
+}
+
+// mayBeServed says whether a party has not had its share of a round yet.
+func (p *party) mayBeServed(round uint64) bool {
+	if p.round != round {
+		p.round, p.served = round, 0
+	}
+	return p.served < share
 }
 
 // later puts an event behind those that its party has already.
@@ -59,7 +64,7 @@ func (l *loop) takeTurns() {
 	turn := l.parties
 	l.parties = l.room[:0]
 	for _, p := range turn {
-		for p.served = 0; p.served < share && p.next < len(p.late); p.next++ {
+		for ; p.next < len(p.late) && p.mayBeServed(l.round); p.next++ {
 			if e := p.late[p.next]; e.conn.gen == e.gen {
 				p.served++
 				l.event(e.conn, e.side, e.events)
