@@ -33,10 +33,14 @@ func Draw(w io.Writer, s Slot, on Screen) {
 		detail, last := on.fold(h.Detail, indent)
 		line := strings.TrimRight(head+paint(h.State, marks[h.State])+" "+detail, " ")
 		if h.Hop == at {
-			if on.Width > 0 && last+len(lostHere) > on.Width {
-				line += "\n" + strings.Repeat(" ", indent) + paint(h.State, strings.TrimSpace(lostHere))
+			arrow := lostHere
+			if h.State == Booting { // it may yet come
+				arrow = soFar
+			}
+			if on.Width > 0 && last+len(arrow) > on.Width {
+				line += "\n" + strings.Repeat(" ", indent) + paint(h.State, strings.TrimSpace(arrow))
 			} else {
-				line += paint(h.State, lostHere)
+				line += paint(h.State, arrow)
 			}
 		}
 		fmt.Fprintln(w, line)
@@ -59,7 +63,10 @@ func drawTitle(w io.Writer, s Slot, on Screen) {
 	fmt.Fprintf(w, "%s  %s in %s%s: %s\n", title(s), s.Sandbox.ID, s.Netns, shapeWords(s.Sandbox.Shape), state)
 }
 
-const lostHere = "   <- lost here"
+const (
+	lostHere = "   <- lost here"
+	soFar    = "   <- so far"
+)
 
 // placesInFile is wide enough for what places are usually called.
 const placesInFile = 34
