@@ -35,6 +35,9 @@ func (w *Watcher) loop(ctx context.Context) {
 		full:      task{every: w.cfg.FullEvery},
 		merge:     task{every: w.cfg.FullEvery}, // whether processes live that nothing tells of
 	}
+	for _, t := range w.work.all() {
+		t.rarely = w.cfg.rarely
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -140,10 +143,14 @@ func (w *Watcher) scanProcs(full bool) {
 // next returns when the loop has work again.
 func (t *tasks) next() time.Time {
 	at := t.names.at
-	for _, o := range []*task{&t.dirty, &t.records, &t.rewritten, &t.procs, &t.full, &t.merge} {
+	for _, o := range t.all() {
 		if o.at.Before(at) {
 			at = o.at
 		}
 	}
 	return at
+}
+
+func (t *tasks) all() []*task {
+	return []*task{&t.names, &t.dirty, &t.records, &t.rewritten, &t.procs, &t.full, &t.merge}
 }

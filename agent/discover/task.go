@@ -5,21 +5,17 @@ import "time"
 // quiet is how long a burst of events is gathered before anything is read.
 const quiet = 2 * time.Millisecond
 
-// rarely is how many times its own duration work waits that nothing asked for, so
-// that with thousands of slots it takes a two-thousandth of the time; rarest is
-// the longest wait.
-const (
-	rarely = 2000
-	rarest = 2 * time.Minute
-)
+// rarest is the longest that work waits which nothing asked for.
+const rarest = 2 * time.Minute
 
 // task is work that is done every so often, and soon after an event, but never
 // for more than a tenth of the time.
 type task struct {
-	every time.Duration
-	at    time.Time // when it is due; zero: at once
-	ended time.Time
-	took  time.Duration
+	every  time.Duration
+	rarely time.Duration // see Config
+	at     time.Time     // when it is due; zero: at once
+	ended  time.Time
+	took   time.Duration
 }
 
 // soon makes the task due.
@@ -43,7 +39,7 @@ func (t *task) run(now time.Time, work func()) bool {
 	work() // it may call soon
 	t.ended = time.Now()
 	t.took = t.ended.Sub(now)
-	if at := now.Add(min(rarely*t.took, rarest)); t.at.Equal(regular) && at.After(regular) {
+	if at := now.Add(min(t.rarely*t.took, rarest)); t.at.Equal(regular) && at.After(regular) {
 		t.at = at
 	}
 	return true

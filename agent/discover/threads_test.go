@@ -58,7 +58,7 @@ func leave(wait chan bool) {
 // TestNamespaceOfAThreadAlone finds a namespace that nothing but a thread is in,
 // whose process is in ours.
 func TestNamespaceOfAThreadAlone(t *testing.T) {
-	w := start(t, Config{Every: time.Hour, FullEvery: 10 * time.Millisecond})
+	w := start(t, Config{Every: time.Hour, FullEvery: 10 * time.Millisecond, rarely: 2})
 	host, stop := stranger(t, 0)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{wanderer, nsPath(host)}

@@ -24,6 +24,10 @@ type Config struct {
 	// FullEvery is the time between scans that read every process again, however
 	// old; 0 means 30 s.
 	FullEvery time.Duration
+	// rarely is how many times its own duration work waits that nothing asked for;
+	// 0 means 2000, so that with thousands of slots it takes a two-thousandth of the
+	// time.
+	rarely time.Duration
 	// Backlog is how many changes may wait for their consumer before discovery
 	// waits as well; 0 means 4096.
 	Backlog int
@@ -40,6 +44,9 @@ func (c *Config) fill() error {
 	}
 	if c.Every == 0 {
 		c.Every = 5 * time.Second
+	}
+	if c.rarely == 0 {
+		c.rarely = 2000
 	}
 	if c.FullEvery == 0 {
 		c.FullEvery = 30 * time.Second

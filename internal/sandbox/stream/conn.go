@@ -45,18 +45,19 @@ const (
 // leg is one socket of a connection and what came from it.
 type leg struct {
 	fd       int32
-	readable bool  // epoll said so, and nobody has read to the end since
-	ended    bool  // it has ended its stream
-	shut     bool  // we have told it the end of the other's
-	blocked  bool  // it did not take all of a write
-	watched  bool  // in epoll
-	wantOut  bool  // in epoll for writing as well
-	lifted   bool  // without user timeout, see sweep
-	final    bool  // epoll has seen its end: read until it shows
-	more     bool  // the handler wants more than is held before it judges
-	waiting  bool  // for Resume
-	full     uint8 // reads that filled the buffer, in a row
-	small    uint8 // splices that were short, in a row
+	gen      uint32 // of this socket, 0 for none: what is left of an earlier one has another
+	readable bool   // epoll said so, and nobody has read to the end since
+	ended    bool   // it has ended its stream
+	shut     bool   // we have told it the end of the other's
+	blocked  bool   // it did not take all of a write
+	watched  bool   // in epoll
+	wantOut  bool   // in epoll for writing as well
+	lifted   bool   // without user timeout, see sweep
+	final    bool   // epoll has seen its end: read until it shows
+	more     bool   // the handler wants more than is held before it judges
+	waiting  bool   // for Resume
+	full     uint8  // reads that filled the buffer, in a row
+	small    uint8  // splices that were short, in a row
 
 	pass  int64  // bytes from it that may go on unseen by the handler
 	held  []byte // what came from it and could not go on yet, in room
@@ -109,21 +110,33 @@ func (l *loop) newConn(ln *Listener, fd int32) *Conn {
 		*c = Conn{loop: l, index: c.index, gen: c.gen}
 	}
 	c.listener, c.state = ln, stateHead
-	c.legs[Client].fd, c.legs[Backend].fd = fd, noFile
+	c.legs[Backend].fd = noFile
+	l.give(&c.legs[Client], fd)
 	l.conns++
 	l.engine.open.Add(1)
 	return c
+}
+
+// give gives a leg its socket. Events are told by socket: what one batch of epoll's,
+// or a party's queue, still holds of a backend that was left must not pass for the
+// next one's.
+func (l *loop) give(g *leg, fd int32) {
+	if l.gens = (l.gens + 1) & (1<<(32-kindBits) - 1); l.gens == 0 {
+		l.gens = 1
+	}
+	g.fd, g.gen = fd, l.gens
 }
 
 // release gives a connection's slot back; its sockets are closed.
 func (l *loop) release(c *Conn) {
 	for i := range c.legs {
 		l.drop(&c.legs[i])
+		c.legs[i].gen = 0
 	}
 	if h := c.listener.handler; h != nil {
 		h.Closed(c)
 	}
-	c.gen = (c.gen + 1) & (1<<(32-kindBits) - 1)
+	c.gen++
 	c.state, c.State, c.target, c.listener = stateFree, nil, nil, nil
 	c.next = l.free
 	l.free = c
@@ -145,7 +158,7 @@ func (l *loop) drop(from *leg) {
 // write that is refused, nothing is ever changed there.
 func (l *loop) watch(c *Conn, s Side, out bool) bool {
 	g := &c.legs[s]
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET&math.MaxUint32, Fd: c.index, Pad: int32(c.gen<<kindBits | uint32(s))}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET&math.MaxUint32, Fd: c.index, Pad: int32(g.gen<<kindBits | uint32(s))}
 	if out {
 		ev.Events |= unix.EPOLLOUT
 	}

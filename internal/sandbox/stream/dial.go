@@ -120,7 +120,7 @@ func (l *loop) connect(c *Conn) {
 		return
 	}
 	if errno == 0 {
-		c.legs[Backend].fd = fd
+		l.give(&c.legs[Backend], fd)
 		t.tuneDial(fd)
 		c.cookies[Backend] = 0 // of the one before
 		c.Pair()
@@ -137,6 +137,9 @@ func (l *loop) connect(c *Conn) {
 
 // redial tries again to connect what found no file.
 func (l *loop) redial(c *Conn) {
+	if c.state != stateDialing || c.legs[Backend].fd != noFile {
+		return // it was given up, or answered
+	}
 	gen := c.gen
 	l.connect(c)
 	if c.gen == gen && c.legs[Backend].fd != noFile {

@@ -46,6 +46,7 @@ type loop struct {
 	retry     []ready     // wait for a file to dial with
 	restUntil time.Duration
 	round     uint64   // of events
+	gens      uint32   // of legs
 	parties   []*party // that have events left
 	room      []*party // for the next of them
 	nowhere   party    // of connections without a target

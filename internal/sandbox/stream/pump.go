@@ -30,7 +30,7 @@ func (l *loop) pump(c *Conn, s Side) {
 		if moved >= turn {
 			p := l.partyOf(c)
 			p.served = share // so much is a share by itself
-			l.later(p, event{c, gen, s, unix.EPOLLIN})
+			l.later(p, event{c, from.gen, s, unix.EPOLLIN})
 			return
 		}
 		moved += l.move(c, s)

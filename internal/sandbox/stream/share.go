@@ -8,10 +8,13 @@ const share = 2
 // event is what epoll said of a leg, or that a leg has more to give.
 type event struct {
 	conn   *Conn
-	gen    uint32
+	gen    uint32 // of the leg
 	side   Side
 	events uint32
 }
+
+// stands says whether the leg is still the one that the event was of.
+func (e event) stands() bool { return e.conn.legs[e.side].gen == e.gen }
 
 // party is who takes turns with others in a loop: the connections of one target.
 type party struct {
@@ -31,8 +34,8 @@ func (l *loop) partyOf(c *Conn) *party {
 
 // serve is told of an event: it is seen to now, or when its party has a turn.
 func (l *loop) serve(e event) {
-	if e.conn.gen != e.gen {
-		return // it was closed since
+	if !e.stands() {
+		return
 	}
 	p := l.partyOf(e.conn)
 	if len(p.late) > 0 || !p.mayBeServed(l.round) {
@@ -65,7 +68,7 @@ func (l *loop) takeTurns() {
 	l.parties = l.room[:0]
 	for _, p := range turn {
 		for ; p.next < len(p.late) && p.mayBeServed(l.round); p.next++ {
-			if e := p.late[p.next]; e.conn.gen == e.gen {
+			if e := p.late[p.next]; e.stands() {
 				p.served++
 				l.event(e.conn, e.side, e.events)
 			}

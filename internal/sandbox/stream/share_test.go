@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // noting leads every connection to the target that its first byte names, and notes
@@ -119,4 +121,48 @@ func echoTarget(t *testing.T, e *Engine) *Target {
 		t.Fatal(err)
 	}
 	return target
+}
+
+// An event of a backend that was left, told late, is nothing to the connection, nor to
+// the backend that it has next.
+func TestLateEventOfABackendThatWasLeft(t *testing.T) {
+	e, err := New(Config{Loops: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	h := &noting{targets: map[byte]*Target{'f': echoTarget(t, e), 'o': echoTarget(t, e)}}
+	l, err := e.Listen(ListenConfig{Addr: netip.MustParseAddrPort("127.0.0.1:0"), Handler: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	ask := func(other bool) {
+		t.Helper()
+		say(t, c, other)
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loop := e.loops[0]
+	onLoop := func(fn func()) {
+		done := make(chan struct{})
+		loop.do(func() { defer close(done); fn() })
+		<-done
+	}
+	ask(false)
+	var late event
+	onLoop(func() {
+		conn := loop.slots[0]
+		late = event{conn, conn.legs[Backend].gen, Backend, unix.EPOLLIN | unix.EPOLLERR | unix.EPOLLRDHUP}
+		loop.leave(conn, ClientEnded)
+		loop.serve(late)
+	})
+	ask(true)
+	onLoop(func() { loop.serve(late) })
+	ask(true)
 }
