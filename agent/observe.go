@@ -144,9 +144,11 @@ func (m *model) due(idleToo bool) (due []reading, hooked int) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	clear(m.readings) // a slot that has gone is not kept by them
-	due = m.readings[:0]
-	defer func() { m.readings = due }()
+	if !idleToo { // of all slots that room would be megabytes
+		clear(m.readings) // a slot that has gone is not kept by them
+		due = m.readings[:0]
+		defer func() { m.readings = due }()
+	}
 	look := func(s *slot) {
 		if s.hooks == nil {
 			m.attach(s) // an ingress qdisc may have gone
