@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/vishvananda/netlink"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
@@ -169,17 +168,7 @@ func TestFirecrackerSaysWhatIsWrong(t *testing.T) {
 		return strings.Contains(hop(s, path.Tap), "was told to use tap7, but the slot's tap is tap0")
 	})
 
-	nettest.In(t, f.ns, func() error {
-		l, err := netlink.LinkByName("tap0")
-		if err != nil {
-			return err
-		}
-		a, err := netlink.ParseAddr("169.254.0.22/30")
-		if err != nil {
-			return err
-		}
-		return netlink.AddrAdd(l, a)
-	})
+	addAddr(t, f.ns, "tap0", netip.MustParseAddr(hostTapAddr), 30)
 	f.says(path.VMMPaused, `{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"02:FC:00:00:00:05"}`)
 	tap := nettest.AttachTap(t, f.ns, "tap0")
 	defer tap.Close()

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -21,17 +22,11 @@ func TestQueueThatNobodyReads(t *testing.T) {
 	h := start(t)
 	h.bind(registry.Running)
 	nettest.AttachTap(t, h.slot.Netns, "tap0")
+	addAddr(t, h.slot.Netns, "tap0", netip.MustParseAddr(hostTapAddr), 30)
 	var conn net.Conn
 	nettest.In(t, h.slot.Netns, func() error {
 		l, err := netlink.LinkByName("tap0")
 		if err != nil {
-			return err
-		}
-		a, err := netlink.ParseAddr("169.254.0.22/30")
-		if err != nil {
-			return err
-		}
-		if err := netlink.AddrAdd(l, a); err != nil {
 			return err
 		}
 		guest := net.ParseIP(h.slot.GuestIP)

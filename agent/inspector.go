@@ -189,8 +189,8 @@ func targetOf(s *slot) target {
 		t.waiting = h.envdWaiting != 0 && h.arpWaiting == 0 && h.counters.LastReceive < h.envdWaiting
 	}
 	t.foreign = b.Source == discover.Firecracker
-	t.vpeer, _ = netip.ParseAddr(b.VpeerIP) // the zero address: unknown
-	t.guest, _ = netip.ParseAddr(b.GuestIP)
+	at := addrsOf(b)
+	t.vpeer, t.guest = at.vpeer, at.guest
 	return t
 }
 

@@ -11,8 +11,8 @@ import (
 // hearRefusals has a slot looked at as soon as its guest refuses a connection.
 func (a *Agent) hearRefusals(ctx context.Context) {
 	err := a.probe.Refusals(ctx, func(d probe.Device) {
-		if a.model.isBound(d.Netns) {
-			a.told.refused.ask(a.model.get(d.Netns))
+		if s := a.model.boundIn(d.Netns); s != nil {
+			a.told.refused.ask(s)
 		}
 	})
 	if err != nil {

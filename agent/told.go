@@ -91,7 +91,7 @@ func (a *Agent) runTold(ctx context.Context) error {
 	if a.told.listens != nil {
 		g.Go(func() error {
 			return a.told.listens.Run(ctx, func(in netns.Cookie) {
-				if in == a.self || a.model.isBound(in) {
+				if in == a.self || a.model.boundIn(in) != nil {
 					a.told.relays.ask()
 				}
 			})
@@ -106,15 +106,20 @@ func (a *Agent) changed(id netns.NSID, all bool) {
 		a.model.eachBound(func(s *slot) { a.inspector.asked.ask(s) })
 		return
 	}
-	if c, ok := a.discover.Resolve(id); ok && a.model.isBound(c) {
-		a.inspector.asked.ask(a.model.get(c))
+	if c, ok := a.discover.Resolve(id); ok {
+		if s := a.model.boundIn(c); s != nil {
+			a.inspector.asked.ask(s)
+		}
 	}
 }
 
-func (m *model) isBound(c netns.Cookie) bool {
+// boundIn returns a namespace's slot if it has a sandbox, else nil.
+func (m *model) boundIn(c netns.Cookie) *slot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.slots[c]
-	_, bound := m.bound[s]
-	return s != nil && bound
+	if _, bound := m.bound[s]; !bound {
+		return nil
+	}
+	return s
 }

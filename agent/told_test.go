@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/vishvananda/netlink"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/nettest"
@@ -21,17 +21,7 @@ import (
 func TestFoundBecauseTold(t *testing.T) {
 	t.Parallel()
 	h := startWith(t, Config{Every: time.Hour})
-	nettest.In(t, h.slot.Netns, func() error {
-		l, err := netlink.LinkByName("tap0")
-		if err != nil {
-			return err
-		}
-		a, err := netlink.ParseAddr("169.254.0.22/30")
-		if err != nil {
-			return err
-		}
-		return netlink.AddrAdd(l, a)
-	})
+	addAddr(t, h.slot.Netns, "tap0", netip.MustParseAddr(hostTapAddr), 30)
 	cmd := h.vmm()
 	h.slot.Sandbox.State = registry.Running
 	h.slot.Sandbox.Console = filepath.Join(t.TempDir(), "console.log")

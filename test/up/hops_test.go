@@ -139,17 +139,8 @@ var ownHop = regexp.MustCompile(`^tapwatch_sandbox_hop_latency_seconds_(count|su
 
 func (h *host) hopsOf(t *testing.T, id string) hopTimes {
 	t.Helper()
-	resp, err := http.Get(h.metrics)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	of := hopTimes{map[string]int{}, map[string]time.Duration{}}
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(h.page(t)) {
 		m := ownHop.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
 		if m == nil || !strings.Contains(m[2], `sandbox_id="`+id+`"`) {
 			continue

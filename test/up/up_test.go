@@ -89,8 +89,8 @@ func (h *host) named(t testing.TB, name string) path.Slot {
 	return path.Slot{}
 }
 
-// scrape returns the line of /metrics that begins so, or "".
-func (h *host) scrape(t testing.TB, prefix string) string {
+// page returns /metrics.
+func (h *host) page(t testing.TB) string {
 	t.Helper()
 	resp, err := http.Get(h.metrics)
 	if err != nil {
@@ -101,7 +101,13 @@ func (h *host) scrape(t testing.TB, prefix string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
+	return string(b)
+}
+
+// scrape returns the line of /metrics that begins so, or "".
+func (h *host) scrape(t testing.TB, prefix string) string {
+	t.Helper()
+	for line := range strings.Lines(h.page(t)) {
 		if strings.HasPrefix(line, prefix) {
 			return strings.TrimSuffix(line, "\n")
 		}

@@ -31,10 +31,9 @@ func (*noting) Lost(*Conn, Side, error) Verdict { return Verdict{} }
 
 func (*noting) Closed(*Conn) {}
 
-// However many connections of one target have something to say, another's waits
-// for no more than a share of them.
-func TestFloodOfOneTargetLeavesOthersTheirTurn(t *testing.T) {
-	const flood = 200
+// noted is an engine of one loop that listens for connections to two echoing targets.
+func noted(t *testing.T) (*Engine, *noting, *Listener) {
+	t.Helper()
 	e, err := New(Config{Loops: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -45,6 +44,14 @@ func TestFloodOfOneTargetLeavesOthersTheirTurn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e, h, l
+}
+
+// However many connections of one target have something to say, another's waits
+// for no more than a share of them.
+func TestFloodOfOneTargetLeavesOthersTheirTurn(t *testing.T) {
+	const flood = 200
+	e, h, l := noted(t)
 	var conns []net.Conn
 	for i := range flood + 1 {
 		c, err := net.Dial("tcp4", l.Addr().String())
@@ -126,16 +133,7 @@ func echoTarget(t *testing.T, e *Engine) *Target {
 // An event of a backend that was left, told late, is nothing to the connection, nor to
 // the backend that it has next.
 func TestLateEventOfABackendThatWasLeft(t *testing.T) {
-	e, err := New(Config{Loops: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close() })
-	h := &noting{targets: map[byte]*Target{'f': echoTarget(t, e), 'o': echoTarget(t, e)}}
-	l, err := e.Listen(ListenConfig{Addr: netip.MustParseAddrPort("127.0.0.1:0"), Handler: h})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e, _, l := noted(t)
 	c, err := net.Dial("tcp4", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
