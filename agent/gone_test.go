@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,7 @@ func TestLastCountersAreTold(t *testing.T) {
 			nettest.Eventually(t, "the last frames told", func() bool {
 				return strings.Contains(h.metrics(), series("receive_packets_total")+" 7\n")
 			})
+			h.untilUnbound("itest")
 			h.hasCountersOnly("itest")
 			h.hasLine(fmt.Sprintf("%s %d", series("carrier_changes_total"), last.Device.Ups+last.Device.Downs))
 			h.graceEnds()
@@ -54,6 +56,17 @@ func TestLastCountersAreTold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// untilUnbound waits until the slot is no sandbox's of that id. A namespace may
+// lose its name a moment before it goes: it is the sandbox's for that long.
+func (h *host) untilUnbound(sandbox string) {
+	h.t.Helper()
+	nettest.Eventually(h.t, sandbox+" gone", func() bool {
+		return !slices.ContainsFunc(h.agent.Slots(), func(s path.Slot) bool {
+			return s.Cookie == h.slot.Cookie && s.Sandbox != nil && s.Sandbox.ID == sandbox
+		})
+	})
 }
 
 // hooked says whether the slot's tap carries hooks.
