@@ -73,62 +73,85 @@ func (a *Agent) observe(ctx context.Context) {
 	}
 }
 
-// reading is a tap whose counters are to be read.
-type reading struct {
+// tapDue is a tap whose counters are to be read.
+type tapDue struct {
 	slot   *slot
 	device probe.Device
-	fresh  probe.Counters
-	err    error
+}
+
+// reading is what they are.
+type reading struct {
+	tapDue
+	fresh probe.Counters
+	err   error
+}
+
+// readings are taken in by the chunk: those of ten thousand taps would be megabytes.
+type readings struct {
+	model *model
+	some  []reading
+}
+
+func (r *readings) add(one reading) {
+	if r.some = append(r.some, one); len(r.some) == chunk {
+		r.take()
+	}
+}
+
+func (r *readings) take() {
+	r.model.mu.Lock()
+	defer r.model.mu.Unlock()
+	for i := range r.some {
+		r.model.count(&r.some[i])
+	}
+	r.some = r.some[:0]
 }
 
 // readCounters reads the counters of the taps that may have counted something
 // since the last time. Where those are most, one pass over the map is cheaper
 // than many calls.
 func (m *model) readCounters(idleToo bool) {
-	due, hooked := m.due(idleToo)
-	if len(due) == 0 {
+	taps, hooked := m.due(idleToo)
+	if len(taps) == 0 {
 		return
 	}
-	if 4*len(due) < hooked || len(due) < chunk {
-		for i := range due {
-			due[i].fresh, due[i].err = m.probe.Counters(due[i].device)
+	into := readings{model: m}
+	if 4*len(taps) < hooked || len(taps) < chunk {
+		for _, d := range taps {
+			into.add(m.read(d))
 		}
 	} else {
-		m.readAll(due)
+		m.readAll(taps, &into)
 	}
-	for len(due) > 0 {
-		part := due[:min(chunk, len(due))]
-		due = due[len(part):]
-		m.mu.Lock()
-		for i := range part {
-			m.count(&part[i])
-		}
-		m.mu.Unlock()
-	}
+	into.take()
 }
 
-func (m *model) readAll(due []reading) {
-	at := make(map[probe.Device]int, len(due))
-	for i := range due {
-		at[due[i].device], due[i].err = i, probe.ErrNotAttached
+func (m *model) read(d tapDue) reading {
+	c, err := m.probe.Counters(d.device)
+	return reading{d, c, err}
+}
+
+func (m *model) readAll(taps []tapDue, into *readings) {
+	left := make(map[probe.Device]*slot, len(taps))
+	for _, d := range taps {
+		left[d.device] = d.slot
 	}
 	err := m.probe.AllCounters(func(d probe.Device, c probe.Counters) {
-		if i, ok := at[d]; ok {
-			due[i].fresh, due[i].err = c, nil
+		if s, ok := left[d]; ok {
+			delete(left, d)
+			into.add(reading{tapDue{s, d}, c, nil})
 		}
 	})
-	for i := range due {
-		if due[i].err != nil { // passed over while the map changed
-			due[i].fresh, due[i].err = m.probe.Counters(due[i].device)
-		}
+	for d, s := range left { // passed over while the map changed
+		into.add(m.read(tapDue{s, d}))
 	}
 	if err != nil {
 		m.log.Debug("read all counters", "err", err)
 	}
 }
 
-// due returns the taps to read, until it is called again, and how many were looked at.
-func (m *model) due(idleToo bool) (due []reading, hooked int) {
+// due returns the taps to read, and how many were looked at.
+func (m *model) due(idleToo bool) (taps []tapDue, hooked int) {
 	now, since := probe.Now(), m.readAt
 	if idleToo {
 		since = m.idleReadAt
@@ -144,11 +167,6 @@ func (m *model) due(idleToo bool) (due []reading, hooked int) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !idleToo { // of all slots that room would be megabytes
-		clear(m.readings) // a slot that has gone is not kept by them
-		due = m.readings[:0]
-		defer func() { m.readings = due }()
-	}
 	look := func(s *slot) {
 		if s.hooks == nil {
 			m.attach(s) // an ingress qdisc may have gone
@@ -156,7 +174,7 @@ func (m *model) due(idleToo bool) (due []reading, hooked int) {
 		}
 		hooked++
 		if err != nil || !s.hooks.read || s.hooks.unread || m.activity.Of(s.hooks.device) {
-			due = append(due, reading{slot: s, device: s.hooks.device})
+			taps = append(taps, tapDue{s, s.hooks.device})
 		}
 	}
 	if idleToo {
@@ -168,7 +186,7 @@ func (m *model) due(idleToo bool) (due []reading, hooked int) {
 			look(s)
 		}
 	}
-	return due, hooked
+	return taps, hooked
 }
 
 // count takes a reading, if it is still of the slot's hooks.

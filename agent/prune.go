@@ -21,10 +21,10 @@ func (m *model) prune(now time.Time, ready func() error) {
 	if !due {
 		return
 	}
-	debug.FreeOSMemory() // what the start needed is given back
 	if _, err := m.probe.Prune(func(d probe.Device) bool { return hooked[d] }); err != nil {
 		m.log.Warn("prune counters", "err", err)
 	}
+	debug.FreeOSMemory() // what the start needed is given back
 }
 
 // dueForPruning returns the devices to keep, once all has been known for a while.

@@ -65,15 +65,15 @@ func (m *model) anyWaits() bool {
 
 // lookNow reads some slots' counters, and runs the checks.
 func (m *model) lookNow(slots []*slot) {
-	due := m.hooked(slots[:min(quickMost, len(slots))])
-	for i := range due {
-		due[i].fresh, due[i].err = m.probe.Counters(due[i].device)
+	var some []reading
+	for _, d := range m.hooked(slots[:min(quickMost, len(slots))]) {
+		some = append(some, m.read(d))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range due {
-		s := due[i].slot
-		m.count(&due[i])
+	for i := range some {
+		s := some[i].slot
+		m.count(&some[i])
 		if s.restless() {
 			s.look()
 			m.diagnose(s, time.Now())
@@ -81,13 +81,13 @@ func (m *model) lookNow(slots []*slot) {
 	}
 }
 
-func (m *model) hooked(slots []*slot) (due []reading) {
+func (m *model) hooked(slots []*slot) (taps []tapDue) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range slots {
 		if s.hooks != nil {
-			due = append(due, reading{slot: s, device: s.hooks.device})
+			taps = append(taps, tapDue{s, s.hooks.device})
 		}
 	}
-	return due
+	return taps
 }
