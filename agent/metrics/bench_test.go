@@ -3,6 +3,7 @@ package metrics
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -30,6 +31,17 @@ func fleet(idle, bound int) Snapshot {
 	return s
 }
 
+// scraper keeps nothing of what it is told: its memory is no part of a scrape's.
+type scraper struct{ header http.Header }
+
+func (s scraper) Header() http.Header         { return s.header }
+func (s scraper) Write(b []byte) (int, error) { return len(b), nil }
+func (s scraper) WriteHeader(code int) {
+	if code != http.StatusOK {
+		panic(fmt.Sprint("scrape answered by ", code))
+	}
+}
+
 // BenchmarkScrape measures a scrape between two of which all bound slots change,
 // and one between two of which nothing does.
 func BenchmarkScrape(b *testing.B) {
@@ -46,11 +58,8 @@ func BenchmarkScrape(b *testing.B) {
 							s.Slots[i] = &v
 						}
 					}
-					w := httptest.NewRecorder()
+					w := scraper{http.Header{}}
 					h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-					if w.Code != 200 {
-						b.Fatal(w.Code)
-					}
 				}
 			})
 		}

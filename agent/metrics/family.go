@@ -3,7 +3,6 @@ package metrics
 import (
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -14,9 +13,6 @@ type family struct {
 	name, help string
 	labels     []string // as values are given for them
 	order      []int    // of labels, by name: as they are written
-	// buffers keeps the memory of the family's lines, of which it needs about as
-	// much for the next scrape, until the garbage collector wants it.
-	buffers sync.Pool
 }
 
 func newFamily(name, help string, labels []string) *family {

@@ -28,7 +28,26 @@ type slotText struct {
 
 type lines struct {
 	typ  prometheus.ValueType
-	text []byte
+	full [][]byte
+	text []byte // the last page, that has room
+}
+
+// page is memory for lines. A family's lines are many of them rather than one text
+// that grows, of which half would be room and as much again garbage.
+type page [8 << 10]byte
+
+// pages keeps them for the next scrape, until the garbage collector wants them.
+var pages = sync.Pool{New: func() any { return new(page) }}
+
+// lineRoom is what is left of a page that is full: hardly a line is longer, and one
+// that is moves to memory of its own.
+const lineRoom = 512
+
+func (l *lines) turn() {
+	if l.text != nil {
+		l.full = append(l.full, l.text)
+	}
+	l.text = pages.Get().(*page)[:0]
 }
 
 // together is how many slots are worth a thread of their own.
@@ -51,8 +70,10 @@ func writeSlots(w io.Writer, s Snapshot, openMetrics bool) error {
 			return err
 		}
 		for _, l := range of[f] {
-			if _, err := w.Write(l.text); err != nil {
-				return err
+			for _, text := range append(l.full, l.text) {
+				if _, err := w.Write(text); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -87,9 +108,12 @@ func newSlotText(openMetrics bool) *slotText {
 }
 
 func (t *slotText) free() {
-	for f, l := range t.of {
-		l.text = l.text[:0]
-		f.buffers.Put(&l.text)
+	for _, l := range t.of {
+		for _, text := range append(l.full, l.text) {
+			if cap(text) == len(page{}) {
+				pages.Put((*page)(text[:len(page{})]))
+			}
+		}
 	}
 }
 
@@ -121,10 +145,10 @@ func (t *slotText) add(f *family, typ prometheus.ValueType, v float64, _ time.Ti
 	l := t.of[f]
 	if l == nil {
 		l = &lines{typ: typ}
-		if b, ok := f.buffers.Get().(*[]byte); ok {
-			l.text = *b
-		}
 		t.of[f] = l
+	}
+	if cap(l.text)-len(l.text) < lineRoom {
+		l.turn()
 	}
 	b := append(l.text, f.name...)
 	for n, i := range f.order {
