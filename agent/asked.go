@@ -67,16 +67,25 @@ func (t *traffic) takes(now flow.Seen, a *asked) (some bool) {
 	return some
 }
 
+// saw is what real requests have shown of the sandbox's hops.
+func (s *slot) saw() flow.Seen {
+	if s.seen == nil {
+		return flow.Seen{}
+	}
+	return s.seen.Seen
+}
+
 // served says whether a hop has answered real requests since then, and nothing has
 // failed after: where hops are not measured nobody knows.
 func (s *slot) served(hop path.Hop, since time.Time) bool {
 	var good, bad time.Time
+	seen := s.saw()
 	for i, h := range flow.Hops {
 		if path.Hop(h) == hop {
-			good = s.seen.Good[i]
+			good = seen.Good[i]
 		}
-		if s.seen.Bad[i].After(bad) {
-			bad = s.seen.Bad[i]
+		if seen.Bad[i].After(bad) {
+			bad = seen.Bad[i]
 		}
 	}
 	return good.After(since) && !bad.After(good)

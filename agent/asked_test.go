@@ -57,7 +57,7 @@ func TestServed(t *testing.T) {
 		"one failed before":          {good: map[int]int64{proxy: 5, envd: 5}, bad: map[int]int64{envd: 4}, want: [ways]bool{true, true}},
 		"one failed before this age": {good: map[int]int64{envd: 5}, bad: map[int]int64{envd: -4}, want: [ways]bool{atTap: true}},
 	} {
-		var s slot
+		s := slot{seen: &traffic{}}
 		for hop, at := range c.good {
 			s.seen.Good[hop] = since.Add(time.Duration(at) * time.Second)
 		}

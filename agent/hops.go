@@ -143,7 +143,13 @@ func (m *model) seen(fresh map[netns.Cookie]flow.Seen) {
 	defer m.mu.Unlock()
 	for c, now := range fresh {
 		s := m.slots[c]
-		if _, bound := m.bound[s]; bound && s.seen.takes(now, &s.asked) {
+		if _, bound := m.bound[s]; !bound {
+			continue
+		}
+		if s.seen == nil {
+			s.seen = &traffic{}
+		}
+		if s.seen.takes(now, &s.asked) {
 			s.changed()
 		}
 	}

@@ -87,7 +87,7 @@ func (i *inspector) lookInTime(t target, look func(target) closer) {
 		return
 	}
 	i.model.mu.Lock()
-	t.before = t.slot.closer // a look since may have changed it
+	t.before = t.slot.looked() // a look since may have changed it
 	i.model.mu.Unlock()
 	c, late := i.patiently(t, look)
 	i.model.inspected(t, c)
@@ -184,7 +184,7 @@ func (s *slot) troubled() bool {
 
 func targetOf(s *slot) target {
 	b := s.entry.Binding
-	t := target{slot: s, path: s.entry.Path, pid: vmmOf(s.entry), socket: b.APISocket, console: b.Console, shape: b.Shape, before: s.closer, tap: b.Tap, veth: b.HostVeth}
+	t := target{slot: s, path: s.entry.Path, pid: vmmOf(s.entry), socket: b.APISocket, console: b.Console, shape: b.Shape, before: s.looked(), tap: b.Tap, veth: b.HostVeth}
 	if h := s.hooks; h != nil {
 		t.waiting = h.envdWaiting != 0 && h.arpWaiting == 0 && h.counters.LastReceive < h.envdWaiting
 	}
@@ -323,9 +323,9 @@ func (m *model) inspected(t target, c closer) {
 	if m.slots[s.entry.Cookie] != s || s.entry.Binding.Idle || vmmOf(s.entry) != t.pid {
 		return
 	}
-	same := s.closer.same(&c)
-	s.closer = c
-	if same {
+	before := s.looked()
+	s.closer = &c
+	if before.same(&c) {
 		return
 	}
 	m.diagnose(s, time.Now())

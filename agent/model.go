@@ -62,7 +62,6 @@ type model struct {
 	processes          processes
 	readAt, idleReadAt probe.Moment // the last readings of counters, of bound and of all slots
 	activity           probe.Activity
-	readings           []reading    // the last ones, for their room
 	quickAt            probe.Moment // the last look at those that wait
 
 	relays []relayReading // readListeners' last ones, for their room
@@ -146,8 +145,11 @@ func (m *model) rebound(s *slot, fresh bool, old *discover.Binding, now time.Tim
 		m.bootEnds(s)
 		m.unhook(s, m.keep(s, old, now))
 		s.diagnosis, s.relay, s.template, s.vmmStopped = path.Diagnosis{}, path.Listener{}, nil, path.Unknown
-		s.closer, s.held, s.macWas, s.health, s.api = closer{}, nil, "", path.Health{}, nil
-		s.seen, s.through = traffic{all: s.seen.all}, path.Health{} // what was seen of the last one is not news
+		s.closer, s.held, s.macWas, s.health, s.api = nil, nil, "", path.Health{}, nil
+		s.through = path.Health{}
+		if s.seen != nil { // what was seen of the last one is not news
+			s.seen = &traffic{all: s.seen.all}
+		}
 	}
 	if !b.Idle {
 		if s.hooks != nil {

@@ -42,8 +42,8 @@ type slot struct {
 	through     path.Health    // the same through the whole path
 	asked       asked
 	api         *path.VMMAPI // of the VMM; nil: not asked
-	seen        traffic      // of the sandbox's hops
-	closer      closer       // what the last close look found
+	seen        *traffic     // of the sandboxes' hops; nil: none yet
+	closer      *closer      // what the last close look found; nil: there was none
 
 	hooks        *hooked
 	attaching    bool        // the hooker has been told to
@@ -119,6 +119,14 @@ func (h *hooked) noteDrops(c *probe.Counters, now time.Time) {
 	}
 }
 
+// looked is what the last close look found: nothing where there was none.
+func (s *slot) looked() closer {
+	if s.closer == nil {
+		return closer{}
+	}
+	return *s.closer
+}
+
 // changed says that the facts have.
 func (s *slot) changed() { s.view, s.stale = nil, true }
 
@@ -191,6 +199,7 @@ func waiting(first, request, answer probe.Moment) probe.Moment {
 
 // facts puts together what is known of the slot.
 func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
+	near := s.looked()
 	f := path.Facts{
 		Now:      now,
 		Netns:    s.entry.Name,
@@ -198,13 +207,13 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		Proxy:    proxy,
 		Relay:    s.relay,
 		Veth:     s.veth,
-		Rules:    s.closer.rules,
-		Inside:   s.closer.within.Inside,
+		Rules:    near.rules,
+		Inside:   near.within.Inside,
 		Health:   s.health,
 		Through:  s.through,
-		Device:   s.device(),
+		Device:   s.device(&near),
 		Template: s.template,
-		Seen:     seenOf(s.seen.Seen),
+		Seen:     seenOf(s.saw()),
 	}
 	if s.hooks != nil && s.hooks.counters.Created != 0 { // not read yet is not zero
 		f.Traffic = s.hooks.traffic()
@@ -213,11 +222,11 @@ func (s *slot) facts(now time.Time, proxy path.Listener) path.Facts {
 		f.Sandbox = sandbox(b, now)
 		f.Sandbox.VMMExit, f.Sandbox.Boot = s.vmmExit, s.boot
 		f.Sandbox.Ending = s.endingAt(now)
-		f.Sandbox.Console, f.Sandbox.Holds = s.closer.console.Faults, s.held
+		f.Sandbox.Console, f.Sandbox.Holds = near.console.Faults, s.held
 		if s.vmmAlive != path.Unknown {
 			f.Sandbox.VMMAlive = s.vmmAlive
 		}
-		f.Sandbox.VMMUser = s.closer.vmm
+		f.Sandbox.VMMUser = near.vmm
 		f.Sandbox.VMMStopped, f.Sandbox.API = s.vmmStopped, s.api
 		f.Sandbox.VMMZombie = s.zombieSince
 	}
@@ -252,7 +261,7 @@ const foreignBootGrace = 30 * time.Second
 // hostTapAddr is the host's address on every E2B tap.
 const hostTapAddr = "169.254.0.22"
 
-func (s *slot) device() path.Device {
+func (s *slot) device(near *closer) path.Device {
 	b := s.entry.Binding
 	d := path.Device{Name: b.Tap, Addr: hostTapAddr, GuestAddr: b.GuestIP}
 	if !s.links {
@@ -271,7 +280,7 @@ func (s *slot) device() path.Device {
 	d.Since = s.carrierSince
 	d.Ups, d.Downs = s.tap.UpCount, s.tap.DownCount
 	d.Holders = s.holders
-	d.Tun, d.Neighbour = s.closer.within.Tun, s.closer.within.Neighbour
+	d.Tun, d.Neighbour = near.within.Tun, near.within.Neighbour
 	return d
 }
 
