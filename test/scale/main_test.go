@@ -39,7 +39,6 @@ func again() int {
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
-	defer os.Remove(registry.DefaultDir) // the mount point; it stays where a launcher uses it
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		fmt.Fprintln(os.Stderr, "test/scale:", err)
 		return 1
@@ -55,13 +54,15 @@ func settle() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	// Records and notes lie in memory on every host; a test's directory may not.
+	// Records and notes lie in memory on every host; a test's directory may not. A
+	// mount on a directory that others make and remove would go with it.
+	const run = "/run"
+	if err := unix.Mount("tmpfs", run, "tmpfs", 0, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", run, err)
+	}
 	for _, dir := range []string{netns.Dir, registry.DefaultDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
-		}
-		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
-			return fmt.Errorf("mount %s: %w", dir, err)
 		}
 	}
 	lo, err := netlink.LinkByName("lo")
