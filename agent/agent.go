@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ import (
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/bpf"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
@@ -141,6 +143,7 @@ func New(cfg Config) (_ *Agent, err error) {
 	if a.listener, err = listen(cfg.Listen); err != nil {
 		return nil, err
 	}
+	defer runtime.KeepAlive(bpf.Types()) // read once for all that is loaded here
 	if err := a.load(); err != nil {
 		return nil, err
 	}

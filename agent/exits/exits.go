@@ -31,7 +31,7 @@ func Open() (_ *Watcher, err error) {
 			err = errors.Join(err, w.Close())
 		}
 	}()
-	if err := bpf.LoadExitsObjects(&w.objs, nil); err != nil {
+	if err := bpf.LoadExitsObjects(&w.objs, &ebpf.CollectionOptions{Cache: bpf.Types()}); err != nil {
 		return nil, fmt.Errorf("load the programs that sees processes end: %w", err)
 	}
 	for _, prog := range []*ebpf.Program{w.objs.ProcessExit, w.objs.SignalSent} {

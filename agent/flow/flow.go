@@ -113,7 +113,7 @@ func (f *Flow) load() error {
 	if err := f.leaveOut(spec); err != nil {
 		return err
 	}
-	if f.objs, err = ebpf.NewCollection(spec); err != nil {
+	if f.objs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: bpf.Types()}); err != nil {
 		return fmt.Errorf("load flow programs: %w", err)
 	}
 	return nil
@@ -121,7 +121,7 @@ func (f *Flow) load() error {
 
 // leaveOut takes out the programs whose tracepoints this kernel lacks.
 func (f *Flow) leaveOut(spec *ebpf.CollectionSpec) error {
-	kernel, err := btf.LoadKernelSpec()
+	kernel, err := bpf.Types().Kernel()
 	if err != nil {
 		return fmt.Errorf("read kernel types: %w", err)
 	}

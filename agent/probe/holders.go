@@ -38,9 +38,9 @@ func loadHolders() (*holderIterator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read holder iterator: %w", err)
 	}
-	opts := ebpf.CollectionOptions{}
+	opts := ebpf.CollectionOptions{Cache: bpf.Types()}
 	// struct tun_file is the tun module's own where tun is a module.
-	if tun, err := btf.LoadKernelModuleSpec("tun"); err == nil {
+	if tun, err := opts.Cache.Module("tun"); err == nil {
 		opts.Programs.ExtraRelocationTargets = []*btf.Spec{tun}
 	}
 	var objs bpf.HoldersObjects

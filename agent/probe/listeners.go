@@ -36,7 +36,7 @@ type listenerIterator struct {
 
 func loadListeners() (*listenerIterator, error) {
 	var objs bpf.ListenersObjects
-	if err := bpf.LoadListenersObjects(&objs, nil); err != nil {
+	if err := bpf.LoadListenersObjects(&objs, &ebpf.CollectionOptions{Cache: bpf.Types()}); err != nil {
 		return nil, fmt.Errorf("load listener iterator: %w", explain(err))
 	}
 	it, err := link.AttachIter(link.IterOptions{Program: objs.TcpListeners})

@@ -34,7 +34,7 @@ func loadTap(cfg Config, handle uint32, takeOver bool, leaveOut []string) (*tapO
 	if err != nil {
 		return nil, err
 	}
-	var opts ebpf.CollectionOptions
+	opts := ebpf.CollectionOptions{Cache: bpf.Types()}
 	if takeOver {
 		if opts.MapReplacements, err = findMaps(spec); err != nil {
 			return nil, err

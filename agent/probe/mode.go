@@ -168,7 +168,7 @@ func tracepointParams(name string) ([]btf.FuncParam, error) {
 }
 
 func kernelType(name string, to any) error {
-	kernel, err := btf.LoadKernelSpec()
+	kernel, err := bpf.Types().Kernel()
 	if err != nil {
 		return fmt.Errorf("read kernel types: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -39,7 +40,7 @@ func Watch(relayPort, proxyPort uint16) (_ *Watcher, err error) {
 			return nil, fmt.Errorf("configure the program that sees who listens: %w", err)
 		}
 	}
-	if err := spec.LoadAndAssign(&w.objs, nil); err != nil {
+	if err := spec.LoadAndAssign(&w.objs, &ebpf.CollectionOptions{Cache: bpf.Types()}); err != nil {
 		return nil, fmt.Errorf("load the program that sees who listens: %w", err)
 	}
 	if w.link, err = link.AttachTracing(link.TracingOptions{Program: w.objs.StateSet}); err != nil {
