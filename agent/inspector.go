@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,10 @@ func newInspector(m *model, log *slog.Logger) *inspector {
 const (
 	// inspectEvery is the time between two looks at a slot in trouble.
 	inspectEvery = time.Second
+	// inspectRarely is how many times lie between two looks where the trouble is older
+	// than inspectFresh: what would end it is mostly told.
+	inspectRarely = 5
+	inspectFresh  = 10 * time.Second
 	// turnEvery is how many times lie between two looks at a slot without trouble:
 	// what the kernel tells of needs no turn, and a look takes some milliseconds.
 	turnEvery = 2
@@ -65,7 +70,7 @@ func (i *inspector) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		i.lookAt(ctx, i.choose(n%turnEvery == 0))
+		i.lookAt(ctx, i.choose(n, time.Now()))
 	}
 }
 
@@ -151,14 +156,16 @@ type closer struct {
 	vmm     *path.User // nil: unknown
 }
 
-// choose returns the slots in trouble, and the next other one in turn.
-func (i *inspector) choose(another bool) []target {
+// choose returns the slots in trouble that are to be looked at the nth time, and
+// sometimes the next other one in turn.
+func (i *inspector) choose(n int, now time.Time) []target {
 	m := i.model
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []target
 	for s := range m.bound {
-		if s.troubled() && len(out) < inspectMost {
+		due := s.freshlyTroubled(now) || int(s.entry.Cookie%inspectRarely) == n%inspectRarely
+		if s.troubled() && due && len(out) < inspectMost {
 			out = append(out, targetOf(s))
 		}
 	}
@@ -167,7 +174,7 @@ func (i *inspector) choose(another bool) []target {
 			i.turn = append(i.turn, s)
 		}
 	}
-	if another && len(i.turn) > 0 {
+	if n%turnEvery == 0 && len(i.turn) > 0 {
 		s := i.turn[0]
 		i.turn = i.turn[1:]
 		if _, ok := m.bound[s]; ok && !s.troubled() {
@@ -180,6 +187,14 @@ func (i *inspector) choose(another bool) []target {
 // troubled says whether something is broken, or a request waits.
 func (s *slot) troubled() bool {
 	return len(s.diagnosis.Findings) > 0 || s.diagnosis.State == path.Booting || s.waits()
+}
+
+// freshlyTroubled says whether some of the trouble is so new that it may be
+// another thing in a moment.
+func (s *slot) freshlyTroubled(now time.Time) bool {
+	return len(s.diagnosis.Findings) == 0 || s.diagnosis.State == path.Booting || slices.ContainsFunc(s.diagnosis.Findings, func(f path.Finding) bool {
+		return now.Sub(f.Since) < inspectFresh
+	})
 }
 
 func targetOf(s *slot) target {
