@@ -51,6 +51,7 @@ var importRules = []rule{
 	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns"}, "exports what is known and finds nothing out"},
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
+		"bpf", // for the kernel's types, which its parts share while it starts them
 		"agent/diagnose", "agent/discover", "agent/exits", "agent/firecracker", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
 		"internal/image", "internal/netns", "internal/nlsafe", "internal/pairing", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},

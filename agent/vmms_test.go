@@ -17,8 +17,16 @@ import (
 func (h *host) vmm() *exec.Cmd {
 	h.t.Helper()
 	tap := nettest.AttachTap(h.t, h.slot.Netns, "tap0")
+	defer tap.Close()
+	return h.bindVMM(registry.Booting, tap)
+}
+
+// bindVMM starts a process that holds these files, and binds a sandbox of it to the
+// slot.
+func (h *host) bindVMM(state registry.State, holds ...*os.File) *exec.Cmd {
+	h.t.Helper()
 	cmd := exec.CommandContext(h.t.Context(), "sleep", "1000")
-	cmd.ExtraFiles = []*os.File{tap}
+	cmd.ExtraFiles = holds
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -26,12 +34,11 @@ func (h *host) vmm() *exec.Cmd {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()
 	})
-	tap.Close()
 	p, err := registry.ProcessOf(cmd.Process.Pid)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.bind(registry.Booting)
+	h.bind(state)
 	h.slot.Sandbox.VMMProcess = p
 	h.put()
 	return cmd

@@ -14,7 +14,6 @@ func TestTypesAreSharedAndNotKept(t *testing.T) {
 	gone := make(chan bool)
 	runtime.AddCleanup(one, func(gone chan bool) { close(gone) }, gone)
 	runtime.KeepAlive(one)
-	one = nil
 	for end := time.Now().Add(time.Minute); ; runtime.GC() {
 		select {
 		case <-gone:

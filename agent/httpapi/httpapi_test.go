@@ -164,12 +164,12 @@ func TestFindings(t *testing.T) {
 }
 
 func TestClientEvents(t *testing.T) {
-	f := serve(t)
-	f.events.Publish(path.Event{Kind: path.CarrierUp, Netns: "kept"})
 	for _, tt := range []struct {
 		recent bool
 		want   []string
 	}{{true, []string{"kept", "fresh"}}, {false, []string{"fresh"}}} {
+		f := serve(t)
+		f.events.Publish(path.Event{Kind: path.CarrierUp, Netns: "kept"})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		var got []string
 		go func() {
@@ -190,8 +190,6 @@ func TestClientEvents(t *testing.T) {
 		if err != nil || strings.Join(got, " ") != strings.Join(tt.want, " ") {
 			t.Errorf("recent %v: got %v, %v, want %v", tt.recent, got, err, tt.want)
 		}
-		f.events = path.Events{}
-		f.events.Publish(path.Event{Kind: path.CarrierUp, Netns: "kept"})
 	}
 	if err := (Client{BaseURL: "http://127.0.0.1:1"}).Events(t.Context(), true, nil); err == nil || !strings.Contains(err.Error(), "does tapwatch agent run there") {
 		t.Errorf("nobody there: %v", err)
