@@ -149,9 +149,12 @@ func (h *host) put() {
 }
 
 // bind writes the record of a sandbox whose VMM is this test.
-func (h *host) bind(state registry.State) {
+func (h *host) bind(state registry.State) { h.bindTo(state, h.slot.Owner) }
+
+// bindTo writes the record of a sandbox of that VMM.
+func (h *host) bindTo(state registry.State, vmm registry.Process) {
 	h.slot.Sandbox = &registry.Sandbox{ID: "itest", Name: "tested", TemplateID: "base", State: state, VMM: "test",
-		VMMProcess: h.slot.Owner, Shape: "relay", CreatedAt: time.Now()}
+		VMMProcess: vmm, Shape: "relay", CreatedAt: time.Now()}
 	h.put()
 }
 

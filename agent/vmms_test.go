@@ -38,9 +38,7 @@ func (h *host) bindVMM(state registry.State, holds ...*os.File) *exec.Cmd {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.bind(state)
-	h.slot.Sandbox.VMMProcess = p
-	h.put()
+	h.bindTo(state, p)
 	return cmd
 }
 
