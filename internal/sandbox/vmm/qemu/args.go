@@ -15,9 +15,10 @@ func arguments(s vmm.Spec, accel Accel) ([]string, error) {
 	if err := readable(files...); err != nil {
 		return nil, err
 	}
-	args := append(base(accel),
+	vcpus := orDefault(s.VCPUs, 1)
+	args := append(base(accel, vcpus),
 		"-name", escape("tapwatch-"+s.SandboxID),
-		"-smp", strconv.Itoa(orDefault(s.VCPUs, 1)),
+		"-smp", strconv.Itoa(vcpus),
 		"-m", strconv.Itoa(orDefault(s.MemoryMiB, 256))+"M",
 		"-kernel", s.Kernel,
 		"-append", kernelArguments(accel, s.Cmdline),
@@ -42,14 +43,19 @@ func arguments(s vmm.Spec, accel Accel) ([]string, error) {
 
 // base is what a machine and a probe share. A guest that restarts or powers off
 // ends its VMM.
-func base(accel Accel) []string {
-	cpu := "host"
+func base(accel Accel, vcpus int) []string {
+	cpu, how := "host", string(accel)
 	if accel == TCG {
 		cpu = "max,la57=off" // Debian's kernel does not survive TCG's five-level page tables
+		// With a thread for each, a CPU was seen to go on for ever with the int3 that the
+		// kernel had put into code which another CPU was just patching (QEMU 7.2).
+		if vcpus > 1 {
+			how += ",thread=single"
+		}
 	}
 	return []string{
 		"-M", "microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on",
-		"-accel", string(accel), "-cpu", cpu,
+		"-accel", how, "-cpu", cpu,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		"-global", "virtio-mmio.force-legacy=false",

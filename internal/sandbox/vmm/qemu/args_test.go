@@ -40,7 +40,8 @@ func TestArguments(t *testing.T) {
 		{name: "no NIC", accel: TCG, change: func(s *vmm.Spec) { s.NIC = nil }, without: []string{"-netdev", "virtio-net"}},
 		{name: "no initrd", accel: TCG, change: func(s *vmm.Spec) { s.Initrd = "" }, without: []string{"-initrd"}},
 		{name: "no disk", accel: TCG, change: func(s *vmm.Spec) { s.Rootfs = "" }, want: []string{"-initrd"}, without: []string{"-drive", "virtio-blk"}},
-		{name: "size", accel: TCG, change: func(s *vmm.Spec) { s.VCPUs, s.MemoryMiB = 2, 512 }, want: []string{"2", "512M"}},
+		{name: "size", accel: TCG, change: func(s *vmm.Spec) { s.VCPUs, s.MemoryMiB = 2, 512 }, want: []string{"2", "512M", "tcg,thread=single"}},
+		{name: "more than one CPU with kvm", accel: KVM, change: func(s *vmm.Spec) { s.VCPUs = 2 }, want: []string{"kvm"}, without: []string{"thread="}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -70,7 +70,7 @@ func bootOnce(ctx context.Context, qemu, kernel, initrd string) error {
 	f.Close()
 	ctx, cancel := context.WithTimeoutCause(ctx, probeTime, fmt.Errorf("a guest did not reach user space in %v", probeTime))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, qemu, append(base(KVM), "-m", "128M", "-kernel", kernel, "-initrd", initrd, "-serial", "stdio",
+	cmd := exec.CommandContext(ctx, qemu, append(base(KVM, 1), "-m", "128M", "-kernel", kernel, "-initrd", initrd, "-serial", "stdio",
 		"-append", kernelArguments(KVM, "TAPWATCH_PROBE="+probeWord))...)
 	runtime.LockOSThread() // Pdeathsig is about the thread: a guest that hangs must not outlive a killed launcher
 	defer runtime.UnlockOSThread()
