@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/path"
-	"tapwatch/agent/sockets"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 )
@@ -74,16 +74,20 @@ func TestRelayThatDoesNotAccept(t *testing.T) {
 	}
 }
 
-// relayAlone starts a relay that is a process of its own, and waits until it listens.
+// relayAlone starts a relay that is a process of its own, and waits until it listens
+// and has all the files that it needs for that.
 func relayAlone(t *testing.T, ns string, at netip.AddrPort) (pid int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program(t, relayName), at.String())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	nettest.In(t, ns, cmd.Start)
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	nettest.Eventually(t, "the relay listens", func() bool {
-		all, err := sockets.Listening(ns, at.Port())
-		return err == nil && len(all) == 1
-	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatalf("the relay said %q: %v", line, err)
+	}
 	return cmd.Process.Pid
 }
 
@@ -96,6 +100,7 @@ func beRelay() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	fmt.Println("listening")
 	var held []net.Conn
 	for {
 		c, err := l.Accept()

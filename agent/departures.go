@@ -47,6 +47,7 @@ func (m *model) departs(c discover.Change) bool {
 	stays.VMMAlive = discover.No
 	s.entry = &discover.Entry{Namespace: c.New.Namespace, Binding: &stays}
 	s.vmmAlive = path.No
+	s.noteVMMGone(c.Time)
 	m.order = nil
 	s.changed()
 	m.departed(s, c.Time)
@@ -66,6 +67,7 @@ func (m *model) departed(s *slot, now time.Time) {
 	}
 	if s.vmmExit != nil && s.vmmExit.Wanted || now.Sub(d.since) > patience {
 		delete(m.departing, s)
+		m.diagnose(s, now) // where nothing was told, what was held back is
 		m.take(discover.Change{Time: now, Old: s.entry, New: d.entry})
 		return
 	}

@@ -30,6 +30,8 @@ type slot struct {
 	// what discovery last said holds.
 	vmmAlive path.Tristate
 	vmmExit  *path.VMMExit // as the kernel told it; nil: it has not
+	// vmmGoneSince is since when it is known to be gone; zero: it is not.
+	vmmGoneSince time.Time
 	// vmmStopped is what the same look said; unknown while all is well.
 	vmmStopped  path.Tristate
 	zombieSince time.Time // that the VMM is one; zero: it is not
@@ -133,7 +135,7 @@ func (s *slot) changed() { s.view, s.stale = nil, true }
 // restless says whether time alone may change the slot's diagnosis, or something
 // has changed since: a sandbox boots, a request waits for its answer, or a warning passes.
 func (s *slot) restless() bool {
-	return s.stale || s.diagnosis.State == path.Booting || !s.endingSince.IsZero() || s.foreignEnds() || diagnose.Passing(s.diagnosis) ||
+	return s.stale || s.diagnosis.State == path.Booting || !s.endingSince.IsZero() || s.foreignEnds() || s.awaitsExit() || diagnose.Passing(s.diagnosis) ||
 		s.waits()
 }
 
@@ -147,6 +149,9 @@ func (s *slot) waits() bool {
 func (s *slot) look() {
 	if s.vmmExit == nil && s.tap != nil && carrierOf(s.tap) == path.No && s.entry.Binding.VMMAlive == discover.Yes {
 		s.vmmAlive = path.Tristate(discover.Alive(s.entry.Binding.VMM))
+		if s.vmmAlive == path.No {
+			s.noteVMMGone(time.Now())
+		}
 	}
 	s.vmmStopped = path.Tristate(discover.Stopped(s.entry.Binding.VMM))
 	switch {
@@ -177,9 +182,24 @@ func (s *slot) foreignEnds() bool {
 	return s.entry.Binding.Source == discover.Firecracker && s.vmmExit != nil && s.vmmExit.Wanted
 }
 
+func (s *slot) noteVMMGone(now time.Time) {
+	if s.vmmGoneSince.IsZero() {
+		s.vmmGoneSince = now
+	}
+}
+
+// awaitsExit says whether a foreign VMM is gone and the kernel has not told how.
+func (s *slot) awaitsExit() bool {
+	return s.entry.Binding.Source == discover.Firecracker && s.vmmExit == nil && !s.vmmGoneSince.IsZero()
+}
+
 // endingAt says whether the sandbox is being removed. A foreign launcher says
-// nothing of it: that it ended the VMM does.
+// nothing of it: that it ended the VMM does. Whether it did may be told a moment
+// after the VMM is seen to be gone.
 func (s *slot) endingAt(now time.Time) bool {
+	if s.awaitsExit() {
+		return now.Sub(s.vmmGoneSince) < exitAwaited
+	}
 	if s.foreignEnds() {
 		return now.Sub(s.vmmExit.Time) < reapPatience
 	}

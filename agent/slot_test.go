@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/agent/discover"
+	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 )
 
@@ -31,5 +33,34 @@ func TestAnnouncedGuestOwesNoReply(t *testing.T) {
 				t.Errorf("waits since %d, want %d", h.arpWaiting, c.waits)
 			}
 		})
+	}
+}
+
+// A foreign VMM that is seen to be gone is no problem before the kernel may be
+// expected to have told how it ended.
+func TestForeignEndIsAwaited(t *testing.T) {
+	gone := time.Unix(1000, 0)
+	told := func(wanted bool) *path.VMMExit { return &path.VMMExit{Time: gone, Wanted: wanted} }
+	for name, c := range map[string]struct {
+		source discover.Source
+		exit   *path.VMMExit
+		after  time.Duration
+		ending bool
+	}{
+		"not told yet":              {discover.Firecracker, nil, 0, true},
+		"not told in time":          {discover.Firecracker, nil, exitAwaited, false},
+		"told that it was wanted":   {discover.Firecracker, told(true), 0, true},
+		"told that nobody wanted":   {discover.Firecracker, told(false), 0, false},
+		"a launcher's that records": {discover.Tapwatch, nil, 0, false},
+	} {
+		s := slot{entry: &discover.Entry{Binding: &discover.Binding{Source: c.source}}, vmmExit: c.exit}
+		if c.exit == nil && s.endingAt(gone) {
+			t.Errorf("%s: ending before it has gone", name)
+		}
+		s.noteVMMGone(gone)
+		s.noteVMMGone(gone.Add(time.Hour)) // the first time counts
+		if got := s.endingAt(gone.Add(c.after)); got != c.ending {
+			t.Errorf("%s: ending %t, want %t", name, got, c.ending)
+		}
 	}
 }

@@ -131,7 +131,7 @@ func (m *model) boundVMM(s *slot, old int) {
 	if m.byVMM[old] == s {
 		delete(m.byVMM, old)
 	}
-	s.vmmExit, s.api, s.zombieSince = nil, nil, time.Time{}
+	s.vmmExit, s.api, s.zombieSince, s.vmmGoneSince = nil, nil, time.Time{}, time.Time{}
 	if pid == 0 {
 		return
 	}
