@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -104,6 +106,10 @@ func beRelay() int {
 	var held []net.Conn
 	for {
 		c, err := l.Accept()
+		if errors.Is(err, unix.EMFILE) { // which is told before anybody connects
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err, len(held))
 			return 1

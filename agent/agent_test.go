@@ -305,7 +305,8 @@ func TestCarrierEvents(t *testing.T) {
 	defer cancel()
 	go func() {
 		_ = h.client.Events(ctx, true, func(e path.Event, _ string) {
-			if slices.Contains([]path.EventKind{path.CarrierUp, path.CarrierLost, path.TapGone}, e.Kind) {
+			// Slots of other tests are told of too.
+			if e.Netns == h.slot.Netns && slices.Contains([]path.EventKind{path.CarrierUp, path.CarrierLost, path.TapGone}, e.Kind) {
 				got <- e
 			}
 		})
