@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"tapwatch/agent/firecracker"
 	"tapwatch/agent/path"
 	"tapwatch/agent/prober"
+	"tapwatch/bpf"
 )
 
 const (
@@ -36,6 +38,7 @@ func Look(ctx context.Context, cfg Config) (_ []path.Slot, err error) {
 	}
 	a := &Agent{cfg: cfg}
 	defer func() { err = errors.Join(err, a.Close()) }()
+	defer runtime.KeepAlive(bpf.Types()) // as New does
 	if err := a.load(); err != nil {
 		return nil, err
 	}

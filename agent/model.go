@@ -29,7 +29,8 @@ type model struct {
 	links  *link.Watcher
 	hooker *hooker
 
-	noHooks bool // taps are left as they are
+	noHooks    bool // taps are left as they are
+	tellsExits bool // the kernel does, of every bound VMM
 	// newlyBound is called for each sandbox that comes. It must not wait.
 	newlyBound func(*slot)
 	nameOf     func(netns.Cookie) string // of a namespace, in words where it has none; nil: not known

@@ -28,8 +28,9 @@ type slot struct {
 	holders      []path.Holder // nil: unknown
 	// vmmAlive is what a look at the VMM said after the carrier went; unknown:
 	// what discovery last said holds.
-	vmmAlive path.Tristate
-	vmmExit  *path.VMMExit // as the kernel told it; nil: it has not
+	vmmAlive    path.Tristate
+	vmmExit     *path.VMMExit // as the kernel told it; nil: it has not
+	vmmExitTold bool          // that the kernel will tell it
 	// vmmGoneSince is since when it is known to be gone; zero: it is not.
 	vmmGoneSince time.Time
 	// vmmStopped is what the same look said; unknown while all is well.
@@ -188,9 +189,9 @@ func (s *slot) noteVMMGone(now time.Time) {
 	}
 }
 
-// awaitsExit says whether a foreign VMM is gone and the kernel has not told how.
+// awaitsExit says whether a foreign VMM is gone and the kernel has yet to tell how.
 func (s *slot) awaitsExit() bool {
-	return s.entry.Binding.Source == discover.Firecracker && s.vmmExit == nil && !s.vmmGoneSince.IsZero()
+	return s.entry.Binding.Source == discover.Firecracker && s.vmmExitTold && s.vmmExit == nil && !s.vmmGoneSince.IsZero()
 }
 
 // endingAt says whether the sandbox is being removed. A foreign launcher says

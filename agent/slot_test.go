@@ -43,17 +43,19 @@ func TestForeignEndIsAwaited(t *testing.T) {
 	told := func(wanted bool) *path.VMMExit { return &path.VMMExit{Time: gone, Wanted: wanted} }
 	for name, c := range map[string]struct {
 		source discover.Source
+		told   bool // that the kernel does tell
 		exit   *path.VMMExit
 		after  time.Duration
 		ending bool
 	}{
-		"not told yet":              {discover.Firecracker, nil, 0, true},
-		"not told in time":          {discover.Firecracker, nil, exitAwaited, false},
-		"told that it was wanted":   {discover.Firecracker, told(true), 0, true},
-		"told that nobody wanted":   {discover.Firecracker, told(false), 0, false},
-		"a launcher's that records": {discover.Tapwatch, nil, 0, false},
+		"not told yet":              {discover.Firecracker, true, nil, 0, true},
+		"not told in time":          {discover.Firecracker, true, nil, exitAwaited, false},
+		"never told":                {discover.Firecracker, false, nil, 0, false},
+		"told that it was wanted":   {discover.Firecracker, true, told(true), 0, true},
+		"told that nobody wanted":   {discover.Firecracker, true, told(false), 0, false},
+		"a launcher's that records": {discover.Tapwatch, true, nil, 0, false},
 	} {
-		s := slot{entry: &discover.Entry{Binding: &discover.Binding{Source: c.source}}, vmmExit: c.exit}
+		s := slot{entry: &discover.Entry{Binding: &discover.Binding{Source: c.source}}, vmmExit: c.exit, vmmExitTold: c.told}
 		if c.exit == nil && s.endingAt(gone) {
 			t.Errorf("%s: ending before it has gone", name)
 		}

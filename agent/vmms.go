@@ -30,7 +30,7 @@ func newVMMs(m *model, log *slog.Logger) *vmms {
 		v.log.Warn("how VMMs end will not be known", "err", err)
 		return v
 	}
-	v.exits = w
+	v.exits, m.tellsExits = w, true
 	return v
 }
 
@@ -132,6 +132,7 @@ func (m *model) boundVMM(s *slot, old int) {
 		delete(m.byVMM, old)
 	}
 	s.vmmExit, s.api, s.zombieSince, s.vmmGoneSince = nil, nil, time.Time{}, time.Time{}
+	s.vmmExitTold = m.tellsExits && !m.noHooks // a look that ends at once is told nothing
 	if pid == 0 {
 		return
 	}
