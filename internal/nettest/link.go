@@ -2,6 +2,7 @@ package nettest
 
 import (
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,12 +16,20 @@ import (
 // has it: nobody holds it, so it has no carrier. It goes with the namespace.
 func Tap(t testing.TB, ns, tap string) {
 	t.Helper()
+	persistent(t, ns, tap)
+	SetUp(t, ns, tap, true)
+}
+
+func persistent(t testing.TB, ns, tap string) {
+	t.Helper()
+	// A process that another test forks meanwhile would hold the tap for a moment.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	f := AttachTap(t, ns, tap)
+	defer f.Close()
 	if err := unix.IoctlSetInt(int(f.Fd()), unix.TUNSETPERSIST, 1); err != nil {
 		t.Fatal(err)
 	}
-	f.Close()
-	SetUp(t, ns, tap, true)
 }
 
 // SetUp sets the administrative state of a link in a namespace.

@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,6 +12,10 @@ import (
 // afterwards, so it has no carrier. A VMM may attach with other flags than
 // these, but with IFF_MULTI_QUEUE only if it was made so: this one was not.
 func makeTap(name string) error {
+	// A process that is forked meanwhile would hold the tap until it runs its own
+	// program, and the VMM would find it busy.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open /dev/net/tun: %w", err)
