@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -143,7 +142,7 @@ func New(cfg Config) (_ *Agent, err error) {
 	if a.listener, err = listen(cfg.Listen); err != nil {
 		return nil, err
 	}
-	defer runtime.KeepAlive(bpf.Types()) // read once for all that is loaded here
+	defer bpf.KeepTypes()() // read once for all that is loaded here
 	if err := a.load(); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -38,7 +37,7 @@ func Look(ctx context.Context, cfg Config) (_ []path.Slot, err error) {
 	}
 	a := &Agent{cfg: cfg}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	defer runtime.KeepAlive(bpf.Types()) // as New does
+	defer bpf.KeepTypes()() // as New does
 	if err := a.load(); err != nil {
 		return nil, err
 	}

@@ -31,7 +31,9 @@ func Open() (_ *Watcher, err error) {
 			err = errors.Join(err, w.Close())
 		}
 	}()
-	if err := bpf.LoadExitsObjects(&w.objs, &ebpf.CollectionOptions{Cache: bpf.Types()}); err != nil {
+	types, giveBack := bpf.Types()
+	defer giveBack()
+	if err := bpf.LoadExitsObjects(&w.objs, &ebpf.CollectionOptions{Cache: types}); err != nil {
 		return nil, fmt.Errorf("load the programs that sees processes end: %w", err)
 	}
 	for _, prog := range []*ebpf.Program{w.objs.ProcessExit, w.objs.SignalSent} {

@@ -110,18 +110,20 @@ func (f *Flow) load() error {
 			return fmt.Errorf("configure flow programs: %w", err)
 		}
 	}
-	if err := f.leaveOut(spec); err != nil {
+	types, giveBack := bpf.Types()
+	defer giveBack()
+	if err := f.leaveOut(spec, types); err != nil {
 		return err
 	}
-	if f.objs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: bpf.Types()}); err != nil {
+	if f.objs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types}); err != nil {
 		return fmt.Errorf("load flow programs: %w", err)
 	}
 	return nil
 }
 
 // leaveOut takes out the programs whose tracepoints this kernel lacks.
-func (f *Flow) leaveOut(spec *ebpf.CollectionSpec) error {
-	kernel, err := bpf.Types().Kernel()
+func (f *Flow) leaveOut(spec *ebpf.CollectionSpec, types *btf.Cache) error {
+	kernel, err := types.Kernel()
 	if err != nil {
 		return fmt.Errorf("read kernel types: %w", err)
 	}

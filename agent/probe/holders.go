@@ -38,9 +38,11 @@ func loadHolders() (*holderIterator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read holder iterator: %w", err)
 	}
-	opts := ebpf.CollectionOptions{Cache: bpf.Types()}
+	types, giveBack := bpf.Types()
+	defer giveBack()
+	opts := ebpf.CollectionOptions{Cache: types}
 	// struct tun_file is the tun module's own where tun is a module.
-	if tun, err := opts.Cache.Module("tun"); err == nil {
+	if tun, err := types.Module("tun"); err == nil {
 		opts.Programs.ExtraRelocationTargets = []*btf.Spec{tun}
 	}
 	var objs bpf.HoldersObjects

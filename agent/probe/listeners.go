@@ -35,8 +35,10 @@ type listenerIterator struct {
 }
 
 func loadListeners() (*listenerIterator, error) {
+	types, giveBack := bpf.Types()
+	defer giveBack()
 	var objs bpf.ListenersObjects
-	if err := bpf.LoadListenersObjects(&objs, &ebpf.CollectionOptions{Cache: bpf.Types()}); err != nil {
+	if err := bpf.LoadListenersObjects(&objs, &ebpf.CollectionOptions{Cache: types}); err != nil {
 		return nil, fmt.Errorf("load listener iterator: %w", explain(err))
 	}
 	it, err := link.AttachIter(link.IterOptions{Program: objs.TcpListeners})

@@ -34,7 +34,9 @@ func loadTap(cfg Config, handle uint32, takeOver bool, leaveOut []string) (*tapO
 	if err != nil {
 		return nil, err
 	}
-	opts := ebpf.CollectionOptions{Cache: bpf.Types()}
+	types, giveBack := bpf.Types()
+	defer giveBack()
+	opts := ebpf.CollectionOptions{Cache: types}
 	if takeOver {
 		if opts.MapReplacements, err = findMaps(spec); err != nil {
 			return nil, err

@@ -69,7 +69,9 @@ func (p *Probe) attachLosses(leaveOut []string) (*losses, error) {
 	for _, name := range leaveOut {
 		delete(spec.Programs, name)
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: bpf.Types(), MapReplacements: map[string]*ebpf.Map{
+	types, giveBack := bpf.Types()
+	defer giveBack()
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types, MapReplacements: map[string]*ebpf.Map{
 		bpf.TapMapTaps: p.tap.Taps, bpf.TapMapDrops: p.tap.Maps[bpf.TapMapDrops], bpf.TapMapActive: p.tap.Maps[bpf.TapMapActive],
 	}})
 	if err != nil {

@@ -168,7 +168,9 @@ func tracepointParams(name string) ([]btf.FuncParam, error) {
 }
 
 func kernelType(name string, to any) error {
-	kernel, err := bpf.Types().Kernel()
+	types, giveBack := bpf.Types()
+	defer giveBack()
+	kernel, err := types.Kernel()
 	if err != nil {
 		return fmt.Errorf("read kernel types: %w", err)
 	}

@@ -40,7 +40,9 @@ func Watch(relayPort, proxyPort uint16) (_ *Watcher, err error) {
 			return nil, fmt.Errorf("configure the program that sees who listens: %w", err)
 		}
 	}
-	if err := spec.LoadAndAssign(&w.objs, &ebpf.CollectionOptions{Cache: bpf.Types()}); err != nil {
+	types, giveBack := bpf.Types()
+	defer giveBack()
+	if err := spec.LoadAndAssign(&w.objs, &ebpf.CollectionOptions{Cache: types}); err != nil {
 		return nil, fmt.Errorf("load the program that sees who listens: %w", err)
 	}
 	if w.link, err = link.AttachTracing(link.TracingOptions{Program: w.objs.StateSet}); err != nil {
