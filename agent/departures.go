@@ -67,7 +67,9 @@ func (m *model) departed(s *slot, now time.Time) {
 	}
 	if s.vmmExit != nil && s.vmmExit.Wanted || now.Sub(d.since) > patience {
 		delete(m.departing, s)
-		m.diagnose(s, now) // where nothing was told, what was held back is
+		if s.vmmExit == nil { // nothing was told: what was held back is
+			m.diagnose(s, now)
+		}
 		m.take(discover.Change{Time: now, Old: s.entry, New: d.entry})
 		return
 	}
