@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -111,24 +112,9 @@ func (h *host) makeSlot() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	nettest.Tap(h.t, ns, "tap0")
+	addAddr(h.t, ns, "tap0", netip.MustParseAddr("10.12.0.3"), 32)
 	nettest.In(h.t, ns, func() error {
-		tap := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tap0"}, Mode: netlink.TUNTAP_MODE_TAP, Flags: netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR}
-		if err := netlink.LinkAdd(tap); err != nil {
-			return err
-		}
-		for _, f := range tap.Fds {
-			f.Close()
-		}
-		if err := netlink.LinkSetUp(tap); err != nil {
-			return err
-		}
-		addr, err := netlink.ParseAddr("10.12.0.3/32")
-		if err != nil {
-			return err
-		}
-		if err := netlink.AddrAdd(tap, addr); err != nil {
-			return err
-		}
 		relay, err := net.Listen("tcp", "10.12.0.3:49983")
 		if err != nil {
 			return err

@@ -12,27 +12,25 @@ import (
 // them takes some 40 ms and 10 MB: they are shared as long as somebody keeps them.
 // They are decoded as they are asked for, by one at a time.
 var types struct {
-	using sync.Mutex
-	mu    sync.Mutex // of what follows
-	of    weak.Pointer[btf.Cache]
+	mu sync.Mutex
+	of weak.Pointer[btf.Cache]
 }
 
 // Types lends the types of the running kernel until they are given back. Who has
 // them must not ask for them again. What is in them must not be changed.
 func Types() (c *btf.Cache, giveBack func()) {
-	types.using.Lock()
-	return current(), types.using.Unlock
+	types.mu.Lock()
+	return current(), types.mu.Unlock
 }
 
 // KeepTypes has those that are lent from now on be the same until let is called.
 func KeepTypes() (let func()) {
-	c := current()
+	c, giveBack := Types()
+	giveBack()
 	return func() { runtime.KeepAlive(c) }
 }
 
 func current() *btf.Cache {
-	types.mu.Lock()
-	defer types.mu.Unlock()
 	if c := types.of.Value(); c != nil {
 		return c
 	}

@@ -43,6 +43,8 @@ var pages = sync.Pool{New: func() any { return new(page) }}
 // that is moves to memory of its own.
 const lineRoom = 512
 
+func (l *lines) all() [][]byte { return append(l.full, l.text) }
+
 func (l *lines) turn() {
 	if l.text != nil {
 		l.full = append(l.full, l.text)
@@ -70,7 +72,7 @@ func writeSlots(w io.Writer, s Snapshot, openMetrics bool) error {
 			return err
 		}
 		for _, l := range of[f] {
-			for _, text := range append(l.full, l.text) {
+			for _, text := range l.all() {
 				if _, err := w.Write(text); err != nil {
 					return err
 				}
@@ -109,7 +111,7 @@ func newSlotText(openMetrics bool) *slotText {
 
 func (t *slotText) free() {
 	for _, l := range t.of {
-		for _, text := range append(l.full, l.text) {
+		for _, text := range l.all() {
 			if cap(text) == len(page{}) {
 				pages.Put((*page)(text[:len(page{})]))
 			}
