@@ -32,10 +32,16 @@ func shared(slots []path.Slot) (out []*path.Slot) {
 
 func serve(t *testing.T, slots ...path.Slot) *fixture {
 	t.Helper()
+	return serveChanging(t, func() []path.Slot { return slots })
+}
+
+// serveChanging serves slots that may differ from one question to the next.
+func serveChanging(t *testing.T, slots func() []path.Slot) *fixture {
+	t.Helper()
 	f := &fixture{}
 	h, err := New(Config{
-		Slots:    func() []path.Slot { return slots },
-		Metrics:  func() metrics.Snapshot { return metrics.Snapshot{Slots: shared(slots)} },
+		Slots:    slots,
+		Metrics:  func() metrics.Snapshot { return metrics.Snapshot{Slots: shared(slots())} },
 		Events:   &f.events,
 		Recorder: histories{},
 		Ready:    func() error { return f.ready },
@@ -91,6 +97,36 @@ func TestHostNames(t *testing.T) {
 		if code, _, _ := f.get(t, "/api/v1/paths", tt.host); code != tt.want {
 			t.Errorf("Host %s: status %d, want %d", tt.host, code, tt.want)
 		}
+	}
+}
+
+// TestPageIsOneSnapshot: a sandbox that breaks, mends and goes between one look
+// at the slots and the next stands on the page once, as one of them saw it.
+func TestPageIsOneSnapshot(t *testing.T) {
+	states := []path.Slot{broken(), broken(), broken()}
+	states[1].Diagnosis = path.Diagnosis{State: path.OK}
+	states[2].Sandbox, states[2].Diagnosis = nil, path.Diagnosis{State: path.Idle}
+	for first := range states {
+		n := first
+		f := serveChanging(t, func() []path.Slot {
+			s := states[n%len(states)]
+			n++
+			return []path.Slot{s}
+		})
+		_, body, _ := f.get(t, "/", "")
+		bound, idle := strings.Count(body, "i7 in ns-7"), strings.Count(body, "1 idle slots")
+		if bound+idle != 1 || n != first+1 {
+			t.Errorf("from state %d on: %d times with its sandbox, %d times idle, of %d snapshots", first, bound, idle, n-first)
+		}
+	}
+}
+
+func TestPageShowsTheBrokenFirst(t *testing.T) {
+	well := broken()
+	well.Netns, well.Sandbox, well.Diagnosis = "ns-1", &path.Sandbox{ID: "i1"}, path.Diagnosis{State: path.OK}
+	_, body, _ := serve(t, well, broken()).get(t, "/", "")
+	if first, second := strings.Index(body, "i7 in ns-7"), strings.Index(body, "i1 in ns-1"); first < 0 || second < first {
+		t.Errorf("the broken sandbox stands at %d, the other at %d", first, second)
 	}
 }
 

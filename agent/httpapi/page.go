@@ -42,22 +42,29 @@ type view struct {
 
 const eventsOnPage = 40
 
+// sorted parts the slots of one snapshot into those with a sandbox, the broken
+// ones first, and those without. The page takes one snapshot a request: a sandbox
+// that changes between two would stand on the page twice, or not at all.
+func sorted(slots []path.Slot) (bound, idle []path.Slot) {
+	var rest []path.Slot
+	for _, s := range slots {
+		switch {
+		case s.Sandbox == nil:
+			idle = append(idle, s)
+		case s.Diagnosis.State == path.Broken:
+			bound = append(bound, s)
+		default:
+			rest = append(rest, s)
+		}
+	}
+	return append(bound, rest...), idle
+}
+
 // index lists the sandboxes with their paths, those with a problem first. It
 // reloads itself and needs no script.
 func (a *api) index(w http.ResponseWriter, r *http.Request) {
 	v := view{Now: time.Now()}
-	for _, broken := range []bool{true, false} {
-		for _, s := range a.Slots() {
-			if s.Sandbox != nil && (s.Diagnosis.State == path.Broken) == broken {
-				v.Bound = append(v.Bound, s)
-			}
-		}
-	}
-	for _, s := range a.Slots() {
-		if s.Sandbox == nil {
-			v.Idle = append(v.Idle, s)
-		}
-	}
+	v.Bound, v.Idle = sorted(a.Slots())
 	recent := a.Events.Recent()
 	for i := len(recent) - 1; i >= max(0, len(recent)-eventsOnPage); i-- {
 		v.Events = append(v.Events, recent[i])
