@@ -1,6 +1,6 @@
 //go:build ignore
 
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Measures where the time of requests goes: in layer 1, in layer 2, on the way
  * through the tap, or in the guest's daemon.
@@ -205,4 +205,4 @@ int flow_known(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

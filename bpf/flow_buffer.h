@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Which buffer a program reads into and sends from. A proxy that does not help is
  * joined by it: what was read of one socket into a buffer, or a pipe, and is then

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Requests, as they pass the two sockets of a proxy. An exchange begins with the
  * first data after an answer, or after the connection's begin, and its answer with

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What flow.c reads of the kernel beside vmlinux.h. Sources: include/net/sock.h,
  * include/linux/tcp.h, include/linux/uio.h, arch/x86/include/asm/ptrace.h.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The maps of flow.c. What is known of a socket is stored with it and goes with
  * it, so that no number of connections fills a table of ours.

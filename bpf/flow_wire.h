@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Frames at the tap: when the VMM takes them, and, in dnat paths, where no socket
  * of the namespace is on the way, when they pass.

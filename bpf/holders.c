@@ -1,6 +1,6 @@
 //go:build ignore
 
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Lists who holds which tap: every open file that is a tun queue, with its
  * process, its device and both their namespaces.
@@ -49,4 +49,4 @@ int tap_holders(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

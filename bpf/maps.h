@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The maps of what is counted for each tap. They are tap.c's, and so outlive an
  * agent; objects that are loaded beside it get the same.

@@ -1,10 +1,18 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The few kernel types that the programs read, by name and field only: CO-RE
  * moves every access to where the running kernel has the field. Oldest kernel
  * looked at: 5.15. Sources: include/linux/skbuff.h, netdevice.h, fs.h, fdtable.h,
  * sched.h, sched/signal.h, include/net/net_namespace.h, drivers/net/tun.c,
  * include/uapi/linux/bpf.h.
+ *
+ * Licence: the kernel is GPL-2.0, and a vmlinux.h that bpftool dumps from a
+ * kernel's BTF carries no licence of its own. This file is no such dump. It was
+ * written by hand and takes from the kernel names, types and constants only,
+ * which a program must spell alike to find the fields; no code and no comment. So
+ * it has the licence of the programs, as cilium/ebpf has the like of it under
+ * BSD-2-Clause (examples/headers/common.h). Whoever doubts that names alone may be
+ * relicensed takes GPL-2.0-only. flow_kernel.h and headers.h are of the same kind.
  */
 #ifndef TAPWATCH_VMLINUX_H
 #define TAPWATCH_VMLINUX_H
