@@ -24,7 +24,7 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: must be text or json", output)
+				return usagef("--output %q: must be text or json", output)
 			}
 			all, err := client.Connections(cmd.Context(), strings.Join(args, ""))
 			if err != nil {

@@ -42,7 +42,7 @@ sandbox, it boots, nobody may look.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: must be text or json", output)
+				return usagef("--output %q: must be text or json", output)
 			}
 			if history {
 				return printHistory(cmd, args, agentURL, noAgent, output)

@@ -36,12 +36,12 @@ status is 0 where every cause was named rightly, 1 where one was not, 2 where a
 drill did not work.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if d.output != "text" && d.output != "json" && d.output != "markdown" {
-				return fmt.Errorf("--output %q: must be text, json or markdown", d.output)
+				return usagef("--output %q: must be text, json or markdown", d.output)
 			}
 			d.out, d.says = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			switch {
 			case d.healthy != 0 && len(args) > 0:
-				return errors.New("--healthy goes without faults")
+				return usagef("--healthy goes without faults")
 			case d.healthy != 0:
 				return d.calm(cmd.Context())
 			case len(args) == 0:
@@ -80,7 +80,7 @@ type drillRun struct {
 
 func (d *drillRun) run(ctx context.Context, faults []drill.Fault) error {
 	if d.patience <= 0 {
-		return errors.New("--patience: must be above 0")
+		return usagef("--patience: must be above 0")
 	}
 	if err := d.build(ctx, drill.Variants(faults)); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (d *drillRun) run(ctx context.Context, faults []drill.Fault) error {
 // calm is the drill without a fault.
 func (d *drillRun) calm(ctx context.Context) error {
 	if d.healthy < 0 || d.period <= 0 {
-		return errors.New("--healthy and --for: must be above 0")
+		return usagef("--healthy and --for: must be above 0")
 	}
 	if err := d.build(ctx, []template.Variant{template.Default}); err != nil {
 		return err

@@ -21,7 +21,7 @@ func eventsCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: must be text or json", output)
+				return usagef("--output %q: must be text or json", output)
 			}
 			return httpapi.Client{BaseURL: agentURL}.Events(cmd.Context(), recent, func(e path.Event, raw string) {
 				if output == "json" {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -14,9 +13,9 @@ import (
 func printHistory(cmd *cobra.Command, args []string, agentURL string, noAgent bool, output string) error {
 	switch {
 	case noAgent:
-		return errors.New("--history is what a running agent has recorded: it goes without --no-agent")
+		return usagef("--history is what a running agent has recorded: it goes without --no-agent")
 	case len(args) != 1:
-		return errors.New("--history needs one sandbox: its id, its name, or its namespace")
+		return usagef("--history needs one sandbox: its id, its name, or its namespace")
 	}
 	h, err := httpapi.Client{BaseURL: agentURL}.History(cmd.Context(), args[0])
 	if err != nil {

@@ -30,13 +30,16 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	root := rootCommand()
-	err := root.ExecuteContext(ctx)
+	ran, err := root.ExecuteContextC(ctx)
 	stop()
 	var code exitCode
 	switch {
 	case err == nil:
 	case errors.As(err, &code):
 		os.Exit(int(code))
+	case isUsage(ran, os.Args[1:], err):
+		complain(os.Stderr, err)
+		os.Exit(exitUsage)
 	default:
 		complain(os.Stderr, err)
 		os.Exit(1)
@@ -85,7 +88,9 @@ func rootCommand() *cobra.Command {
 		relayCommand(),
 		proxyCommand(),
 		cleanupCommand(),
+		versionCommand(),
 	)
+	root.SetFlagErrorFunc(flagError)
 	return root
 }
 
@@ -96,7 +101,7 @@ func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 func setLogger(level, format string) error {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return fmt.Errorf("--log-level %q: must be debug, info, warn or error", level)
+		return usagef("--log-level %q: must be debug, info, warn or error", level)
 	}
 	opts := &slog.HandlerOptions{Level: l}
 	switch format {
@@ -105,7 +110,7 @@ func setLogger(level, format string) error {
 	case "json":
 		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, opts)))
 	default:
-		return fmt.Errorf("--log-format %q: must be text or json", format)
+		return usagef("--log-format %q: must be text or json", format)
 	}
 	return nil
 }

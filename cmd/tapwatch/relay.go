@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os/signal"
@@ -162,4 +161,4 @@ func addrPort(flag, value string) (netip.AddrPort, error) {
 	return a, nil
 }
 
-var errNoRoute = errors.New("nothing to relay: give --netns, --listen and --to, or --routes")
+var errNoRoute = usagef("nothing to relay: give --netns, --listen and --to, or --routes")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -30,7 +29,7 @@ func (c relayConfig) list() ([]relayRoute, error) {
 		to, err := addrPort("--to", c.to)
 		return []relayRoute{{c.netns, listen, to}}, err
 	case one != "":
-		return nil, errors.New("--routes names all routes: leave out --netns, --listen and --to")
+		return nil, usagef("--routes names all routes: leave out --netns, --listen and --to")
 	case c.routes == "-":
 		return readRoutes(os.Stdin, "stdin")
 	}

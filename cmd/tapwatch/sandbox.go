@@ -51,7 +51,7 @@ func sandboxCreateCommand(client *api.Client) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if timeout < time.Second || timeout%time.Second != 0 {
-				return fmt.Errorf("--timeout %s: must be whole seconds, and 1s at least", timeout)
+				return usagef("--timeout %s: must be whole seconds, and 1s at least", timeout)
 			}
 			o.Timeout = int(timeout / time.Second)
 			id, err := client.Create(cmd.Context(), o)
@@ -81,7 +81,7 @@ func sandboxListCommand(client *api.Client) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: must be text or json", output)
+				return usagef("--output %q: must be text or json", output)
 			}
 			list, err := client.List(cmd.Context())
 			if err != nil {

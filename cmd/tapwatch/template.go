@@ -41,7 +41,7 @@ tells, and serve as drills.`,
 				variants = variantNames()
 			}
 			if len(variants) == 0 {
-				return fmt.Errorf("--variant: must be %s or all", strings.Join(variantNames(), ", "))
+				return usagef("--variant: must be %s or all", strings.Join(variantNames(), ", "))
 			}
 			o.Step = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
 			for _, v := range variants {

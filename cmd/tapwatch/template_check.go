@@ -86,13 +86,17 @@ func (f *templateFinder) inTime(cmd *cobra.Command, work func() error) error {
 
 func textOrJSON(output string) error {
 	if output != "text" && output != "json" {
-		return fmt.Errorf("--output %q: must be text or json", output)
+		return usagef("--output %q: must be text or json", output)
 	}
 	return nil
 }
 
 // undecided says why, in a line, and has the exit status say that nothing could be told.
+// A command line that is wrong says so by its own.
 func undecided(cmd *cobra.Command, err error) error {
+	if errors.As(err, new(usageError)) {
+		return err
+	}
 	complain(cmd.ErrOrStderr(), err)
 	return exitUndecided
 }
@@ -169,7 +173,7 @@ func (f *templateFinder) open(cmd *cobra.Command, name string) (*image.Template,
 // openByCatalog asks E2B's database for the build of a name.
 func (f *templateFinder) openByCatalog(cmd *cobra.Command, name string) (_ *image.Template, err error) {
 	if u, err := url.Parse(f.catalog); err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" { // it may hold a password
-		return nil, errors.New("--catalog: must be a URL like postgres://user@host/database")
+		return nil, usagef("--catalog: must be a URL like postgres://user@host/database")
 	}
 	c, err := catalog.Open(cmd.Context(), f.catalog)
 	if err != nil {

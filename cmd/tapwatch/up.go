@@ -51,7 +51,7 @@ type up struct {
 
 func (u *up) run(ctx context.Context) error {
 	if u.once && !u.demo {
-		return errors.New("--once goes with --demo")
+		return usagef("--once goes with --demo")
 	}
 	s, a, err := u.start()
 	if err != nil {

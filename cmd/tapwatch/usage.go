@@ -1,0 +1,38 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// exitUsage is EX_USAGE of sysexits.h: the command line itself is wrong, and
+// nothing was done. 1 and 2 are verdicts of doctor and of template check.
+const exitUsage = 64
+
+// usageError is an error of the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// flagError is what cobra calls for a flag that it does not know, or whose value
+// it cannot read.
+func flagError(cmd *cobra.Command, err error) error {
+	return usagef("%w: see %s --help", err, cmd.CommandPath())
+}
+
+// isUsage says whether the command line was wrong. For a command that it does not
+// know, and for a wrong number of arguments, cobra has errors of no type: so the
+// same questions are asked again.
+func isUsage(ran *cobra.Command, args []string, err error) bool {
+	if errors.As(err, new(usageError)) {
+		return true
+	}
+	_, _, unknown := ran.Root().Find(args)
+	return unknown != nil || ran.ValidateArgs(ran.Flags().Args()) != nil
+}

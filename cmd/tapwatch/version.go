@@ -1,0 +1,21 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/prometheus/common/version"
+	"github.com/spf13/cobra"
+)
+
+// versionCommand prints what --version prints: who looks for one finds the other.
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version, and the branch and commit that it was built from",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "tapwatch version", version.Info())
+			return err
+		},
+	}
+}
