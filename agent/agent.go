@@ -24,12 +24,11 @@ import (
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/bpf"
+	"tapwatch/internal/caps"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
-
-// envdPort is where envd listens in every guest.
-const envdPort = 49983
 
 // Config says what to watch and where to answer; the zero value is right for a
 // host.
@@ -81,7 +80,7 @@ func (c *Config) fill() error {
 		c.RunDir = registry.DefaultDir
 	}
 	if !c.Proxy.IsValid() {
-		c.Proxy = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), envdPort)
+		c.Proxy = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), e2b.EnvdPort)
 	}
 	if c.SeriesGrace == 0 {
 		c.SeriesGrace = seriesGrace
@@ -154,7 +153,7 @@ func New(cfg Config) (_ *Agent, err error) {
 }
 
 func (a *Agent) load() (err error) {
-	a.probe, err = probe.Load(probe.Config{EnvdPort: envdPort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode})
+	a.probe, err = probe.Load(probe.Config{EnvdPort: e2b.EnvdPort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode})
 	return err
 }
 
@@ -166,7 +165,7 @@ func (a *Agent) settlePrivileges() (err error) {
 	}
 	if a.cfg.DropPrivileges {
 		err := dropPrivileges(a.cfg.AttachMode)
-		if errors.Is(err, errCgo) {
+		if errors.Is(err, caps.ErrCgo) {
 			a.cfg.Log.Warn("all capabilities are kept", "err", err)
 		} else if err != nil {
 			return err

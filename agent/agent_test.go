@@ -25,6 +25,7 @@ import (
 	"tapwatch/agent/probe"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -108,7 +109,7 @@ func (h *host) makeSlot() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	me, err := registry.ProcessOf(os.Getpid())
+	me, err := proc.ProcessOf(os.Getpid())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -138,9 +139,9 @@ func (h *host) put() {
 func (h *host) bind(state registry.State) { h.bindTo(state, h.slot.Owner) }
 
 // bindTo writes the record of a sandbox of that VMM.
-func (h *host) bindTo(state registry.State, vmm registry.Process) {
+func (h *host) bindTo(state registry.State, vmm proc.Process) {
 	h.slot.Sandbox = &registry.Sandbox{ID: "itest", Name: "tested", TemplateID: "base", State: state, VMM: "test",
-		VMMProcess: vmm, Shape: "relay", CreatedAt: time.Now()}
+		VMMProcess: vmm, Shape: registry.Relay, CreatedAt: time.Now()}
 	h.put()
 }
 
@@ -235,7 +236,7 @@ func TestSlotLife(t *testing.T) {
 	h.hasLine(fmt.Sprintf(`tapwatch_tap_holders_elsewhere{device="tap0",netns="%s",sandbox_id="itest"} 1`, h.slot.Netns))
 	h.hasLine(fmt.Sprintf(`tapwatch_network_carrier{device="tap0",netns="%s",sandbox_id="itest"} 1`, h.slot.Netns))
 
-	h.slot.Sandbox.VMMProcess = registry.Process{PID: 1 << 22, Start: 1} // above pid_max: nobody's
+	h.slot.Sandbox.VMMProcess = proc.Process{PID: 1 << 22, Start: 1} // above pid_max: nobody's
 	h.put()
 	tap.Close()
 	h.until("lost, and the VMM is gone", func(s path.Slot) bool { return code(s) == "vmm-exited" })

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"tapwatch/agent/discover"
 	"tapwatch/agent/firecracker"
 	"tapwatch/agent/path"
 )
@@ -56,7 +55,7 @@ func (a *apis) due() (due []target) {
 	for s := range a.model.bound {
 		b := s.entry.Binding
 		switch {
-		case b.APISocket == "" || vmmOf(s.entry) == 0 || b.VMMAlive == discover.No:
+		case b.APISocket == "" || vmmOf(s.entry) == 0 || b.VMMAlive == path.No:
 		case !s.troubled():
 			if s.api != nil && s.api.Error != "" { // a silence that nobody minded
 				s.api = nil

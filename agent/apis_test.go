@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
@@ -168,7 +169,7 @@ func TestFirecrackerSaysWhatIsWrong(t *testing.T) {
 		return strings.Contains(hop(s, path.Tap), "was told to use tap7, but the slot's tap is tap0")
 	})
 
-	addAddr(t, f.ns, "tap0", netip.MustParseAddr(hostTapAddr), 30)
+	addAddr(t, f.ns, "tap0", netip.MustParseAddr(e2b.TapAddr), 30)
 	f.says(path.VMMPaused, `{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"02:FC:00:00:00:05"}`)
 	tap := nettest.AttachTap(t, f.ns, "tap0")
 	defer tap.Close()

@@ -41,7 +41,7 @@ func TestOwnTraces(t *testing.T) {
 func TestServed(t *testing.T) {
 	since := time.Unix(100, 0)
 	proxy, relay, tap, envd := 0, 1, 2, 3
-	if flow.Hops != [4]flow.Hop{flow.Proxy, flow.Relay, flow.Tap, flow.Envd} {
+	if flow.Hops != [4]path.Hop{path.Proxy, path.Relay, path.Tap, path.Envd} {
 		t.Fatal(flow.Hops)
 	}
 	for name, c := range map[string]struct {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"time"
 
-	"tapwatch/agent/discover"
 	"tapwatch/agent/path"
 	"tapwatch/internal/registry"
 )
@@ -72,7 +71,7 @@ func (m *model) carrierCame(s *slot, at time.Time) {
 // phasesOfBinding takes what the launcher and the process table say.
 func (m *model) phasesOfBinding(s *slot, now time.Time) {
 	b := s.entry.Binding
-	m.phase(s, path.VMMStarted, discover.Started(b.VMM))
+	m.phase(s, path.VMMStarted, b.VMM.Started())
 	if b.State == registry.Running {
 		m.phase(s, path.EnvdHealthy, now)
 	}

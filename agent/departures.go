@@ -44,7 +44,7 @@ func (m *model) departs(c discover.Change) bool {
 	d.entry = c.New
 	m.departing[s] = d
 	stays := *b
-	stays.VMMAlive = discover.No
+	stays.VMMAlive = path.No
 	s.entry = &discover.Entry{Namespace: c.New.Namespace, Binding: &stays}
 	s.vmmAlive = path.No
 	s.noteVMMGone(c.Time)

@@ -11,6 +11,8 @@ import (
 	"tapwatch/agent/discover"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/ktime"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 )
@@ -22,7 +24,7 @@ func TestQueueThatNobodyReads(t *testing.T) {
 	h := start(t)
 	h.bind(registry.Running)
 	nettest.AttachTap(t, h.slot.Netns, "tap0")
-	addAddr(t, h.slot.Netns, "tap0", netip.MustParseAddr(hostTapAddr), 30)
+	addAddr(t, h.slot.Netns, "tap0", netip.MustParseAddr(e2b.TapAddr), 30)
 	var conn net.Conn
 	nettest.In(t, h.slot.Netns, func() error {
 		l, err := netlink.LinkByName("tap0")
@@ -60,7 +62,7 @@ func TestQueueThatNobodyReads(t *testing.T) {
 }
 
 func TestNoteDrops(t *testing.T) {
-	counters := func(created probe.Moment, reason string, count uint64) probe.Counters {
+	counters := func(created ktime.Moment, reason string, count uint64) probe.Counters {
 		c := probe.Counters{Created: created}
 		c.Drops[0].Reason, c.Drops[0].Count = reason, count
 		return c

@@ -12,6 +12,7 @@ import (
 	"tapwatch/agent/metrics"
 	"tapwatch/agent/path"
 	"tapwatch/agent/prober"
+	"tapwatch/internal/e2b"
 )
 
 // health asks the envd of every idle sandbox for its health now and then, where the
@@ -111,9 +112,9 @@ func (h *health) round(ctx context.Context, g *errgroup.Group, now time.Time) {
 
 func (h *health) ask(ctx context.Context, q question) path.Health {
 	if q.way == throughPath {
-		return prober.Through(ctx, h.proxy, q.id, envdPort)
+		return prober.Through(ctx, h.proxy, q.id, e2b.EnvdPort)
 	}
-	return prober.Health(ctx, q.path, netip.AddrPortFrom(q.guest, envdPort))
+	return prober.Health(ctx, q.path, netip.AddrPortFrom(q.guest, e2b.EnvdPort))
 }
 
 // due returns the questions whose turn it is, of the sandboxes that can be asked.

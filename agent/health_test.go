@@ -19,6 +19,7 @@ import (
 	"tapwatch/agent/discover"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
@@ -48,7 +49,7 @@ func startLine(t *testing.T, cfg Config) *line {
 	l.relay.Close()
 	ns, tap, envd := l.slot.Netns, netip.MustParseAddr("169.254.0.22"), netip.MustParseAddrPort("169.254.0.21:49983")
 	near := netip.AddrFrom4([4]byte{198, 19, byte(rand.N(256)), byte(rand.N(128) * 2)})
-	far := netip.AddrPortFrom(near.Next(), envdPort)
+	far := netip.AddrPortFrom(near.Next(), e2b.EnvdPort)
 	addAddr(t, "", nettest.Veth(t, ns), near, 31)
 	addAddr(t, ns, "eth0", far.Addr(), 31)
 	addAddr(t, ns, "tap0", tap, 30)

@@ -4,6 +4,7 @@ import (
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/internal/netns"
 )
 
 // A program that another put before ours may end the chain, and one that took our
@@ -70,7 +71,7 @@ func (h *hidings) now() bool { return h.receive.now || h.transmit.now }
 // not see what passes are put on again: they may have been taken away.
 func (m *model) lookForHidden(n int) {
 	for _, c := range m.dueForHidden(n) {
-		driver, err := m.links.Bytes(link.Key{Netns: c.device.Netns, Ifindex: link.Ifindex(c.device.Ifindex)})
+		driver, err := m.links.Bytes(netns.Device{Netns: c.device.Netns, Ifindex: netns.Ifindex(c.device.Ifindex)})
 		if err == nil && !c.before.concludes(driver) {
 			continue
 		}
@@ -89,7 +90,7 @@ func (m *model) lookForHidden(n int) {
 // comparison is a tap whose counters are to be compared.
 type comparison struct {
 	slot   *slot
-	device probe.Device
+	device netns.Device
 	before hidings
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 )
@@ -162,7 +163,7 @@ func (h *host) modeOfTap() probe.Mode {
 		}
 		return err
 	})
-	return h.agent.probe.ModeOf(probe.Device{Netns: h.slot.Cookie, Ifindex: probe.Ifindex(ifindex)})
+	return h.agent.probe.ModeOf(netns.Device{Netns: h.slot.Cookie, Ifindex: netns.Ifindex(ifindex)})
 }
 
 // haveTCX asks the agent's own look at the kernel.

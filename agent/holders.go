@@ -53,7 +53,7 @@ func (h *holders) read(asked []*slot) {
 			s.held = h.held(s, byPID[pid])
 		}
 		if s.tap != nil && err == nil {
-			s.holders = of[probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}]
+			s.holders = of[netns.Device{Netns: s.entry.Cookie, Ifindex: netns.Ifindex(s.tap.Ifindex)}]
 			if len(s.holders) > 0 {
 				h.model.phase(s, path.TapAttached, time.Now())
 			} else {
@@ -66,14 +66,14 @@ func (h *holders) read(asked []*slot) {
 }
 
 // holdersOf puts what the kernel says of processes in the words of slots.
-func (m *model) holdersOf(all []probe.Holder) map[probe.Device][]path.Holder {
+func (m *model) holdersOf(all []probe.Holder) map[netns.Device][]path.Holder {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	vmms := make(map[int]string, len(m.bound))
 	for s := range m.bound {
 		vmms[s.entry.Binding.VMM.PID] = s.entry.Binding.SandboxID
 	}
-	of := map[probe.Device][]path.Holder{}
+	of := map[netns.Device][]path.Holder{}
 	for _, f := range all {
 		h := path.Holder{PID: f.PID, Command: f.Command, SameNS: f.ProcessNetns == f.Tap.Netns, SandboxID: vmms[f.PID]}
 		if s := m.slots[f.ProcessNetns]; s != nil {

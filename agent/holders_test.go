@@ -8,17 +8,17 @@ import (
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/internal/netns"
-	"tapwatch/internal/registry"
+	"tapwatch/internal/proc"
 )
 
 func TestHoldersInTheWordsOfSlots(t *testing.T) {
 	slotIn := func(c netns.Cookie, name, sandbox string, pid int) *slot {
 		return &slot{entry: &discover.Entry{Namespace: discover.Namespace{Cookie: c, Name: name},
-			Binding: &discover.Binding{SandboxID: sandbox, VMM: registry.Process{PID: pid}}}}
+			Binding: &discover.Binding{SandboxID: sandbox, VMM: proc.Process{PID: pid}}}}
 	}
 	one, two := slotIn(1, "ns-1", "i1", 11), slotIn(2, "ns-2", "i2", 22)
 	m := &model{slots: map[netns.Cookie]*slot{1: one, 2: two}, bound: map[*slot]struct{}{one: {}, two: {}}}
-	tap := probe.Device{Netns: 1, Ifindex: 3}
+	tap := netns.Device{Netns: 1, Ifindex: 3}
 	got := m.holdersOf([]probe.Holder{
 		{Tap: tap, PID: 11, Command: "qemu", ProcessNetns: 1},
 		{Tap: tap, PID: 22, Command: "firecracker", ProcessNetns: 2}, // another slot's VMM
@@ -45,9 +45,9 @@ func TestHeldIsBounded(t *testing.T) {
 	s := &slot{entry: &discover.Entry{Namespace: discover.Namespace{Cookie: 1, Name: "ns-1"}}}
 	var by []probe.Holder
 	for c := range netns.Cookie(1000) {
-		by = append(by, probe.Holder{Tap: probe.Device{Netns: 1001 - c, Ifindex: 2}, TapName: "tap0", PID: 11})
+		by = append(by, probe.Holder{Tap: netns.Device{Netns: 1001 - c, Ifindex: 2}, TapName: "tap0", PID: 11})
 	}
-	by = append(by, probe.Holder{Tap: probe.Device{Netns: 1, Ifindex: 2}, TapName: "tap0", PID: 11})
+	by = append(by, probe.Holder{Tap: netns.Device{Netns: 1, Ifindex: 2}, TapName: "tap0", PID: 11})
 	got := h.held(s, by)
 	if len(got) != heldMost+1 || got[heldMost] != (path.HeldTap{Device: "tap0", Here: true, Netns: "ns-1"}) {
 		t.Errorf("%+v, want the slot's own last and %d others", got, heldMost)

@@ -34,7 +34,7 @@ type hooking struct {
 	slot    *slot // of an attachment; nil: to be taken off
 	attempt uint64
 	path    string
-	device  probe.Device
+	device  netns.Device
 	name    string
 	last    probe.Counters // what was read before, of one to be taken off
 	gone    *gone          // where the last counters are to be told; nil: nowhere
@@ -165,7 +165,7 @@ func (m *model) hook(s *slot) {
 	}
 	s.attaching = true
 	m.hooker.do(hooking{slot: s, attempt: s.attempt, path: s.entry.Path, name: s.tap.Name,
-		device: probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}})
+		device: netns.Device{Netns: s.entry.Cookie, Ifindex: netns.Ifindex(s.tap.Ifindex)}})
 }
 
 func (m *model) wantsHooks(o hooking) bool {

@@ -12,6 +12,7 @@ import (
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/pairing"
+	"tapwatch/internal/registry"
 )
 
 // hops has the requests of every bound sandbox timed, and hands proxies the table
@@ -188,14 +189,14 @@ func (m *model) paths() []flow.Path {
 
 // pathOf leaves out what a path of that shape has not. Of a foreign one the shape is
 // unknown: it has whatever is used.
-func pathOf(shape string, at *addrs) (p flow.Path, ok bool) {
+func pathOf(shape registry.Shape, at *addrs) (p flow.Path, ok bool) {
 	if p.Guest = at.guest; !p.Guest.Is4() {
 		return p, false
 	}
-	if shape == "relay" || shape == "" {
+	if shape == registry.Relay || shape == "" {
 		p.Vpeer = at.vpeer
 	}
-	if shape == "dnat" || shape == "" {
+	if shape == registry.DNAT || shape == "" {
 		p.HostIP = at.host
 	}
 	return p, true

@@ -14,6 +14,8 @@ import (
 	"tapwatch/agent/discover"
 	"tapwatch/agent/inspect"
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/registry"
 )
 
 // inspector looks closely at slots: at those in trouble and those that the kernel
@@ -135,17 +137,18 @@ func (i *inspector) targets(slots []*slot) (out []target) {
 
 // target is what a look needs to know of a slot.
 type target struct {
-	slot           *slot
-	path           string
-	pid            int
-	socket         string // of the VMM's API
-	console, shape string
-	foreign        bool // another launched it
-	waiting        bool // a SYN is, and nothing has come from the guest since
-	before         closer
-	tap            string
-	veth           string // the host's
-	vpeer, guest   netip.Addr
+	slot         *slot
+	path         string
+	pid          int
+	socket       string // of the VMM's API
+	console      string
+	shape        registry.Shape
+	foreign      bool // another launched it
+	waiting      bool // a SYN is, and nothing has come from the guest since
+	before       closer
+	tap          string
+	veth         string // the host's
+	vpeer, guest netip.Addr
 }
 
 // closer is what a look found.
@@ -225,7 +228,7 @@ func (i *inspector) look(t target) (c closer) {
 		return c
 	}
 	c.within = inspect.Inside(t.path, planOf(t))
-	if t.shape == "dnat" { // no other needs it
+	if t.shape == registry.DNAT { // no other needs it
 		if c.rules.Forwards, err = inspect.Forwards(t.path); err != nil {
 			i.log.Debug("read ip_forward", "netns", t.path, "err", err)
 		}
@@ -270,14 +273,14 @@ func (i *inspector) readRules(t target, c *closer) {
 // comes for the sandbox's address in the host, 10.11.0.0/16 + i, or for the vpeer's
 // own, 10.12.0.0/16 + 2i+1. Of a foreign path it is not known whether it has to.
 func translated(t target) []inspect.Packet {
-	if t.shape != "dnat" && t.shape != "" {
+	if t.shape != registry.DNAT && t.shape != "" {
 		return nil
 	}
 	client := netip.AddrPortFrom(t.vpeer.Prev(), 0)
-	packet := inspect.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: vpeerName, From: client}
+	packet := inspect.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: e2b.Vpeer, From: client}
 	var list []inspect.Packet
 	for _, to := range []netip.Addr{hostIP(t.vpeer), t.vpeer} {
-		packet.To = netip.AddrPortFrom(to, envdPort)
+		packet.To = netip.AddrPortFrom(to, e2b.EnvdPort)
 		list = append(list, packet)
 	}
 	return list
@@ -293,8 +296,8 @@ func hostIP(vpeer netip.Addr) netip.Addr {
 
 // planOf is what a path of the target's shape needs of its namespace.
 func planOf(t target) inspect.Plan {
-	p := inspect.Plan{Tap: t.tap, Vpeer: vpeerName, HostVeth: t.veth, Guest: t.guest, VpeerAddr: t.vpeer,
-		Forwards: t.shape == "dnat", Fused: t.shape == "fused"}
+	p := inspect.Plan{Tap: t.tap, Vpeer: e2b.Vpeer, HostVeth: t.veth, Guest: t.guest, VpeerAddr: t.vpeer,
+		Forwards: t.shape == registry.DNAT, Fused: t.shape == registry.Fused}
 	if t.vpeer.IsValid() && t.veth != "" {
 		p.Client = t.vpeer.Prev() // the host's end of the /31
 	}
@@ -303,23 +306,22 @@ func planOf(t target) inspect.Plan {
 
 // packets is what a path of the target's shape sends through its namespace.
 func packets(t target) []inspect.Packet {
-	const eth0 = "eth0"
-	relay, guest := netip.AddrPortFrom(t.vpeer, envdPort), netip.AddrPortFrom(t.guest, envdPort)
-	own := netip.AddrPortFrom(netip.MustParseAddr(hostTapAddr), 0)
+	relay, guest := netip.AddrPortFrom(t.vpeer, e2b.EnvdPort), netip.AddrPortFrom(t.guest, e2b.EnvdPort)
+	own := netip.AddrPortFrom(e2b.TapIP(), 0)
 	var client netip.AddrPort
 	if t.vpeer.IsValid() {
 		client = netip.AddrPortFrom(t.vpeer.Prev(), 0) // the host's end of the /31
 	}
 	switch t.shape {
-	case "dnat":
+	case registry.DNAT:
 		return []inspect.Packet{
-			{What: "what is forwarded to the guest", Hook: *nftables.ChainHookForward, In: eth0, Out: t.tap, From: client, To: guest},
-			{What: "what the guest answers", Hook: *nftables.ChainHookForward, In: t.tap, Out: eth0, From: guest, To: client, Established: true},
+			{What: "what is forwarded to the guest", Hook: *nftables.ChainHookForward, In: e2b.Vpeer, Out: t.tap, From: client, To: guest},
+			{What: "what the guest answers", Hook: *nftables.ChainHookForward, In: t.tap, Out: e2b.Vpeer, From: guest, To: client, Established: true},
 		}
-	case "relay", "":
+	case registry.Relay, "":
 		return []inspect.Packet{
-			{What: "what layer 1 sends the relay", Hook: *nftables.ChainHookInput, In: eth0, From: client, To: relay},
-			{What: "what the relay answers layer 1", Hook: *nftables.ChainHookOutput, Out: eth0, From: relay, To: client, Established: true},
+			{What: "what layer 1 sends the relay", Hook: *nftables.ChainHookInput, In: e2b.Vpeer, From: client, To: relay},
+			{What: "what the relay answers layer 1", Hook: *nftables.ChainHookOutput, Out: e2b.Vpeer, From: relay, To: client, Established: true},
 			{What: "what the relay sends the guest", Hook: *nftables.ChainHookOutput, Out: t.tap, From: own, To: guest},
 			{What: "what the guest answers", Hook: *nftables.ChainHookInput, In: t.tap, From: guest, To: own, Established: true},
 		}

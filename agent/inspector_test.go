@@ -7,7 +7,7 @@ import (
 
 	"tapwatch/agent/discover"
 	"tapwatch/agent/path"
-	"tapwatch/agent/probe"
+	"tapwatch/internal/ktime"
 	"tapwatch/internal/netns"
 )
 
@@ -23,7 +23,7 @@ func TestHowOftenIsLooked(t *testing.T) {
 	}{
 		"healthy":           {&slot{diagnosis: path.Diagnosis{State: path.OK}}, times / turnEvery},
 		"boots":             {&slot{diagnosis: path.Diagnosis{State: path.Booting}}, times},
-		"a request waits":   {&slot{diagnosis: path.Diagnosis{State: path.OK}, hooks: &hooked{envdWaiting: probe.Moment(1)}}, times},
+		"a request waits":   {&slot{diagnosis: path.Diagnosis{State: path.OK}, hooks: &hooked{envdWaiting: ktime.Moment(1)}}, times},
 		"broken just now":   {&slot{diagnosis: path.Diagnosis{State: path.Broken, Findings: []path.Finding{since(0)}}}, times},
 		"broken for long":   {&slot{diagnosis: path.Diagnosis{State: path.Broken, Findings: []path.Finding{since(inspectFresh)}}}, times / inspectRarely},
 		"and again, by now": {&slot{diagnosis: path.Diagnosis{State: path.Broken, Findings: []path.Finding{since(time.Hour), since(0)}}}, times},

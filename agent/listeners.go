@@ -9,6 +9,7 @@ import (
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/agent/sockets"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 )
 
@@ -65,7 +66,7 @@ func (m *model) readListeners(proxy netip.AddrPort) {
 	relays := m.relays[:0]
 	m.eachBound(func(s *slot) {
 		if s.addrs.vpeer.IsValid() && path.HasRelay(s.entry.Binding.Shape) && s.entry.Path != "" { // else there is none, or where it should be is unknown
-			relays = append(relays, relayReading{slot: s, in: s.entry.Cookie, at: netip.AddrPortFrom(s.addrs.vpeer, envdPort), path: s.entry.Path})
+			relays = append(relays, relayReading{slot: s, in: s.entry.Cookie, at: netip.AddrPortFrom(s.addrs.vpeer, e2b.EnvdPort), path: s.entry.Path})
 		}
 	})
 	m.relays = relays

@@ -16,6 +16,7 @@ import (
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/agent/recorder"
+	"tapwatch/internal/ktime"
 	"tapwatch/internal/netns"
 )
 
@@ -61,9 +62,9 @@ type model struct {
 
 	// These are observe's alone.
 	processes          processes
-	readAt, idleReadAt probe.Moment // the last readings of counters, of bound and of all slots
+	readAt, idleReadAt ktime.Moment // the last readings of counters, of bound and of all slots
 	activity           probe.Activity
-	quickAt            probe.Moment // the last look at those that wait
+	quickAt            ktime.Moment // the last look at those that wait
 
 	relays []relayReading // readListeners' last ones, for their room
 

@@ -7,6 +7,8 @@ import (
 
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/internal/ktime"
+	"tapwatch/internal/netns"
 )
 
 // What is read from the kernel now and then, because nothing tells it: counters
@@ -76,7 +78,7 @@ func (a *Agent) observe(ctx context.Context) {
 // tapDue is a tap whose counters are to be read.
 type tapDue struct {
 	slot   *slot
-	device probe.Device
+	device netns.Device
 }
 
 // reading is what they are.
@@ -132,11 +134,11 @@ func (m *model) read(d tapDue) reading {
 }
 
 func (m *model) readAll(taps []tapDue, into *readings) {
-	left := make(map[probe.Device]*slot, len(taps))
+	left := make(map[netns.Device]*slot, len(taps))
 	for _, d := range taps {
 		left[d.device] = d.slot
 	}
-	err := m.probe.AllCounters(func(d probe.Device, c probe.Counters) {
+	err := m.probe.AllCounters(func(d netns.Device, c probe.Counters) {
 		if s, ok := left[d]; ok {
 			delete(left, d)
 			into.add(reading{tapDue{s, d}, c, nil})
@@ -152,7 +154,7 @@ func (m *model) readAll(taps []tapDue, into *readings) {
 
 // due returns the taps to read, and how many were looked at.
 func (m *model) due(idleToo bool) (taps []tapDue, hooked int) {
-	now, since := probe.Now(), m.readAt
+	now, since := ktime.Now(), m.readAt
 	if idleToo {
 		since = m.idleReadAt
 	}

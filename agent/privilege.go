@@ -1,22 +1,19 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/probe"
+	"tapwatch/internal/caps"
 )
 
 // privilege is a capability that the agent uses.
 type privilege struct {
-	bit   uint
-	name  string
+	cap   caps.Cap
 	modes []probe.Mode // that use it; nil: all
 	must  bool         // nothing works without it
 }
@@ -24,13 +21,13 @@ type privilege struct {
 // privileges is all that the agent uses, and what for; docs/operations.md has it
 // for people.
 var privileges = []privilege{
-	{unix.CAP_BPF, "CAP_BPF", nil, true},                                                   // programs and maps
-	{unix.CAP_PERFMON, "CAP_PERFMON", nil, true},                                           // programs that read the kernel's memory
-	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", nil, true},                                       // nsids, links by nsid, hooks
-	{unix.CAP_NET_BROADCAST, "CAP_NET_BROADCAST", nil, true},                               // links of all namespaces
-	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", []probe.Mode{probe.ModeTC, probe.ModeTCX}, true}, // setns, for hooks on devices
-	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", []probe.Mode{"", probe.ModeAuto}, false},         // without it auto is tracepoint
-	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", nil, false},                                    // namespaces of others' processes
+	{unix.CAP_BPF, nil, true},                                             // programs and maps
+	{unix.CAP_PERFMON, nil, true},                                         // programs that read the kernel's memory
+	{unix.CAP_NET_ADMIN, nil, true},                                       // nsids, links by nsid, hooks
+	{unix.CAP_NET_BROADCAST, nil, true},                                   // links of all namespaces
+	{unix.CAP_SYS_ADMIN, []probe.Mode{probe.ModeTC, probe.ModeTCX}, true}, // setns, for hooks on devices
+	{unix.CAP_SYS_ADMIN, []probe.Mode{"", probe.ModeAuto}, false},         // without it auto is tracepoint
+	{unix.CAP_SYS_PTRACE, nil, false},                                     // namespaces of others' processes
 }
 
 // privilegesOf returns what a mode uses.
@@ -43,33 +40,16 @@ func privilegesOf(m probe.Mode) (of []privilege) {
 	return of
 }
 
-// capset is a thread's capabilities as capget(2) and capset(2) have them.
-type capset struct {
-	hdr  unix.CapUserHeader
-	data [2]unix.CapUserData
-}
-
-// held returns the capabilities of this thread.
-func held() (*capset, error) {
-	c := &capset{hdr: unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}}
-	if err := unix.Capget(&c.hdr, &c.data[0]); err != nil {
-		return nil, fmt.Errorf("read own capabilities: %w", err)
-	}
-	return c, nil
-}
-
-func (c *capset) has(bit uint) bool { return c.data[bit/32].Effective&(1<<(bit%32)) != 0 }
-
 // needPrivileges says which capabilities are missing in a mode.
 func needPrivileges(m probe.Mode) error {
-	have, err := held()
+	have, err := caps.Own()
 	if err != nil {
 		return err
 	}
 	var missing []string
 	for _, p := range privilegesOf(m) {
-		if p.must && !have.has(p.bit) {
-			missing = append(missing, p.name)
+		if p.must && !have.Has(p.cap) {
+			missing = append(missing, p.cap.String())
 		}
 	}
 	if len(missing) > 0 {
@@ -81,48 +61,29 @@ func needPrivileges(m probe.Mode) error {
 // heldPrivileges says of each capability that a mode uses whether it is there,
 // under the names that the metric has for them.
 func heldPrivileges(m probe.Mode) (map[string]bool, error) {
-	have, err := held()
+	have, err := caps.Own()
 	if err != nil {
 		return nil, err
 	}
 	all := map[string]bool{}
 	for _, p := range privilegesOf(m) {
-		all[strings.ToLower(p.name)] = have.has(p.bit)
+		all[strings.ToLower(p.cap.String())] = have.Has(p.cap)
 	}
 	return all, nil
 }
 
-// errCgo is returned where other threads than Go's may exist.
-var errCgo = errors.New("drop capabilities: not possible in a binary made with cgo")
-
 // dropPrivileges gives up, for good and for all threads, what a mode does not
-// use. It needs a binary without cgo, as ours are, and returns errCgo in others.
+// use. It needs a binary without cgo, as ours are, and returns caps.ErrCgo in others.
 func dropPrivileges(m probe.Mode) error {
-	have, err := held()
+	have, err := caps.Own()
 	if err != nil {
 		return err
 	}
-	keep := &capset{hdr: have.hdr} // on the heap: the threads read it by address
+	var keep caps.Set
 	for _, p := range privilegesOf(m) {
-		if have.has(p.bit) {
-			keep.data[p.bit/32].Effective |= 1 << (p.bit % 32)
-			keep.data[p.bit/32].Permitted |= 1 << (p.bit % 32)
+		if have.Has(p.cap) {
+			keep = keep.With(p.cap)
 		}
 	}
-	// Nothing that is executed, should anything ever be, gets more again.
-	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
-	if errno == 0 {
-		_, _, errno = syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0)
-	}
-	if errno == 0 {
-		_, _, errno = syscall.AllThreadsSyscall(unix.SYS_CAPSET,
-			uintptr(unsafe.Pointer(&keep.hdr)), uintptr(unsafe.Pointer(&keep.data[0])), 0)
-	}
-	if errors.Is(errno, unix.ENOTSUP) {
-		return errCgo
-	}
-	if errno != 0 {
-		return fmt.Errorf("drop capabilities: %w", errno)
-	}
-	return nil
+	return caps.Keep(keep)
 }

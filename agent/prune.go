@@ -4,7 +4,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	"tapwatch/agent/probe"
+	"tapwatch/internal/netns"
 )
 
 // pruneAfter is how long all must have been known before what is counted for
@@ -21,14 +21,14 @@ func (m *model) prune(now time.Time, ready func() error) {
 	if !due {
 		return
 	}
-	if _, err := m.probe.Prune(func(d probe.Device) bool { return hooked[d] }); err != nil {
+	if _, err := m.probe.Prune(func(d netns.Device) bool { return hooked[d] }); err != nil {
 		m.log.Warn("prune counters", "err", err)
 	}
 	debug.FreeOSMemory() // what the start needed is given back
 }
 
 // dueForPruning returns the devices to keep, once all has been known for a while.
-func (m *model) dueForPruning(now time.Time, ready bool) (hooked map[probe.Device]bool, due bool) {
+func (m *model) dueForPruning(now time.Time, ready bool) (hooked map[netns.Device]bool, due bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -42,10 +42,10 @@ func (m *model) dueForPruning(now time.Time, ready bool) (hooked map[probe.Devic
 		return nil, false
 	}
 	m.pruned = true
-	hooked = map[probe.Device]bool{}
+	hooked = map[netns.Device]bool{}
 	for _, s := range m.slots {
 		if s.tap != nil { // hooked, or about to be
-			hooked[probe.Device{Netns: s.entry.Cookie, Ifindex: probe.Ifindex(s.tap.Ifindex)}] = true
+			hooked[netns.Device{Netns: s.entry.Cookie, Ifindex: netns.Ifindex(s.tap.Ifindex)}] = true
 		}
 	}
 	return hooked, true

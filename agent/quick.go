@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"tapwatch/agent/diagnose"
-	"tapwatch/agent/probe"
+	"tapwatch/internal/ktime"
+	"tapwatch/internal/netns"
 )
 
 // hearRefusals has a slot looked at as soon as its guest refuses a connection.
 func (a *Agent) hearRefusals(ctx context.Context) {
-	err := a.probe.Refusals(ctx, func(d probe.Device) {
+	err := a.probe.Refusals(ctx, func(d netns.Device) {
 		if s := a.model.boundIn(d.Netns); s != nil {
 			a.told.refused.ask(s)
 		}
@@ -23,7 +24,7 @@ func (a *Agent) hearRefusals(ctx context.Context) {
 // lookAtWaiting runs the checks where a request has just waited as long as one may:
 // time alone proves that.
 func (m *model) lookAtWaiting() {
-	now := probe.Now()
+	now := ktime.Now()
 	since := m.quickAt
 	m.quickAt = now
 	if since != 0 {
@@ -36,13 +37,13 @@ func (m *model) lookAtWaiting() {
 const quickMost = 64
 
 // clocks is how far the clock of the hooks and that of the checks may disagree.
-const clocks = probe.Moment(2 * time.Millisecond)
+const clocks = ktime.Moment(2 * time.Millisecond)
 
-func (m *model) waitedEnough(since, now probe.Moment) (slots []*slot) {
+func (m *model) waitedEnough(since, now ktime.Moment) (slots []*slot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	passed := func(waiting probe.Moment) bool {
-		end := waiting + probe.Moment(diagnose.Patience) + clocks
+	passed := func(waiting ktime.Moment) bool {
+		end := waiting + ktime.Moment(diagnose.Patience) + clocks
 		return waiting != 0 && since < end && end <= now
 	}
 	for s := range m.waiting {

@@ -11,6 +11,9 @@ import (
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/ktime"
+	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
 
@@ -73,7 +76,7 @@ func addrsOf(b *discover.Binding) (a addrs) {
 
 // hooked is a tap that carries our hooks.
 type hooked struct {
-	device   probe.Device
+	device   netns.Device
 	read     bool // the counters have been
 	unread   bool // they could not be, the last time
 	counters probe.Counters
@@ -82,10 +85,10 @@ type hooked struct {
 	lastDrops map[string]time.Time
 	// portRefusedSince is since when connections to one port, not envd's, have been
 	// refused without a long pause.
-	portRefusedSince probe.Moment
+	portRefusedSince ktime.Moment
 	// The first request that still waits for an answer, as far as reading the
 	// counters now and then can tell.
-	arpWaiting, envdWaiting probe.Moment
+	arpWaiting, envdWaiting ktime.Moment
 }
 
 // update takes newly read counters and reports whether they say anything new.
@@ -106,7 +109,7 @@ func (h *hooked) update(c probe.Counters, now time.Time) bool {
 }
 
 // refusalPause is the pause between two refusals after which they are two troubles.
-const refusalPause = probe.Moment(10 * time.Second)
+const refusalPause = ktime.Moment(10 * time.Second)
 
 // noteDrops keeps which reasons have grown since the last reading. Of what a first
 // one finds, also where the counters began anew, nobody knows when it was.
@@ -148,15 +151,15 @@ func (s *slot) waits() bool {
 // look sees whether the VMM is still there: a carrier that went may have gone
 // with it, and discovery saw it last some time ago.
 func (s *slot) look() {
-	if s.vmmExit == nil && s.tap != nil && carrierOf(s.tap) == path.No && s.entry.Binding.VMMAlive == discover.Yes {
-		s.vmmAlive = path.Tristate(discover.Alive(s.entry.Binding.VMM))
+	if s.vmmExit == nil && s.tap != nil && carrierOf(s.tap) == path.No && s.entry.Binding.VMMAlive == path.Yes {
+		s.vmmAlive = discover.Alive(s.entry.Binding.VMM)
 		if s.vmmAlive == path.No {
 			s.noteVMMGone(time.Now())
 		}
 	}
-	s.vmmStopped = path.Tristate(discover.Stopped(s.entry.Binding.VMM))
+	s.vmmStopped = discover.Stopped(s.entry.Binding.VMM)
 	switch {
-	case s.vmmStopped != path.Unknown || !discover.Zombie(s.entry.Binding.VMM): // it runs, or is gone for good
+	case s.vmmStopped != path.Unknown || !s.entry.Binding.VMM.Zombie(): // it runs, or is gone for good
 		s.zombieSince = time.Time{}
 	case s.zombieSince.IsZero():
 		s.zombieSince = time.Now()
@@ -208,7 +211,7 @@ func (s *slot) endingAt(now time.Time) bool {
 }
 
 // waiting keeps the time of the first request after the last answer.
-func waiting(first, request, answer probe.Moment) probe.Moment {
+func waiting(first, request, answer ktime.Moment) ktime.Moment {
 	switch {
 	case request <= answer:
 		return 0
@@ -263,7 +266,7 @@ func sandbox(b *discover.Binding, now time.Time) *path.Sandbox {
 		Source:     string(b.Source),
 		Shape:      b.Shape,
 		VMMPID:     b.VMM.PID,
-		VMMAlive:   path.Tristate(b.VMMAlive),
+		VMMAlive:   b.VMMAlive,
 		Since:      b.CreatedAt,
 	}
 	// Who launched it says so; of a foreign one only its age is known.
@@ -279,12 +282,9 @@ func sandbox(b *discover.Binding, now time.Time) *path.Sandbox {
 // before it is called so.
 const foreignBootGrace = 30 * time.Second
 
-// hostTapAddr is the host's address on every E2B tap.
-const hostTapAddr = "169.254.0.22"
-
 func (s *slot) device(near *closer) path.Device {
 	b := s.entry.Binding
-	d := path.Device{Name: b.Tap, Addr: hostTapAddr, GuestAddr: b.GuestIP}
+	d := path.Device{Name: b.Tap, Addr: e2b.TapAddr, GuestAddr: b.GuestIP}
 	if !s.links {
 		return d
 	}

@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"tapwatch/agent/probe"
+	"tapwatch/internal/ktime"
 )
 
 // TestPortRefusedSince: one trouble is one port, refused without a long pause.
 func TestPortRefusedSince(t *testing.T) {
-	second := func(n int) probe.Moment { return probe.Moment(time.Duration(n) * time.Second) }
+	second := func(n int) ktime.Moment { return ktime.Moment(time.Duration(n) * time.Second) }
 	var h hooked
 	for _, step := range []struct {
 		what string

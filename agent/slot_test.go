@@ -7,6 +7,7 @@ import (
 	"tapwatch/agent/discover"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/internal/ktime"
 )
 
 // A guest that announced its address never replies to the question that the host
@@ -14,7 +15,7 @@ import (
 func TestAnnouncedGuestOwesNoReply(t *testing.T) {
 	for name, c := range map[string]struct {
 		counters probe.Counters
-		waits    probe.Moment
+		waits    ktime.Moment
 	}{
 		"asked":               {probe.Counters{LastARPRequest: 5}, 5},
 		"replied":             {probe.Counters{LastARPRequest: 5, LastARPReply: 6}, 0},

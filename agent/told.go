@@ -10,6 +10,7 @@ import (
 
 	"tapwatch/agent/notices"
 	"tapwatch/agent/sockets"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 )
 
@@ -38,7 +39,7 @@ func newTold(proxyPort uint16, log *slog.Logger) *told {
 		log.Warn("changes of rules and settings are found by looking only", "err", err)
 		t.notices = nil
 	}
-	if t.listens, err = sockets.Watch(envdPort, proxyPort); err != nil {
+	if t.listens, err = sockets.Watch(e2b.EnvdPort, proxyPort); err != nil {
 		log.Warn("who listens is found by looking only", "err", err)
 		t.listens = nil
 	}

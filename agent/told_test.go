@@ -12,6 +12,7 @@ import (
 	"github.com/google/nftables/expr"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 )
@@ -21,7 +22,7 @@ import (
 func TestFoundBecauseTold(t *testing.T) {
 	t.Parallel()
 	h := startWith(t, Config{Every: time.Hour})
-	addAddr(t, h.slot.Netns, "tap0", netip.MustParseAddr(hostTapAddr), 30)
+	addAddr(t, h.slot.Netns, "tap0", netip.MustParseAddr(e2b.TapAddr), 30)
 	cmd := h.vmm()
 	h.slot.Sandbox.State = registry.Running
 	h.slot.Sandbox.Console = filepath.Join(t.TempDir(), "console.log")

@@ -3,10 +3,8 @@ package agent
 import (
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 )
-
-// vpeerName is the namespace's end of the veth pair, in every slot of E2B's plan.
-const vpeerName = "eth0"
 
 // hostLinkChanged takes a change of a link of our own namespace: it may be the
 // host's end of a slot's veth pair.
@@ -39,8 +37,8 @@ func (m *model) lookVeth(s *slot) bool {
 			v.HostMTU = l.MTU
 		}
 	}
-	if l, known := m.links.Find(s.entry.Cookie, vpeerName); known && v.Host != "" {
-		v.Peer = vpeerName
+	if l, known := m.links.Find(s.entry.Cookie, e2b.Vpeer); known && v.Host != "" {
+		v.Peer = e2b.Vpeer
 		if l != nil {
 			v.MTU = l.MTU
 		}

@@ -137,5 +137,5 @@ func (m *model) boundVMM(s *slot, old int) {
 		return
 	}
 	m.byVMM[pid] = s
-	m.tell(s, discover.Started(s.entry.Binding.VMM), path.VMMFound, fmt.Sprintf("the VMM is pid %d", pid))
+	m.tell(s, s.entry.Binding.VMM.Started(), path.VMMFound, fmt.Sprintf("the VMM is pid %d", pid))
 }

@@ -10,6 +10,7 @@ import (
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -34,7 +35,7 @@ func (h *host) bindVMM(state registry.State, holds ...*os.File) *exec.Cmd {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()
 	})
-	p, err := registry.ProcessOf(cmd.Process.Pid)
+	p, err := proc.ProcessOf(cmd.Process.Pid)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 func proxy(f *path.Facts) *path.Listener { return &f.Proxy }
@@ -33,7 +34,7 @@ func TestNotAccepting(t *testing.T) {
 		{"stopped", changed(filled(relay, 8), halted(relay)), "problem", []string{"is stopped (SIGSTOP, or a debugger)", "kill -CONT 4300"}},
 		{"of a process that is unknown", changed(filled(relay, 8), func(f *path.Facts) { f.Relay.Process = path.Process{} }), "problem", []string{"whose process is unknown"}},
 		{"for want of files", changed(filled(relay, 8), opened(relay, 1024)), "suppressed", []string{"relay-fd-limit"}},
-		{"of a dnat path", changed(filled(relay, 8), shape("dnat")), "beside", nil},
+		{"of a dnat path", changed(filled(relay, 8), shape(registry.DNAT)), "beside", nil},
 	})
 	tryCheck(t, proxyNotAccepting, []look{
 		{"for long", changed(filled(proxy, 8)), "problem", []string{"layer 1, tapwatch (pid 900), does not accept", "on the host"}},

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // Check looks at one thing that can be wrong with a path.
@@ -228,8 +229,8 @@ func (c Check) named(f path.Finding, hop path.Hop) path.Finding {
 }
 
 // at is the hop that a check belongs to in a path of that shape.
-func (c Check) at(shape string) path.Hop {
-	if shape == "fused" && c.Fused != "" {
+func (c Check) at(shape registry.Shape) path.Hop {
+	if shape == registry.Fused && c.Fused != "" {
 		return c.Fused
 	}
 	return c.Hop

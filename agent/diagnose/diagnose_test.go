@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // summary is a diagnosis in one line: its state, then the hops', then the codes.
@@ -30,9 +31,9 @@ func TestRun(t *testing.T) {
 		want  string
 	}{
 		{"healthy", healthy(), "ok: ok ok ok ok ok []"},
-		{"fused, without the hop that it does not have", changed(relayGone, shape("fused")), "ok: ok ok ok ok []"},
-		{"fused, a rule drops", changed(relayGone, shape("fused"), func(f *path.Facts) { f.Rules.Drops = []string{"one"} }), "broken: ok broken ok ok [rule-drops]"},
-		{"dnat, broken", changed(relayGone, shape("dnat"), vmmDead), "broken: ok ok broken unknown unknown [vmm-exited]"},
+		{"fused, without the hop that it does not have", changed(relayGone, shape(registry.Fused)), "ok: ok ok ok ok []"},
+		{"fused, a rule drops", changed(relayGone, shape(registry.Fused), func(f *path.Facts) { f.Rules.Drops = []string{"one"} }), "broken: ok broken ok ok [rule-drops]"},
+		{"dnat, broken", changed(relayGone, shape(registry.DNAT), vmmDead), "broken: ok ok broken unknown unknown [vmm-exited]"},
 		{"healthy, still called booting", changed(booting), "ok: ok ok ok ok ok []"},
 		{"idle", changed(neverAttached, noHooks, idle), "idle:  []"},
 		{"idle, whatever else is known", changed(tapGone, proxyGone, idle), "idle:  []"},

@@ -1,6 +1,9 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
+)
 
 var dnatMissing = Check{
 	Code:      "dnat-missing",
@@ -10,7 +13,7 @@ var dnatMissing = Check{
 	DependsOn: []string{"veth-down", "relay-wrong-address"},
 	Run: func(f path.Facts) Result {
 		foreign := f.Sandbox.Shape == "" && f.Relay.Listening == path.No && f.Relay.Actual == ""
-		if f.Inside.MissingDNAT != path.Yes || f.Sandbox.Shape != "dnat" && !foreign {
+		if f.Inside.MissingDNAT != path.Yes || f.Sandbox.Shape != registry.DNAT && !foreign {
 			return notApplicable()
 		}
 		finding := path.Finding{

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // now is when all facts of the tests were gathered.
@@ -19,7 +20,7 @@ func secondsAgo(s float64) time.Time {
 func healthy() path.Facts {
 	return path.Facts{
 		Now: now, Netns: "ns-7", Cookie: 4711,
-		Sandbox: &path.Sandbox{ID: "i1", Source: "tapwatch", Shape: "relay", VMMPID: 4242, VMMAlive: path.Yes,
+		Sandbox: &path.Sandbox{ID: "i1", Source: "tapwatch", Shape: registry.Relay, VMMPID: 4242, VMMAlive: path.Yes,
 			Since: secondsAgo(60), Holds: []path.HeldTap{{Netns: "ns-7", Device: "tap0", Here: true}}},
 		Proxy: path.Listener{Addr: "127.0.0.1:49983", Listening: path.Yes, Queue: path.Queue{Max: 4096},
 			Process: path.Process{PID: 900, Command: "tapwatch", Stopped: path.No, Files: 120, MaxFiles: 4096}},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 var hostRoute = Check{
@@ -14,7 +15,7 @@ var hostRoute = Check{
 	DependsOn: []string{"veth-down"},
 	Run: func(f path.Facts) Result {
 		r := f.Inside.ToNamespace
-		if f.Sandbox.Shape == "fused" || !r.Wrong() {
+		if f.Sandbox.Shape == registry.Fused || !r.Wrong() {
 			return notApplicable()
 		}
 		return wrong(path.Finding{

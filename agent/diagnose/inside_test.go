@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // leadsTo has one of the ways lead to a device, "" for nowhere.
@@ -54,7 +55,7 @@ func TestRoutes(t *testing.T) {
 		{"not asked", changed(func(f *path.Facts) { f.Inside.ToNamespace = path.Route{} }), "beside", nil},
 		{"elsewhere", changed(leadsTo(toNamespace, "tun7")), "problem", []string{"the route leads to tun7, not to veth-7", "ip route get 10.12.0.15, on the host: dev tun7"}},
 		{"none", changed(leadsTo(toNamespace, "")), "problem", []string{"there is no route (network is unreachable)"}},
-		{"of a fused path", changed(leadsTo(toNamespace, ""), relayGone, shape("fused")), "beside", nil},
+		{"of a fused path", changed(leadsTo(toNamespace, ""), relayGone, shape(registry.Fused)), "beside", nil},
 		{"behind a veth that is down", changed(leadsTo(toNamespace, ""), vethCut), "suppressed", []string{"veth-down"}},
 	})
 	tryCheck(t, returnRoute, []look{
@@ -158,9 +159,9 @@ func foreignPath(f *path.Facts) {
 func TestDNATMissing(t *testing.T) {
 	tryCheck(t, dnatMissing, []look{
 		{"of a relay's path", changed(untranslated), "beside", nil},
-		{"missing", changed(untranslated, shape("dnat")), "problem", []string{"has no rule that passes what comes for the sandbox on to 169.254.0.21"}},
-		{"there", changed(shape("dnat"), func(f *path.Facts) { f.Inside.MissingDNAT = path.No }), "beside", nil},
-		{"not known", changed(shape("dnat")), "beside", nil},
+		{"missing", changed(untranslated, shape(registry.DNAT)), "problem", []string{"has no rule that passes what comes for the sandbox on to 169.254.0.21"}},
+		{"there", changed(shape(registry.DNAT), func(f *path.Facts) { f.Inside.MissingDNAT = path.No }), "beside", nil},
+		{"not known", changed(shape(registry.DNAT)), "beside", nil},
 		{"of a foreign path without relay", changed(untranslated, foreignPath), "problem", []string{"no relay listens there, and no rule passes it on"}},
 		{"of a foreign path with a relay", changed(untranslated, shape("")), "beside", nil},
 	})

@@ -1,6 +1,9 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
+)
 
 var ipForwardOff = Check{
 	Code:      "ip-forward-off",
@@ -9,7 +12,7 @@ var ipForwardOff = Check{
 	Severity:  path.Critical,
 	DependsOn: []string{"veth-down"},
 	Run: func(f path.Facts) Result {
-		if f.Sandbox.Shape != "dnat" || f.Rules.Forwards != path.No {
+		if f.Sandbox.Shape != registry.DNAT || f.Rules.Forwards != path.No {
 			return notApplicable()
 		}
 		return wrong(path.Finding{

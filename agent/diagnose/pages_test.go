@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // examples are the facts behind the picture on each check's page.
@@ -47,7 +48,7 @@ var examples = map[string]path.Facts{
 	"guest-hung":      changed(hung),
 	"mtu-mismatch":    changed(otherMTU),
 
-	"dnat-missing":     changed(untranslated, shape("dnat")),
+	"dnat-missing":     changed(untranslated, shape(registry.DNAT)),
 	"guest-no-init":    changed(vmmDead, noTrafficYet, onConsole("guest-no-init", "[ 0.812] Kernel panic - not syncing: No working init found. Try passing init= option to kernel.")),
 	"guest-no-cgroup2": changed(portClosed, onConsole("guest-no-cgroup2", "mount: mounting cgroup2 on /sys/fs/cgroup failed: No such device")),
 

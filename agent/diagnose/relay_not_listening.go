@@ -1,6 +1,9 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
+)
 
 var relayNotListening = Check{
 	Code:     "relay-not-listening",
@@ -12,9 +15,9 @@ var relayNotListening = Check{
 	Run: func(f path.Facts) Result {
 		l := f.Relay
 		switch {
-		case f.Sandbox.Shape == "fused":
+		case f.Sandbox.Shape == registry.Fused:
 			return notApplicable()
-		case f.Sandbox.Shape == "dnat":
+		case f.Sandbox.Shape == registry.DNAT:
 			return fine("none needed: the namespace's kernel passes on")
 		case l.Listening == path.Yes:
 			return fine("listens")

@@ -4,11 +4,12 @@ import (
 	"testing"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 func relayGone(f *path.Facts) { f.Relay.Listening = path.No }
 
-func shape(s string) func(*path.Facts) {
+func shape(s registry.Shape) func(*path.Facts) {
 	return func(f *path.Facts) { f.Sandbox.Shape = s }
 }
 
@@ -20,8 +21,8 @@ func TestRelayNotListening(t *testing.T) {
 		{"gone", changed(relayGone), "problem",
 			[]string{"no relay listens on 10.12.0.15:49983", "in ns-7", "--netns ns-7 --listen 10.12.0.15:49983 --to 169.254.0.21:49983"}},
 		{"on another address", changed(relayGone, relayElsewhere), "suppressed", []string{"relay-wrong-address"}},
-		{"fused has none", changed(relayGone, shape("fused")), "beside", nil},
-		{"dnat has none", changed(relayGone, shape("dnat")), "ok", []string{"the namespace's kernel passes on"}},
+		{"fused has none", changed(relayGone, shape(registry.Fused)), "beside", nil},
+		{"dnat has none", changed(relayGone, shape(registry.DNAT)), "ok", []string{"the namespace's kernel passes on"}},
 		{"listens, shape unknown", changed(shape("")), "ok", nil},
 		{"gone, shape unknown", changed(relayGone, shape("")), "unknown", []string{"right if it uses DNAT"}},
 		{"on another address, shape unknown", changed(relayGone, relayElsewhere, shape("")), "suppressed", []string{"relay-wrong-address"}},

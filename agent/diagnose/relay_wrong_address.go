@@ -1,6 +1,9 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
+)
 
 var relayWrongAddress = Check{
 	Code:     "relay-wrong-address",
@@ -9,7 +12,7 @@ var relayWrongAddress = Check{
 	Severity: path.Critical,
 	Run: func(f path.Facts) Result {
 		l := f.Relay
-		if l.Listening != path.No || l.Actual == "" || f.Sandbox.Shape == "fused" || f.Sandbox.Shape == "dnat" {
+		if l.Listening != path.No || l.Actual == "" || f.Sandbox.Shape == registry.Fused || f.Sandbox.Shape == registry.DNAT {
 			return notApplicable()
 		}
 		return wrong(path.Finding{

@@ -1,6 +1,9 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
+)
 
 var returnRoute = Check{
 	Code:      "return-route",
@@ -10,7 +13,7 @@ var returnRoute = Check{
 	DependsOn: []string{"veth-down", "host-route"},
 	Run: func(f path.Facts) Result {
 		r := f.Inside.ToClient
-		if f.Sandbox.Shape == "fused" || !r.Wrong() {
+		if f.Sandbox.Shape == registry.Fused || !r.Wrong() {
 			return notApplicable()
 		}
 		return wrong(path.Finding{

@@ -7,7 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -32,18 +34,6 @@ const (
 	E2B         Source = "e2b"         // nothing but its name
 )
 
-// Tristate is a fact that may be unknown; the zero value is.
-type Tristate int8
-
-// The values of a Tristate.
-const (
-	Unknown Tristate = iota
-	No
-	Yes
-)
-
-func (t Tristate) String() string { return [...]string{"unknown", "no", "yes"}[t] }
-
 // Binding says whose slot a namespace is. Strings that are not known are empty.
 type Binding struct {
 	Source   Source
@@ -54,7 +44,7 @@ type Binding struct {
 	HostIP   string // by which the kernel passes on to the guest, in dnat paths
 	GuestIP  string
 	// OwnerAlive says of a record whether the launcher that wrote it runs.
-	OwnerAlive Tristate
+	OwnerAlive path.Tristate
 
 	// Idle is true where no sandbox is bound to the slot: that its tap has no
 	// carrier is then as it should be, and what follows is empty.
@@ -68,12 +58,12 @@ type Binding struct {
 	TemplateDir string
 	State       registry.State // empty: unknown
 	Reason      string         // why Failed
-	Shape       string         // of the path: relay, fused, dnat
+	Shape       registry.Shape // of the path
 	Console     string         // log file
 	CreatedAt   time.Time      // UTC; of a foreign VMM its process's start; zero: unknown
-	VMM         registry.Process
-	VMMAlive    Tristate // a zombie is not
-	APISocket   string   // of the VMM, as it sees it; empty: it has none, or none is known
+	VMM         proc.Process
+	VMMAlive    path.Tristate // a zombie is not
+	APISocket   string        // of the VMM, as it sees it; empty: it has none, or none is known
 	// VMMs counts the Firecracker processes found in the namespace: with two,
 	// the elder may still hold the tap.
 	VMMs int

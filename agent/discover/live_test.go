@@ -17,8 +17,10 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -227,7 +229,7 @@ func TestRecordsBind(t *testing.T) {
 	ns := nettest.Netns(t)
 	e := w.named(ns, "nobody's", noones)
 
-	owner, err := registry.ProcessOf(os.Getpid())
+	owner, err := proc.ProcessOf(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,18 +242,18 @@ func TestRecordsBind(t *testing.T) {
 	}
 	put()
 	e = w.named(ns, "an idle slot", idle)
-	if b := e.Binding; b.Source != Tapwatch || b.OwnerAlive != Yes || b.Tap != "tap0" {
+	if b := e.Binding; b.Source != Tapwatch || b.OwnerAlive != path.Yes || b.Tap != "tap0" {
 		t.Errorf("idle: %+v", b)
 	}
 	slot.Sandbox = &registry.Sandbox{ID: "sbx", State: registry.Running, VMMProcess: owner, CreatedAt: time.Now()}
 	put()
 	e = w.named(ns, "bound", bound)
-	if b := e.Binding; b.SandboxID != "sbx" || b.State != registry.Running || b.VMMAlive != Yes {
+	if b := e.Binding; b.SandboxID != "sbx" || b.State != registry.Running || b.VMMAlive != path.Yes {
 		t.Errorf("bound: %+v", b)
 	}
 	slot.Sandbox.VMMProcess.Start++ // another process, of the past
 	put()
-	w.named(ns, "its VMM dead", func(e Entry) bool { return e.Binding != nil && e.Binding.VMMAlive == No })
+	w.named(ns, "its VMM dead", func(e Entry) bool { return e.Binding != nil && e.Binding.VMMAlive == path.No })
 	if err := dir.Remove(1); err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +333,7 @@ func TestForeignFirecracker(t *testing.T) {
 	w.Rescan()
 	e := w.named(ns, "bound", bound)
 	b := e.Binding
-	if b.Source != Firecracker || b.SandboxID != id || b.VMMAlive != Yes || b.VMMs != 1 || b.Tap != "tap0" {
+	if b.Source != Firecracker || b.SandboxID != id || b.VMMAlive != path.Yes || b.VMMs != 1 || b.Tap != "tap0" {
 		t.Errorf("bound: %+v", b)
 	}
 	if exe, err := os.Readlink("/proc/" + strconv.Itoa(b.VMM.PID) + "/exe"); err != nil || filepath.Base(exe) != "firecracker" {

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"slices"
 
+	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -12,7 +15,7 @@ import (
 type sources struct {
 	records []registry.Slot
 	vmms    []VMM
-	alive   func(registry.Process) Tristate
+	alive   func(proc.Process) path.Tristate
 }
 
 // index orders the sources by namespace.
@@ -22,7 +25,7 @@ func (s sources) index() claims {
 		switch {
 		case r.Cookie != 0:
 			c.byCookie[r.Cookie] = r
-		case s.alive(r.Owner) == Yes: // being made; a dead launcher's names prove nothing
+		case s.alive(r.Owner) == path.Yes: // being made; a dead launcher's names prove nothing
 			c.byName[r.Netns] = r
 		}
 	}
@@ -37,7 +40,7 @@ func (s sources) index() claims {
 
 // claims is sources, by namespace.
 type claims struct {
-	alive    func(registry.Process) Tristate
+	alive    func(proc.Process) path.Tristate
 	byCookie map[netns.Cookie]registry.Slot
 	byName   map[string]registry.Slot
 	vmms     map[netns.Cookie][]VMM // the youngest last
@@ -105,14 +108,14 @@ func (c claims) ofRecord(r registry.Slot) Binding {
 func ofVMM(n Namespace, v VMM) Binding {
 	b, ok := e2bSlot(n.Name)
 	if !ok {
-		b.Tap, b.GuestIP = e2bTap, e2bGuestIP
+		b.Tap, b.GuestIP = e2b.Tap, e2b.GuestAddr
 	}
 	b.Source = Firecracker
 	b.SandboxID = v.SandboxID
 	b.CreatedAt = v.Started
-	b.VMM, b.VMMAlive, b.APISocket = v.Process, Yes, v.Socket
+	b.VMM, b.VMMAlive, b.APISocket = v.Process, path.Yes, v.Socket
 	if v.Zombie {
-		b.VMMAlive = No
+		b.VMMAlive = path.No
 	}
 	return b
 }

@@ -4,28 +4,30 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
 var (
-	launcher = registry.Process{PID: 10, Start: 1}
-	deadOne  = registry.Process{PID: 11, Start: 1}
-	qemu     = registry.Process{PID: 12, Start: 5}
+	launcher = proc.Process{PID: 10, Start: 1}
+	deadOne  = proc.Process{PID: 11, Start: 1}
+	qemu     = proc.Process{PID: 12, Start: 5}
 	created  = time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
 )
 
-func checkAlive(p registry.Process) Tristate {
+func checkAlive(p proc.Process) path.Tristate {
 	switch p {
-	case registry.Process{}:
-		return Unknown
+	case proc.Process{}:
+		return path.Unknown
 	case deadOne:
-		return No
+		return path.No
 	}
-	return Yes
+	return path.Yes
 }
 
-func record(cookie netns.Cookie, owner registry.Process, s *registry.Sandbox) registry.Slot {
+func record(cookie netns.Cookie, owner proc.Process, s *registry.Sandbox) registry.Slot {
 	return registry.Slot{
 		Index: 110, Netns: "ns-110", Cookie: cookie, HostVeth: "veth-110", Tap: "tap0",
 		VpeerIP: "10.12.0.221", HostIP: "10.11.0.110", GuestIP: "169.254.0.21", Owner: owner, Sandbox: s,
@@ -36,15 +38,15 @@ func TestBind(t *testing.T) {
 	named := func(c netns.Cookie, names ...string) Namespace {
 		return Namespace{Cookie: c, Name: label(names), Names: names}
 	}
-	sandbox := &registry.Sandbox{ID: "sbx", TemplateID: "base", State: registry.Running, VMMProcess: qemu, Shape: "relay", CreatedAt: created}
+	sandbox := &registry.Sandbox{ID: "sbx", TemplateID: "base", State: registry.Running, VMMProcess: qemu, Shape: registry.Relay, CreatedAt: created}
 	slot := Binding{Index: 110, HostVeth: "veth-110", Tap: "tap0", VpeerIP: "10.12.0.221", HostIP: "10.11.0.110", GuestIP: "169.254.0.21"}
 	with := func(change func(*Binding)) *Binding {
 		b := slot
 		change(&b)
 		return &b
 	}
-	fc := VMM{SandboxID: "foreign", Process: registry.Process{PID: 20, Start: 7}, Started: created.UTC(), Netns: 1}
-	elder := VMM{SandboxID: "elder", Process: registry.Process{PID: 21, Start: 3}, Netns: 1}
+	fc := VMM{SandboxID: "foreign", Process: proc.Process{PID: 20, Start: 7}, Started: created.UTC(), Netns: 1}
+	elder := VMM{SandboxID: "elder", Process: proc.Process{PID: 21, Start: 3}, Netns: 1}
 
 	for name, c := range map[string]struct {
 		in   Namespace
@@ -59,7 +61,7 @@ func TestBind(t *testing.T) {
 		"the record of an idle slot": {
 			in:   named(1, "ns-110"),
 			from: sources{records: []registry.Slot{record(1, launcher, nil)}},
-			want: with(func(b *Binding) { b.Source, b.Idle, b.OwnerAlive = Tapwatch, true, Yes }),
+			want: with(func(b *Binding) { b.Source, b.Idle, b.OwnerAlive = Tapwatch, true, path.Yes }),
 		},
 		"the record of a sandbox, its VMM dead": {
 			in: named(1, "any"),
@@ -67,36 +69,36 @@ func TestBind(t *testing.T) {
 				ID: "sbx", State: registry.Failed, Reason: "vmm exited", VMMProcess: deadOne,
 			})}},
 			want: with(func(b *Binding) {
-				b.Source, b.OwnerAlive, b.SandboxID, b.State, b.Reason = Tapwatch, No, "sbx", registry.Failed, "vmm exited"
-				b.VMM, b.VMMAlive = deadOne, No
+				b.Source, b.OwnerAlive, b.SandboxID, b.State, b.Reason = Tapwatch, path.No, "sbx", registry.Failed, "vmm exited"
+				b.VMM, b.VMMAlive = deadOne, path.No
 			}),
 		},
 		"a record wins over a process in the slot": {
 			in:   named(1, "ns-110"),
 			from: sources{records: []registry.Slot{record(1, launcher, sandbox)}, vmms: []VMM{fc}},
 			want: with(func(b *Binding) {
-				b.Source, b.OwnerAlive, b.SandboxID, b.TemplateID, b.State = Tapwatch, Yes, "sbx", "base", registry.Running
-				b.Shape, b.CreatedAt, b.VMM, b.VMMAlive, b.VMMs = "relay", created.UTC(), qemu, Yes, 1
+				b.Source, b.OwnerAlive, b.SandboxID, b.TemplateID, b.State = Tapwatch, path.Yes, "sbx", "base", registry.Running
+				b.Shape, b.CreatedAt, b.VMM, b.VMMAlive, b.VMMs = "relay", created.UTC(), qemu, path.Yes, 1
 			}),
 		},
 		"a process wins over the record of an idle slot": {
 			in:   named(1, "ns-110"),
 			from: sources{records: []registry.Slot{record(1, launcher, nil)}, vmms: []VMM{fc}},
 			want: with(func(b *Binding) {
-				b.Source, b.SandboxID, b.CreatedAt, b.VMM, b.VMMAlive, b.VMMs = Firecracker, "foreign", created.UTC(), fc.Process, Yes, 1
+				b.Source, b.SandboxID, b.CreatedAt, b.VMM, b.VMMAlive, b.VMMs = Firecracker, "foreign", created.UTC(), fc.Process, path.Yes, 1
 			}),
 		},
 		"the younger of two processes": {
 			in:   named(1, "ns-110"),
 			from: sources{vmms: []VMM{fc, elder}},
 			want: with(func(b *Binding) {
-				b.Source, b.SandboxID, b.CreatedAt, b.VMM, b.VMMAlive, b.VMMs = Firecracker, "foreign", created.UTC(), fc.Process, Yes, 2
+				b.Source, b.SandboxID, b.CreatedAt, b.VMM, b.VMMAlive, b.VMMs = Firecracker, "foreign", created.UTC(), fc.Process, path.Yes, 2
 			}),
 		},
 		"a process in a namespace of no known plan": {
 			in:   named(1, "odd"),
 			from: sources{vmms: []VMM{fc}},
-			want: &Binding{Source: Firecracker, Tap: "tap0", GuestIP: "169.254.0.21", SandboxID: "foreign", CreatedAt: created.UTC(), VMM: fc.Process, VMMAlive: Yes, VMMs: 1},
+			want: &Binding{Source: Firecracker, Tap: "tap0", GuestIP: "169.254.0.21", SandboxID: "foreign", CreatedAt: created.UTC(), VMM: fc.Process, VMMAlive: path.Yes, VMMs: 1},
 		},
 		"a record of the name's last namespace": {
 			in:   named(2, "ns-110"),
@@ -106,7 +108,7 @@ func TestBind(t *testing.T) {
 		"a record without cookie, its launcher at work": {
 			in:   named(2, "ns-110"),
 			from: sources{records: []registry.Slot{record(0, launcher, nil)}},
-			want: with(func(b *Binding) { b.Source, b.Idle, b.OwnerAlive = Tapwatch, true, Yes }),
+			want: with(func(b *Binding) { b.Source, b.Idle, b.OwnerAlive = Tapwatch, true, path.Yes }),
 		},
 		"a record without cookie, its launcher dead": {
 			in:   named(2, "ns-110"),

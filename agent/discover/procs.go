@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
-	"tapwatch/internal/registry"
+	"tapwatch/internal/proc"
 )
 
 // young is how long a process is read again at each scan: `ip netns exec` and
@@ -89,7 +89,7 @@ func (p *procs) look(pid int, now time.Time) {
 	id, socket, ok := parseVMM(p.cmdline(pid))
 	v, known := p.found[pid]
 	if !ok {
-		if known && Zombie(v.Process) {
+		if known && v.Process.Zombie() {
 			p.died(v, now)
 			return
 		}
@@ -130,11 +130,11 @@ func (p *procs) lose(pid int) {
 // inspect places a VMM. The process is identified before and after, so that the
 // namespace is its own and not that of the pid's next owner.
 func inspect(pid int, sandboxID, socket string) (VMM, bool) {
-	process, err := registry.ProcessOf(pid)
+	process, err := proc.ProcessOf(pid)
 	if err != nil {
 		return VMM{}, false
 	}
-	v := VMM{SandboxID: sandboxID, Socket: socket, Process: process, Started: Started(process)}
+	v := VMM{SandboxID: sandboxID, Socket: socket, Process: process, Started: process.Started()}
 	if f, err := os.Open(nsPath(pid)); err == nil {
 		defer f.Close()
 		if v.Netns, err = netns.CookieOfFile(f); err == nil {

@@ -9,9 +9,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
-	"tapwatch/internal/registry"
+	"tapwatch/internal/proc"
 )
 
 func (p *procs) mustScan(t testing.TB, now time.Time, full bool) {
@@ -69,7 +70,7 @@ func TestProcessThatBecomesAVMM(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := find()
-	if len(found) != 1 || found[0].Netns != home || found[0].Inode == 0 || Alive(found[0].Process) != Yes {
+	if len(found) != 1 || found[0].Netns != home || found[0].Inode == 0 || Alive(found[0].Process) != path.Yes {
 		t.Fatalf("found %+v", found)
 	}
 	stop()
@@ -79,24 +80,24 @@ func TestProcessThatBecomesAVMM(t *testing.T) {
 }
 
 func TestAlive(t *testing.T) {
-	self, err := registry.ProcessOf(os.Getpid())
+	self, err := proc.ProcessOf(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Alive(self); got != Yes {
+	if got := Alive(self); got != path.Yes {
 		t.Errorf("this process: %s", got)
 	}
-	if got := Alive(registry.Process{PID: self.PID, Start: self.Start + 1}); got != No {
+	if got := Alive(proc.Process{PID: self.PID, Start: self.Start + 1}); got != path.No {
 		t.Errorf("an earlier process of this pid: %s", got)
 	}
-	if got := Alive(registry.Process{}); got != Unknown {
+	if got := Alive(proc.Process{}); got != path.Unknown {
 		t.Errorf("no process: %s", got)
 	}
 	child := exec.Command("true")
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p, err := registry.ProcessOf(child.Process.Pid)
+	p, err := proc.ProcessOf(child.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,13 +105,13 @@ func TestAlive(t *testing.T) {
 	if err := unix.Waitid(unix.P_PID, p.PID, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := Alive(p); got != No {
+	if got := Alive(p); got != path.No {
 		t.Errorf("a zombie: %s", got)
 	}
 	if err := child.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if got := Alive(p); got != No {
+	if got := Alive(p); got != path.No {
 		t.Errorf("a process that has gone: %s", got)
 	}
 }
@@ -149,7 +150,7 @@ func TestZombieVMM(t *testing.T) {
 		t.Fatalf("found %+v", v)
 	}
 	stdin.(io.Closer).Close()
-	nettest.Eventually(t, "a zombie", func() bool { return Zombie(v.Process) })
+	nettest.Eventually(t, "a zombie", func() bool { return v.Process.Zombie() })
 	if v := find(0); v == nil || v.Zombie {
 		t.Errorf("for an instant: %+v", v)
 	}

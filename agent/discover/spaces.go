@@ -3,6 +3,7 @@ package discover
 import (
 	"slices"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 )
 
@@ -99,7 +100,7 @@ func (w *Watcher) liveNSIDs() map[netns.NSID]bool {
 
 // label picks the name to show: E2B's for a slot, else the first.
 func label(names []string) string {
-	if i := slices.IndexFunc(names, func(s string) bool { _, ok := e2bIndex(s); return ok }); i >= 0 {
+	if i := slices.IndexFunc(names, func(s string) bool { _, ok := e2b.Index(s); return ok }); i >= 0 {
 		return names[i]
 	}
 	return names[0]

@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"tapwatch/internal/netns"
-	"tapwatch/internal/registry"
+	"tapwatch/internal/proc"
 )
 
 // VMM is a Firecracker process that was found running, with E2B's command line.
 type VMM struct {
 	SandboxID string
 	Socket    string // of its API, as it sees it
-	Process   registry.Process
+	Process   proc.Process
 	Started   time.Time    // UTC
 	Netns     netns.Cookie // where it is; 0: could not be read
 	Inode     uint64       // of that namespace

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/ktime"
 )
 
 // Exit is a process that ended.
@@ -82,7 +83,7 @@ func (e Exit) Wanted() bool {
 func exitOf(t bpf.ExitsTold) Exit {
 	return Exit{
 		PID:           int(t.Pid),
-		Time:          wall(t.Time),
+		Time:          ktime.Moment(t.Time).Time(),
 		Command:       unix.ByteSliceToString(t.Comm[:]),
 		Status:        unix.WaitStatus(t.Code),
 		By:            Sender(t.By),
@@ -91,13 +92,4 @@ func exitOf(t bpf.ExitsTold) Exit {
 		HeldTap:       bpf.ExitsHeld(t.Held) == bpf.ExitsHeldHELD_TAP,
 		HeldKnown:     bpf.ExitsHeld(t.Held) != bpf.ExitsHeldHELD_UNKNOWN,
 	}
-}
-
-// wall turns nanoseconds of CLOCK_MONOTONIC into wall-clock time, by the two
-// clocks' difference now.
-func wall(ns uint64) time.Time {
-	var ts unix.Timespec
-	// CLOCK_MONOTONIC always exists, so this cannot fail.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return time.Now().Add(-time.Duration(uint64(ts.Nano()) - ns))
 }

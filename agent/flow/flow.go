@@ -15,15 +15,16 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
-	"golang.org/x/sys/unix"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/ktime"
 	"tapwatch/internal/netns"
 )
 
 // Config is what the programs need to know; the zero value works.
 type Config struct {
-	// ProxyPort is where layer 1 listens; 0 means 49983. Proxies on other ports are
+	// ProxyPort is where layer 1 listens; 0 means e2b.EnvdPort. Proxies on other ports are
 	// found by what they connect to, a request later.
 	ProxyPort uint16
 	// PerSandbox is how many sandboxes get histograms of their own; 0 means none.
@@ -60,7 +61,7 @@ var always = []string{bpf.FlowProgFlowState, bpf.FlowProgFlowArrive, bpf.FlowPro
 // nanoseconds a packet of the host, and some hundred a request of a path.
 func Load(cfg Config) (_ *Flow, err error) {
 	if cfg.ProxyPort == 0 {
-		cfg.ProxyPort = 49983
+		cfg.ProxyPort = e2b.EnvdPort
 	}
 	if cfg.PerSandbox < 0 {
 		return nil, errors.New("flow: the number of sandboxes with histograms of their own must not be negative")
@@ -183,7 +184,7 @@ func (f *Flow) Close() error {
 }
 
 // clock ties the kernel's times to the calendar.
-type clock struct{ boot int64 } // ns since 1970 at which bpf_ktime_get_ns was 0
+type clock struct{ zero int64 } // ktime.Zero
 
 // steps is the least difference that is a step of the calendar's clock, not the time
 // that reading took.
@@ -191,24 +192,10 @@ const steps = 10 * time.Millisecond
 
 // now keeps the clock until the calendar's is set, so that a time that was read
 // twice is the same.
-func (f *Flow) now() (clock, error) {
-	c, err := readClock()
-	if err != nil {
-		return clock{}, err
+func (f *Flow) now() clock {
+	zero := ktime.Zero()
+	if d := time.Duration(zero - f.clock.zero); d.Abs() > steps {
+		f.clock.zero = zero
 	}
-	if d := time.Duration(c.boot - f.clock.boot); d.Abs() > steps {
-		f.clock = c
-	}
-	return f.clock, nil
-}
-
-func readClock() (clock, error) {
-	var sinceBoot, today unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &sinceBoot); err != nil {
-		return clock{}, fmt.Errorf("read clock: %w", err)
-	}
-	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &today); err != nil {
-		return clock{}, fmt.Errorf("read clock: %w", err)
-	}
-	return clock{boot: today.Nano() - sinceBoot.Nano()}, nil
+	return f.clock
 }

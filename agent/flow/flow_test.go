@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 
+	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
@@ -237,11 +238,11 @@ func TestHopsOfARelayPath(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 		switch p.Hop {
-		case Proxy:
+		case path.Proxy:
 			if p.Front.Remote.String() != c.LocalAddr().String() || p.Back.Remote != vpeer {
 				t.Errorf("%+v", p)
 			}
-		case Relay:
+		case path.Relay:
 			if p.Front.Local != vpeer || p.Back.Local.String() != seenBy {
 				t.Errorf("%+v, and the daemon saw %s", p, seenBy)
 			}

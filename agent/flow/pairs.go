@@ -3,24 +3,14 @@ package flow
 import (
 	"net/netip"
 
+	"tapwatch/agent/path"
 	"tapwatch/bpf"
 	"tapwatch/internal/netns"
 )
 
-// Hop is where the time of a request goes.
-type Hop string
-
-// The hops that have a latency. That of the tap contains the host's kernel, the
-// VMM and the guest's kernel.
-const (
-	Proxy Hop = "proxy"
-	Relay Hop = "relay"
-	Tap   Hop = "tap"
-	Envd  Hop = "envd"
-)
-
-// Hops is every hop, in the order of bpf/flow.h.
-var Hops = [bpf.FlowHopHOP_LEN]Hop{Proxy, Relay, Tap, Envd}
+// Hops is the hops that have a latency, in the order of bpf/flow.h. That of the tap
+// contains the host's kernel, the VMM and the guest's kernel.
+var Hops = [bpf.FlowHopHOP_LEN]path.Hop{path.Proxy, path.Relay, path.Tap, path.Envd}
 
 // How it is known that two sockets carry the same request, in the order of
 // bpf/flow.h.
@@ -34,7 +24,7 @@ type Tuple struct {
 
 // Pair is two sockets of one program of which one carries the other's requests.
 type Pair struct {
-	Hop         Hop
+	Hop         path.Hop
 	Netns       netns.Cookie // of the sandbox
 	Front, Back Tuple
 	How         string

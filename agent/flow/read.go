@@ -10,6 +10,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"tapwatch/agent/path"
 	"tapwatch/bpf"
 	"tapwatch/internal/netns"
 )
@@ -30,13 +31,13 @@ var states = [bpf.FlowConnStateCONN_LEN]string{"", "connecting", "established", 
 // Stats is what was counted since Began.
 type Stats struct {
 	Began time.Time
-	Hops  map[Hop]Histogram
+	Hops  map[path.Hop]Histogram
 	Parts []PartOf
 	// Sandboxes has the histograms of those that have their own, by hop, and LeftOut
 	// counts those that were to have some and found no place.
 	Sandboxes map[netns.Cookie]*[len(Hops)]OfSandbox
 	LeftOut   uint64
-	Recent    map[Hop][]Sample
+	Recent    map[path.Hop][]Sample
 
 	Joined      []Joined
 	Unjoined    []Unjoined
@@ -49,7 +50,7 @@ type Stats struct {
 
 // PartOf is the histogram of a part of a hop.
 type PartOf struct {
-	Hop  Hop
+	Hop  path.Hop
 	Part string
 	Histogram
 }
@@ -70,14 +71,14 @@ type Sample struct {
 
 // Joined counts the requests of a hop by how their sockets were joined.
 type Joined struct {
-	Hop   Hop
+	Hop   path.Hop
 	How   string
 	Count uint64
 }
 
 // Unjoined counts those that were not.
 type Unjoined struct {
-	Hop    Hop
+	Hop    path.Hop
 	Reason string
 	Count  uint64
 }
@@ -85,7 +86,7 @@ type Unjoined struct {
 // Failed counts connects that came to nothing, by the hop that did not answer.
 // Errno 0: the program gave up before the kernel did.
 type Failed struct {
-	Hop   Hop
+	Hop   path.Hop
 	Errno unix.Errno
 	Count uint64
 }
@@ -109,18 +110,15 @@ func (f *Flow) Read() (Stats, error) {
 	if f.objs == nil {
 		return Stats{}, errors.New("read flow: the programs are gone")
 	}
-	s := Stats{Hops: map[Hop]Histogram{}, Recent: map[Hop][]Sample{}, LeftOut: f.leftOut, Began: f.began}
-	now, err := f.now()
-	if err != nil {
-		return Stats{}, err
-	}
+	s := Stats{Hops: map[path.Hop]Histogram{}, Recent: map[path.Hop][]Sample{}, LeftOut: f.leftOut, Began: f.began}
+	now := f.now()
 	for _, read := range []func(*Stats, clock) error{f.readHops, f.readRecent, f.readTotals} {
 		if err := read(&s, now); err != nil {
 			return Stats{}, fmt.Errorf("read flow: %w", err)
 		}
 	}
-	s.Sandboxes, err = f.ofSandboxes()
-	if err != nil {
+	var err error
+	if s.Sandboxes, err = f.ofSandboxes(); err != nil {
 		return Stats{}, fmt.Errorf("read flow: %w", err)
 	}
 	return s, nil
@@ -220,7 +218,7 @@ func (f *Flow) readTotals(s *Stats, _ clock) error {
 }
 
 // layer says whether sockets are joined in a hop: none so far is a count of 0.
-func layer(h Hop) bool { return h == Proxy || h == Relay }
+func layer(h path.Hop) bool { return h == path.Proxy || h == path.Relay }
 
 func addAll[N uint64 | int64](to, from []N) {
 	for i := range to {
@@ -236,12 +234,9 @@ func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
 	if f.objs == nil {
 		return nil, errors.New("read flow: the programs are gone")
 	}
-	clock, err := f.now()
-	if err != nil {
-		return nil, err
-	}
+	clock := f.now()
 	fresh := map[netns.Cookie]Seen{}
-	err = f.eachSeen(func(cookie uint64, seen *bpf.FlowSeen) {
+	err := f.eachSeen(func(cookie uint64, seen *bpf.FlowSeen) {
 		latest := max(slices.Max(seen.Good[:]), slices.Max(seen.Bad[:]))
 		if latest == f.latest[cookie] {
 			return
@@ -287,5 +282,5 @@ func (c clock) time(ns uint64) time.Time {
 	if ns == 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, c.boot+int64(ns))
+	return time.Unix(0, c.zero+int64(ns))
 }

@@ -9,9 +9,11 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/vishvananda/netlink"
 	"tapwatch/agent/path"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/registry"
+
+	"github.com/vishvananda/netlink"
 )
 
 // address gives a link of the thread's namespace an address.
@@ -100,7 +102,7 @@ func look(t *testing.T, host, ns string, p Plan) (c Close) {
 func TestInsideHealthy(t *testing.T) {
 	t.Parallel()
 	host, ns, p := slotLike(t)
-	check := func(shape string) {
+	check := func(shape registry.Shape) {
 		t.Helper()
 		c := look(t, host, ns, p)
 		in := c.Inside
@@ -126,11 +128,11 @@ func TestInsideHealthy(t *testing.T) {
 			t.Errorf("the guest is known: %+v", c.Neighbour)
 		}
 	}
-	check("relay")
+	check(registry.Relay)
 	sysctl(t, ns, "ipv4/conf/all/rp_filter", "1") // strict, and all is well
 	p.Forwards = true
 	sysctl(t, ns, "ipv4/ip_forward", "1")
-	check("dnat")
+	check(registry.DNAT)
 }
 
 // A way out is known by the rules of the namespace and of the host, and its routes.

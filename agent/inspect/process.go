@@ -1,29 +1,23 @@
 package inspect
 
 import (
-	"bytes"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/proc"
 )
 
 // ProcessOf reads what a path wants to know of a process that listens. What may not
 // be read of it is unknown; an error is that there is none.
 func ProcessOf(pid int) (p path.Process, err error) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	b, err := os.ReadFile(dir + "/stat")
+	s, err := proc.StatOf(pid)
 	if err != nil {
-		return path.Process{}, fmt.Errorf("read pid %d: %w", pid, err)
+		return path.Process{}, err
 	}
-	// The command, in parentheses, may hold anything: what follows counts from its end.
-	begin, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
-	if begin < 0 || end < begin || len(b) < end+3 {
-		return path.Process{}, fmt.Errorf("read pid %d: no stat", pid)
-	}
-	p = path.Process{PID: pid, Command: plain(string(b[begin+1 : end])), Stopped: path.Known(b[end+2] == 'T' || b[end+2] == 't')}
+	dir := "/proc/" + strconv.Itoa(pid)
+	p = path.Process{PID: pid, Command: plain(s.Command), Stopped: path.Known(s.State.Stopped())}
 	p.MaxFiles = maxFiles(dir)
 	p.Files = files(dir)
 	return p, nil

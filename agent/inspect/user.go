@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/caps"
 )
 
 // UserOf reads whom the kernel takes a process for.
@@ -38,7 +39,7 @@ func UserOf(pid int) (*path.User, error) {
 // anything but a line's end.
 func parseStatus(b []byte) (*path.User, error) {
 	var u path.User
-	var uid, gid, groups, caps bool
+	var uid, gid, groups, capEff bool
 	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
 		key, value, _ := strings.Cut(lines.Text(), ":")
 		f := strings.Fields(value)
@@ -62,14 +63,14 @@ func parseStatus(b []byte) (*path.User, error) {
 				u.GIDs = append(u.GIDs, uint32(n))
 			}
 		case key == "CapEff" && len(f) == 1:
-			n, err := strconv.ParseUint(f[0], 16, 64)
+			theirs, err := caps.Parse(f[0])
 			if err != nil {
 				return nil, err
 			}
-			u.NetAdmin, caps = path.Known(n&(1<<unix.CAP_NET_ADMIN) != 0), true
+			u.NetAdmin, capEff = path.Known(theirs.Has(unix.CAP_NET_ADMIN)), true
 		}
 	}
-	if !uid || !gid || !groups || !caps {
+	if !uid || !gid || !groups || !capEff {
 		return nil, fmt.Errorf("its status lacks something")
 	}
 	return &u, nil

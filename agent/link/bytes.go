@@ -22,7 +22,7 @@ type Bytes struct {
 
 // Bytes asks the kernel, which takes RTNL for it: some 5 us. It may be called
 // while Run runs.
-func (w *Watcher) Bytes(k Key) (Bytes, error) {
+func (w *Watcher) Bytes(k netns.Device) (Bytes, error) {
 	ns := w.table.of(k.Netns)
 	if ns == nil {
 		return Bytes{}, fmt.Errorf("count bytes: %w", ErrUnknown)
@@ -34,7 +34,7 @@ func (w *Watcher) Bytes(k Key) (Bytes, error) {
 	return parseBytes(body)
 }
 
-func bytesRequest(id netns.NSID, i Ifindex) []byte {
+func bytesRequest(id netns.NSID, i netns.Ifindex) []byte {
 	body := make([]byte, unix.SizeofIfInfomsg, 64)
 	putIfindex(body, i)
 	return nlsafe.AppendUint32(body, unix.IFLA_TARGET_NETNSID, uint32(id))

@@ -196,7 +196,7 @@ func (w *Watcher) dump(ctx context.Context, id netns.NSID) error {
 // changes that took.
 func (w *Watcher) replace(ctx context.Context, ns *namespace, ms []nlsafe.Message) (int, error) {
 	now := time.Now()
-	there := map[Ifindex]bool{}
+	there := map[netns.Ifindex]bool{}
 	var cs []Change
 	for _, m := range ms {
 		l, err := parseLink(m.Body)
@@ -217,7 +217,7 @@ func (w *Watcher) replace(ctx context.Context, ns *namespace, ms []nlsafe.Messag
 // thousands of links, in our own namespace. Elsewhere to ask for that costs more:
 // before it dumps anything with a filter, the kernel reckons the size of every
 // link of the socket's namespace, 2 ms at ten thousand (rtnl_calcit).
-func (w *Watcher) linkRequest(id netns.NSID, i Ifindex) []byte {
+func (w *Watcher) linkRequest(id netns.NSID, i netns.Ifindex) []byte {
 	body := make([]byte, unix.SizeofIfInfomsg, 64)
 	putIfindex(body, i)
 	if id == w.selfID {

@@ -61,8 +61,8 @@ func TestManyFlapsThroughASmallBuffer(t *testing.T) {
 	if s := w.Stats(); s.Overruns == before.Overruns || s.Resyncs == before.Resyncs {
 		t.Errorf("no overrun, no resync: %+v", s)
 	}
-	told := func() (ups, downs map[Key]uint32) {
-		ups, downs = map[Key]uint32{}, map[Key]uint32{}
+	told := func() (ups, downs map[netns.Device]uint32) {
+		ups, downs = map[netns.Device]uint32{}, map[netns.Device]uint32{}
 		for _, c := range cookies {
 			for _, change := range w.of(c) {
 				if change.New == nil {
@@ -85,7 +85,7 @@ func TestManyFlapsThroughASmallBuffer(t *testing.T) {
 		nettest.Eventually(t, "every flap told", func() bool {
 			ups, downs := told()
 			for index, l := range kernel {
-				k := Key{cookies[i], index}
+				k := netns.Device{Netns: cookies[i], Ifindex: index}
 				if ups[k] != l.UpCount || downs[k] != l.DownCount || l.UpCount < flaps {
 					return false
 				}
@@ -175,9 +175,9 @@ func openTap(i int) (*os.File, error) {
 }
 
 // countedByKernel reads the taps of a namespace from inside it.
-func countedByKernel(t *testing.T, ns string) map[Ifindex]Link {
+func countedByKernel(t *testing.T, ns string) map[netns.Ifindex]Link {
 	t.Helper()
-	all := map[Ifindex]Link{}
+	all := map[netns.Ifindex]Link{}
 	nettest.In(t, ns, func() error {
 		conn, err := nlsafe.Dial()
 		if err != nil {

@@ -40,7 +40,7 @@ func FuzzEvents(f *testing.F) {
 		w.table.bind(id, cookie)
 		w.events(t.Context(), nlsafe.Datagram{Bytes: b, NSID: int32(id)})
 		close(w.changes)
-		last := map[Key]*Link{}
+		last := map[netns.Device]*Link{}
 		for c := range w.changes {
 			if c.Old != last[c.Key()] || c.Old == nil && c.New == nil {
 				t.Fatalf("a change from %+v to %+v, the one before ended with %+v", c.Old, c.New, last[c.Key()])

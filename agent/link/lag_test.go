@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -38,7 +39,7 @@ func TestLag(t *testing.T) {
 			if got := tab.operstateLag(); !slices.Equal(got.Counts, want.Counts) || got.Sum != want.Sum {
 				t.Errorf("measured %+v, want %+v", got, want)
 			}
-			since := tab.get(Key{77, 2}).StaleSince
+			since := tab.get(netns.Device{Netns: 77, Ifindex: 2}).StaleSince
 			if c.stale && !since.Equal(at.Add(time.Second)) || !c.stale && !since.IsZero() {
 				t.Errorf("contradicts since %v", since)
 			}

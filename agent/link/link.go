@@ -13,16 +13,6 @@ import (
 	"tapwatch/internal/netns"
 )
 
-// Ifindex numbers an interface within its namespace, from 1. Every tap0 may
-// have the same one: it means nothing without the namespace.
-type Ifindex uint32
-
-// Key names an interface for its life.
-type Key struct {
-	Netns   netns.Cookie
-	Ifindex Ifindex
-}
-
 // Carrier is the kernel's IFLA_CARRIER. It says nothing of the administrative
 // state: a tap that is down keeps the carrier that its holder gives it.
 type Carrier uint8
@@ -62,7 +52,7 @@ func (o Operstate) String() string {
 type Link struct {
 	Netns     netns.Cookie
 	NSID      netns.NSID // of its namespace
-	Ifindex   Ifindex
+	Ifindex   netns.Ifindex
 	Name      string
 	Kind      string // IFLA_INFO_KIND: "tun" for taps too, "veth", ...; empty for hardware and lo
 	AdminUp   bool   // IFF_UP; a link that is administratively down is in no fault of its own
@@ -72,7 +62,7 @@ type Link struct {
 	DownCount uint32 // times that it went; wraps
 	MTU       uint32
 	Addr      net.HardwareAddr
-	Peer      Ifindex // the other end of a veth, the lower device of others; 0: none
+	Peer      netns.Ifindex // the other end of a veth, the lower device of others; 0: none
 	// PeerNSID is the namespace of Peer; netns.NoNSID is the link's own, or not known.
 	PeerNSID netns.NSID
 	// Changed is when AdminUp or Carrier was last seen to change; zero while
@@ -84,7 +74,7 @@ type Link struct {
 }
 
 // Key returns the link's identity.
-func (l *Link) Key() Key { return Key{l.Netns, l.Ifindex} }
+func (l *Link) Key() netns.Device { return netns.Device{Netns: l.Netns, Ifindex: l.Ifindex} }
 
 // same reports whether two states of one interface differ in nothing but times.
 func (l *Link) same(o *Link) bool {
@@ -120,7 +110,7 @@ type Change struct {
 }
 
 // Key returns the interface's identity.
-func (c Change) Key() Key {
+func (c Change) Key() netns.Device {
 	if c.New != nil {
 		return c.New.Key()
 	}

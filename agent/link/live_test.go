@@ -179,7 +179,7 @@ func TestTapCarrierFollowsItsHolder(t *testing.T) {
 // assertChained holds each change's Old against the New before it.
 func assertChained(t *testing.T, cs []Change) {
 	t.Helper()
-	last := map[Key]*Link{}
+	last := map[netns.Device]*Link{}
 	for _, c := range cs {
 		if c.Old != last[c.Key()] {
 			t.Errorf("change of %v: old is %+v, the one before said %+v", c.Key(), c.Old, last[c.Key()])
@@ -267,11 +267,11 @@ func TestNothingPinsANamespace(t *testing.T) {
 	})
 	nettest.Eventually(t, "the namespace's links gone", func() bool { return len(w.In(c)) == 0 })
 	nettest.Eventually(t, "each of them told", func() bool {
-		alive := map[Key]bool{}
+		alive := map[netns.Device]bool{}
 		for _, change := range w.of(c) {
 			alive[change.Key()] = change.New != nil
 		}
-		return !alive[Key{c, 1}] && len(alive) == 2
+		return !alive[netns.Device{Netns: c, Ifindex: 1}] && len(alive) == 2
 	})
 }
 

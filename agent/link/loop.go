@@ -163,7 +163,7 @@ func (w *Watcher) newLink(ctx context.Context, ns *namespace, l Link, now time.T
 		// Events number the peer's namespace as the link's own sees it, answers
 		// as we do: keep the answer's.
 		l.PeerNSID = netns.NoNSID
-		if old := w.table.get(Key{ns.cookie, l.Ifindex}); old != nil {
+		if old := w.table.get(netns.Device{Netns: ns.cookie, Ifindex: l.Ifindex}); old != nil {
 			l.PeerNSID = old.PeerNSID
 		}
 	}

@@ -44,7 +44,7 @@ func parseHeader(body []byte) (Link, error) {
 	if index <= 0 {
 		return l, fmt.Errorf("%w: ifindex %d", nlsafe.ErrMalformed, index)
 	}
-	l.Ifindex = Ifindex(index)
+	l.Ifindex = netns.Ifindex(index)
 	l.AdminUp = binary.NativeEndian.Uint32(body[8:])&unix.IFF_UP != 0
 	return l, nil
 }

@@ -24,7 +24,7 @@ const (
 // linkID names a link as netlink does.
 type linkID struct {
 	nsid  netns.NSID
-	index Ifindex
+	index netns.Ifindex
 }
 
 // recheckQueue holds the links to ask about, in order of time.
@@ -108,6 +108,6 @@ func (w *Watcher) ask(ctx context.Context, id linkID) error {
 	return w.deliver(ctx, w.table.put(ns, l, time.Now(), true))
 }
 
-func putIfindex(body []byte, i Ifindex) {
+func putIfindex(body []byte, i netns.Ifindex) {
 	binary.NativeEndian.PutUint32(body[4:], uint32(i)) // ifi_index
 }

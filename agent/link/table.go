@@ -22,7 +22,7 @@ type table struct {
 type namespace struct {
 	nsid   netns.NSID
 	cookie netns.Cookie
-	links  map[Ifindex]*Link
+	links  map[netns.Ifindex]*Link
 }
 
 func newTable() *table {
@@ -47,7 +47,7 @@ func (t *table) of(c netns.Cookie) *namespace {
 func (t *table) bind(id netns.NSID, cookie netns.Cookie) *namespace {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ns := &namespace{id, cookie, map[Ifindex]*Link{}}
+	ns := &namespace{id, cookie, map[netns.Ifindex]*Link{}}
 	t.byNSID[id], t.byCookie[cookie] = ns, ns
 	return ns
 }
@@ -97,7 +97,7 @@ func (t *table) put(ns *namespace, l Link, now time.Time, asked bool) []Change {
 }
 
 // remove forgets one link.
-func (t *table) remove(ns *namespace, i Ifindex, now time.Time, asked bool) []Change {
+func (t *table) remove(ns *namespace, i netns.Ifindex, now time.Time, asked bool) []Change {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old := ns.links[i]
@@ -118,7 +118,7 @@ func (t *table) set(ns *namespace, l, old *Link, now time.Time, asked bool) []Ch
 }
 
 // get returns what is known of one link, or nil.
-func (t *table) get(k Key) *Link {
+func (t *table) get(k netns.Device) *Link {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if ns := t.byCookie[k.Netns]; ns != nil {
@@ -188,10 +188,10 @@ func (t *table) ids() []netns.NSID {
 }
 
 // missing returns the links of a namespace that are not among those there.
-func (t *table) missing(ns *namespace, there map[Ifindex]bool) []Ifindex {
+func (t *table) missing(ns *namespace, there map[netns.Ifindex]bool) []netns.Ifindex {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var gone []Ifindex
+	var gone []netns.Ifindex
 	for i := range ns.links {
 		if !there[i] {
 			gone = append(gone, i)

@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"tapwatch/internal/netns"
 )
 
 func TestPut(t *testing.T) {
@@ -51,7 +53,7 @@ func TestPut(t *testing.T) {
 					t.Errorf("change %+v", change)
 				}
 			}
-			l := tab.get(Key{77, known.Ifindex})
+			l := tab.get(netns.Device{Netns: 77, Ifindex: known.Ifindex})
 			if steps != c.steps || l.Carrier != c.final {
 				t.Errorf("steps %q, want %q; carrier %s, want %s", steps, c.steps, l.Carrier, c.final)
 			}
@@ -127,7 +129,7 @@ func TestRecheckWaitsForAStormToEnd(t *testing.T) {
 	start := time.Unix(1, 0)
 	for i := range 150 { // one a millisecond
 		now := start.Add(time.Duration(i) * time.Millisecond)
-		q.add(linkID{1, Ifindex(i)}, now)
+		q.add(linkID{1, netns.Ifindex(i)}, now)
 		id, ok := q.take(now)
 		if patience := recheckAfter + recheckPatience; ok != (now.Sub(start) >= patience) {
 			t.Fatalf("after %v: asked %v for %v, patience is %v", now.Sub(start), ok, id, patience)

@@ -115,7 +115,7 @@ func (w *Watcher) Find(c netns.Cookie, name string) (l *Link, known bool) {
 }
 
 // Get returns the state of one link.
-func (w *Watcher) Get(k Key) (Link, bool) {
+func (w *Watcher) Get(k netns.Device) (Link, bool) {
 	if l := w.table.get(k); l != nil {
 		return *l, true
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // fleet is a snapshot of a host's slots. Bound ones have traffic.
@@ -19,7 +20,7 @@ func fleet(idle, bound int) Snapshot {
 		v := path.Slot{Facts: path.Facts{Netns: fmt.Sprintf("ns-%d", i), Device: path.Device{Name: "tap0",
 			Exists: path.Yes, AdminUp: path.Yes, Carrier: path.No, Holders: []path.Holder{}}}, Diagnosis: path.Diagnosis{State: path.Idle}}
 		if i < bound {
-			v.Sandbox = &path.Sandbox{ID: fmt.Sprintf("i%06d", i), Name: "bench", TemplateID: "base", BuildID: "b", Source: "tapwatch", Shape: "relay", Since: time.Unix(1000, 0)}
+			v.Sandbox = &path.Sandbox{ID: fmt.Sprintf("i%06d", i), Name: "bench", TemplateID: "base", BuildID: "b", Source: "tapwatch", Shape: registry.Relay, Since: time.Unix(1000, 0)}
 			v.Traffic = &path.Traffic{ReceivePackets: 7, SYNs: 5, Since: time.Unix(1000, 0)}
 			v.Diagnosis = path.Diagnosis{State: path.OK}
 			for _, h := range path.Hops {

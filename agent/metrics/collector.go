@@ -220,7 +220,7 @@ func (e emitter) counters(s *path.Slot, labels ...string) {
 
 func (e emitter) sandbox(s *path.Slot) {
 	b := s.Sandbox
-	e.gauge(sandboxInfo, 1, b.ID, s.Netns, s.Device.Name, b.Name, b.TemplateID, b.BuildID, b.Source, b.Shape)
+	e.gauge(sandboxInfo, 1, b.ID, s.Netns, s.Device.Name, b.Name, b.TemplateID, b.BuildID, b.Source, string(b.Shape))
 	if !b.Since.IsZero() {
 		e.gauge(sandboxCreated, float64(b.Since.UnixMilli())/1000, b.ID, s.Netns)
 	}

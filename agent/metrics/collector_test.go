@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // snapshot has a broken sandbox, an idle slot, one of which nothing is known, and
@@ -20,7 +21,7 @@ func snapshot() Snapshot {
 	broken := path.Slot{
 		Facts: path.Facts{
 			Netns:   "ns-1",
-			Sandbox: &path.Sandbox{ID: "i1", Name: "one", TemplateID: "base", BuildID: "b", Source: "tapwatch", Shape: "relay", Since: time.Unix(1000, 0)},
+			Sandbox: &path.Sandbox{ID: "i1", Name: "one", TemplateID: "base", BuildID: "b", Source: "tapwatch", Shape: registry.Relay, Since: time.Unix(1000, 0)},
 			Device:  path.Device{Name: "tap0", Exists: path.Yes, AdminUp: path.Yes, Carrier: path.No, Ups: 3, Downs: 4, Holders: []path.Holder{}},
 			Traffic: &path.Traffic{ReceivePackets: 7, ReceiveResets: 2, RelayResets: 4, SYNs: 5, TransmitDrops: map[string]uint64{"FULL_RING": 9}, Since: time.Unix(2000, 0)},
 			Seen:    map[path.Hop]path.Seen{path.Relay: {Good: time.Unix(2000, 0)}, path.Tap: {Good: time.Unix(1, 0), Bad: time.Unix(2, 0)}, path.Guest: {}},

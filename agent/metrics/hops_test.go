@@ -26,15 +26,15 @@ func measured() *flow.Stats {
 	h.Places[len(h.Places)-1] = 1
 	return &flow.Stats{
 		Began:     time.Unix(1000, 0),
-		Hops:      map[flow.Hop]flow.Histogram{flow.Tap: h},
-		Parts:     []flow.PartOf{{Hop: flow.Tap, Part: "queue", Histogram: h}},
+		Hops:      map[path.Hop]flow.Histogram{path.Tap: h},
+		Parts:     []flow.PartOf{{Hop: path.Tap, Part: "queue", Histogram: h}},
 		Sandboxes: map[netns.Cookie]*[len(flow.Hops)]flow.OfSandbox{7: {2: {Began: time.Unix(2000, 0), Histogram: h}}, 8: {}},
-		Recent: map[flow.Hop][]flow.Sample{flow.Tap: {
+		Recent: map[path.Hop][]flow.Sample{path.Tap: {
 			{Netns: 7, Took: time.Millisecond, At: time.Unix(3000, 0), Place: 81}, {Netns: 9, Took: time.Hour, Place: 0},
 		}},
-		Joined:   []flow.Joined{{Hop: flow.Proxy, How: "told", Count: 3}},
-		Unjoined: []flow.Unjoined{{Hop: flow.Relay, Reason: "no_backend", Count: 2}},
-		Failed:   []flow.Failed{{Hop: flow.Envd, Errno: 111, Count: 4}, {Hop: flow.Tap, Count: 1}},
+		Joined:   []flow.Joined{{Hop: path.Proxy, How: "told", Count: 3}},
+		Unjoined: []flow.Unjoined{{Hop: path.Relay, Reason: "no_backend", Count: 2}},
+		Failed:   []flow.Failed{{Hop: path.Envd, Errno: 111, Count: 4}, {Hop: path.Tap, Count: 1}},
 		LeftOut:  6,
 	}
 }

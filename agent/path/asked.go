@@ -2,6 +2,7 @@ package path
 
 import (
 	"net/http"
+	"tapwatch/internal/registry"
 	"time"
 )
 
@@ -51,7 +52,7 @@ func (h Health) atTap(shown map[Hop]bool) {
 // throughPath is what a question to layer 1 shows. It answers itself where it gets
 // no answer; that of an envd that is well has no body, and a code of its own. A
 // connection that stays without an answer may hang anywhere.
-func (h Health) throughPath(shown map[Hop]bool, shape string) {
+func (h Health) throughPath(shown map[Hop]bool, shape registry.Shape) {
 	switch {
 	case h.Code == http.StatusNoContent:
 		for _, hop := range HopsOf(shape) {

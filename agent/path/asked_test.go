@@ -2,6 +2,7 @@ package path
 
 import (
 	"maps"
+	"tapwatch/internal/registry"
 	"testing"
 	"time"
 )
@@ -16,7 +17,7 @@ func TestShown(t *testing.T) {
 	at := func(h Health, when time.Time) Health { h.Time = when; return h }
 	for name, c := range map[string]struct {
 		tap, path Health
-		shape     string
+		shape     registry.Shape
 		want      map[Hop]bool
 	}{
 		"nobody asked":                     {},
@@ -27,8 +28,8 @@ func TestShown(t *testing.T) {
 		"at the tap: silent":               {tap: silent, want: map[Hop]bool{Tap: false}},
 		"at the tap: no such address":      {tap: Health{Time: early, Unreachable: true, Error: "no route to host"}, want: map[Hop]bool{Tap: false}},
 		"at the tap: the question failed":  {tap: Health{Time: early, Error: "too many open files"}},
-		"path: well":                       {path: well, shape: "relay", want: map[Hop]bool{Proxy: true, Relay: true, Tap: true, Envd: true}},
-		"path: well, without a layer 2":    {path: well, shape: "fused", want: map[Hop]bool{Proxy: true, Tap: true, Envd: true}},
+		"path: well":                       {path: well, shape: registry.Relay, want: map[Hop]bool{Proxy: true, Relay: true, Tap: true, Envd: true}},
+		"path: well, without a layer 2":    {path: well, shape: registry.Fused, want: map[Hop]bool{Proxy: true, Tap: true, Envd: true}},
 		"path: layer 1 answers itself":     {path: Health{Time: early, Connected: true, Code: 502}, want: map[Hop]bool{Proxy: true}},
 		"path: a page of another server":   {path: Health{Time: early, Connected: true, Code: 200}, want: map[Hop]bool{Proxy: true}},
 		"path: it hangs, wherever":         {path: hung},
@@ -37,8 +38,8 @@ func TestShown(t *testing.T) {
 		"path: layer 1 takes nothing":      {path: silent, want: map[Hop]bool{Proxy: false}},
 		"path: the question failed":        {path: Health{Time: early, Error: "too many open files"}},
 		"both: layer 1 is gone":            {tap: well, path: refused, want: map[Hop]bool{Proxy: false, Tap: true, Envd: true}},
-		"both: hung since":                 {tap: at(hung, late), path: well, shape: "relay", want: map[Hop]bool{Proxy: true, Relay: true, Tap: true, Envd: false}},
-		"both: it answers again":           {tap: hung, path: at(well, late), shape: "fused", want: map[Hop]bool{Proxy: true, Tap: true, Envd: true}},
+		"both: hung since":                 {tap: at(hung, late), path: well, shape: registry.Relay, want: map[Hop]bool{Proxy: true, Relay: true, Tap: true, Envd: false}},
+		"both: it answers again":           {tap: hung, path: at(well, late), shape: registry.Fused, want: map[Hop]bool{Proxy: true, Tap: true, Envd: true}},
 		"both: the later one tells little": {tap: hung, path: at(hung, late), want: map[Hop]bool{Tap: true, Envd: false}},
 	} {
 		t.Run(name, func(t *testing.T) {

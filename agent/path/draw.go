@@ -3,7 +3,10 @@ package path
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/registry"
 	"unicode/utf8"
 )
 
@@ -133,11 +136,11 @@ func idleWords(s Slot) string {
 }
 
 // shapeWords says why no relay listens in a path.
-func shapeWords(shape string) string {
+func shapeWords(shape registry.Shape) string {
 	if HasRelay(shape) {
 		return ""
 	}
-	return ", " + shape + " path"
+	return ", " + string(shape) + " path"
 }
 
 var marks = map[State]string{OK: "ok     ", Broken: "BROKEN ", Undecided: "?      ", Booting: "booting"}
@@ -155,7 +158,7 @@ func Place(s Slot, h Hop) string {
 	case Proxy:
 		return s.Proxy.Addr
 	case Relay:
-		if s.Sandbox != nil && s.Sandbox.Shape == "dnat" {
+		if s.Sandbox != nil && s.Sandbox.Shape == registry.DNAT {
 			return "DNAT in " + s.Netns
 		}
 		return s.Relay.Addr + " in " + s.Netns
@@ -164,7 +167,7 @@ func Place(s Slot, h Hop) string {
 	case Guest:
 		return "eth0 " + s.Device.GuestAddr
 	case Envd:
-		return s.Device.GuestAddr + ":49983"
+		return s.Device.GuestAddr + ":" + strconv.Itoa(e2b.EnvdPort)
 	}
 	return ""
 }

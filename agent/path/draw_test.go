@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"tapwatch/internal/registry"
 	"testing"
 	"unicode/utf8"
 )
@@ -23,7 +24,7 @@ func slot(name string, d Diagnosis) Slot {
 	}
 }
 
-func shaped(shape string, s Slot) Slot {
+func shaped(shape registry.Shape, s Slot) Slot {
 	s.Sandbox.Shape = shape
 	return s
 }
@@ -64,8 +65,8 @@ var pictures = map[string]Slot{
 			{Code: "envd-refused", Hop: Envd, Severity: Critical, Cause: "nothing listens on envd's port", Evidence: []string{"a RST"}, Fix: "read the guest's console"}}}),
 	"booting": slot("new", Diagnosis{State: Booting, Hops: hops("ok", "listens", "ok", "listens",
 		"booting", "NO-CARRIER", "unknown", "behind the break", "unknown", "behind the break")}),
-	"fused": shaped("fused", slot("fast", Diagnosis{State: OK, Hops: []HopState{{Proxy, OK, "listens"}, {Tap, OK, "carrier"}, {Guest, OK, "last frame 2s ago"}, {Envd, OK, "answered"}}})),
-	"dnat": shaped("dnat", slot("up", Diagnosis{State: OK, Hops: hops("ok", "listens", "ok", "the kernel passes on",
+	"fused": shaped(registry.Fused, slot("fast", Diagnosis{State: OK, Hops: []HopState{{Proxy, OK, "listens"}, {Tap, OK, "carrier"}, {Guest, OK, "last frame 2s ago"}, {Envd, OK, "answered"}}})),
+	"dnat": shaped(registry.DNAT, slot("up", Diagnosis{State: OK, Hops: hops("ok", "listens", "ok", "the kernel passes on",
 		"ok", "carrier", "ok", "last frame 2s ago", "ok", "answered")})),
 	// A detail that is not there leaves no blanks at the line's end.
 	"no-detail": slot("", Diagnosis{State: Undecided, Hops: hops("unknown", "", "ok", "", "unknown", "", "unknown", "", "unknown", "")}),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
 )
 
 // Hop is one place that a request passes, in this order. Guest is the guest's
@@ -28,12 +29,14 @@ var Hops = []Hop{Proxy, Relay, Tap, Guest, Envd}
 // HasRelay says whether a program may listen in the namespace of a path of that
 // shape. A fused path's layer 1 dials from inside, a dnat path's kernel passes on;
 // of a foreign path the shape is unknown, "".
-func HasRelay(shape string) bool { return shape != "fused" && shape != "dnat" }
+func HasRelay(shape registry.Shape) bool {
+	return shape != registry.Fused && shape != registry.DNAT
+}
 
 // HopsOf is every hop of a path of that shape. In a dnat path the namespace's
 // kernel is layer 2, in a fused one nothing is.
-func HopsOf(shape string) []Hop {
-	if shape == "fused" {
+func HopsOf(shape registry.Shape) []Hop {
+	if shape == registry.Fused {
 		return []Hop{Proxy, Tap, Guest, Envd}
 	}
 	return Hops
@@ -112,17 +115,17 @@ type Seen struct {
 
 // Sandbox is the VM that is bound to the slot.
 type Sandbox struct {
-	ID         string   `json:"id"`
-	Name       string   `json:"name,omitempty"`
-	TemplateID string   `json:"template_id,omitempty"`
-	BuildID    string   `json:"build_id,omitempty"`
-	Source     string   `json:"source"` // who says so: tapwatch, firecracker
-	Shape      string   `json:"shape"`  // relay, fused, dnat; empty: unknown
-	Booting    bool     `json:"booting"`
-	Ending     bool     `json:"ending"` // it is being removed, as was wanted
-	VMMPID     int      `json:"vmm_pid,omitempty"`
-	VMMAlive   Tristate `json:"vmm_alive"`
-	VMMStopped Tristate `json:"vmm_stopped"` // by SIGSTOP or a debugger
+	ID         string         `json:"id"`
+	Name       string         `json:"name,omitempty"`
+	TemplateID string         `json:"template_id,omitempty"`
+	BuildID    string         `json:"build_id,omitempty"`
+	Source     string         `json:"source"` // who says so: tapwatch, firecracker
+	Shape      registry.Shape `json:"shape"`  // relay, fused, dnat; empty: unknown
+	Booting    bool           `json:"booting"`
+	Ending     bool           `json:"ending"` // it is being removed, as was wanted
+	VMMPID     int            `json:"vmm_pid,omitempty"`
+	VMMAlive   Tristate       `json:"vmm_alive"`
+	VMMStopped Tristate       `json:"vmm_stopped"` // by SIGSTOP or a debugger
 	// VMMZombie is since when it has ended and its parent has not waited for it; zero: it is none.
 	VMMZombie time.Time `json:"vmm_zombie_since,omitzero"`
 	VMMExit   *VMMExit  `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen

@@ -3,6 +3,8 @@ package probe
 import (
 	"testing"
 
+	"tapwatch/internal/ktime"
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -17,12 +19,12 @@ func TestActivity(t *testing.T) {
 	if err := p.Attach(ns, d, "tap0"); err != nil {
 		t.Fatal(err)
 	}
-	quiet := Device{Netns: d.Netns + 1, Ifindex: d.Ifindex} // a namespace beside it
-	start := Now()
+	quiet := netns.Device{Netns: d.Netns + 1, Ifindex: d.Ifindex} // a namespace beside it
+	start := ktime.Now()
 	transmit(t, ns, d, ethernet(guestMAC, g.host, 0x86dd, ipv6()))
 	eventually(t, p, d, "sent", func(c Counters) bool { return c.TransmitPackets > 0 })
 	var a Activity
-	look := func(since Moment) {
+	look := func(since ktime.Moment) {
 		t.Helper()
 		if err := p.ReadActivity(&a, since); err != nil {
 			t.Fatal(err)
@@ -36,13 +38,13 @@ func TestActivity(t *testing.T) {
 		t.Error("a device that counted nothing is told of")
 	}
 	nettest.Eventually(t, "what is past is told no more", func() bool {
-		look(Now())
+		look(ktime.Now())
 		return !a.Of(d)
 	})
 }
 
 func TestActivityOf(t *testing.T) {
-	d := Device{Netns: 4321, Ifindex: 2}
+	d := netns.Device{Netns: 4321, Ifindex: 2}
 	for _, c := range []struct {
 		name            string
 		now, window, at uint16

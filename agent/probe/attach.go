@@ -37,7 +37,7 @@ type attached struct {
 // Attach counts from now on what passes device, which lies in the namespace at
 // nsPath. Filters that a killed agent left go on, and so do their counters.
 // Attaching twice keeps the counters.
-func (p *Probe) Attach(nsPath string, d Device, name string) error {
+func (p *Probe) Attach(nsPath string, d netns.Device, name string) error {
 	start := time.Now()
 	mode := p.mode
 	err := p.attach(mode, nsPath, d, name)
@@ -61,7 +61,7 @@ func standsInTheWay(err error) bool {
 	return errors.Is(err, ErrIngressQdisc) || errors.Is(err, ErrPriorityTaken) || errors.Is(err, ErrTCXFirst)
 }
 
-func (p *Probe) attach(mode Mode, nsPath string, d Device, name string) (err error) {
+func (p *Probe) attach(mode Mode, nsPath string, d netns.Device, name string) (err error) {
 	if was := p.device(d); was != nil && was.mode == mode && mode != ModeTC {
 		return nil // filters may have been taken away by others, so tc looks
 	}
@@ -94,7 +94,7 @@ func (p *Probe) attach(mode Mode, nsPath string, d Device, name string) (err err
 // attachTC puts filters on the device of the present namespace, or leaves those
 // that are there where they are ours. They are swapped in place where they run
 // another version of the programs.
-func (p *Probe) attachTC(nsPath string, d Device) (err error) {
+func (p *Probe) attachTC(nsPath string, d netns.Device) (err error) {
 	if slices.Contains(p.fallbacks, ModeTCX) && hasTCX(d) {
 		return ErrTCXFirst
 	}
@@ -124,7 +124,7 @@ func (p *Probe) attachTC(nsPath string, d Device) (err error) {
 
 // replaceWithTCX hooks the device of the present namespace, and takes away the
 // filters of an agent that ran in another mode.
-func (p *Probe) replaceWithTCX(d Device) ([]link.Link, error) {
+func (p *Probe) replaceWithTCX(d netns.Device) ([]link.Link, error) {
 	err := errors.Join(p.hooks.removeFilters(d), p.hooks.dropClsact(d, p.hooks.made(d)))
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (p *Probe) replaceWithTCX(d Device) ([]link.Link, error) {
 	return p.attachTCX(d)
 }
 
-func verify(d Device, name string) error {
+func verify(d netns.Device, name string) error {
 	here, err := netns.Current()
 	if err != nil {
 		return err

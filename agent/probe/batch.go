@@ -16,12 +16,12 @@ const batchSize = 256
 // AllCounters calls fn with what each attached device counted, in no order. It
 // costs about a microsecond a device, where Counters takes a system call each. A
 // device that comes or goes meanwhile may be left out.
-func (p *Probe) AllCounters(fn func(Device, Counters)) error {
+func (p *Probe) AllCounters(fn func(netns.Device, Counters)) error {
 	drops, err := p.allDrops()
 	if err != nil {
 		return fmt.Errorf("read all drops: %w", err)
 	}
-	with := func(d Device, c Counters) {
+	with := func(d netns.Device, c Counters) {
 		c.Drops, c.Losses = drops[d], p.losses != nil
 		fn(d, c)
 	}
@@ -35,7 +35,7 @@ func (p *Probe) AllCounters(fn func(Device, Counters)) error {
 	return nil
 }
 
-func (p *Probe) batches(fn func(Device, Counters)) error {
+func (p *Probe) batches(fn func(netns.Device, Counters)) error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (p *Probe) batches(fn func(Device, Counters)) error {
 }
 
 // oneByOne is for kernels that cannot read such a map by the batch.
-func (p *Probe) oneByOne(fn func(Device, Counters)) error {
+func (p *Probe) oneByOne(fn func(netns.Device, Counters)) error {
 	var key bpf.TapKey
 	var perCPU []bpf.TapStats
 	it := p.tap.Taps.Iterate()
@@ -69,6 +69,6 @@ func (p *Probe) oneByOne(fn func(Device, Counters)) error {
 	return it.Err()
 }
 
-func deviceOf(k bpf.TapKey) Device {
-	return Device{Netns: netns.Cookie(k.Netns), Ifindex: Ifindex(k.Ifindex)}
+func deviceOf(k bpf.TapKey) netns.Device {
+	return netns.Device{Netns: netns.Cookie(k.Netns), Ifindex: netns.Ifindex(k.Ifindex)}
 }

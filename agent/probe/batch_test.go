@@ -3,6 +3,8 @@ package probe
 import (
 	"maps"
 	"testing"
+
+	"tapwatch/internal/netns"
 )
 
 // Read by the batch or one by one, every device has what it has by itself; more
@@ -15,7 +17,7 @@ func TestAllCounters(t *testing.T) {
 	}
 	connect(t, ns, 49983)
 	for i := range 3 * batchSize {
-		if err := p.register(Device{Netns: d.Netns, Ifindex: Ifindex(1000 + i)}, ModeTC); err != nil {
+		if err := p.register(netns.Device{Netns: d.Netns, Ifindex: netns.Ifindex(1000 + i)}, ModeTC); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -26,11 +28,11 @@ func TestAllCounters(t *testing.T) {
 	if want.SYNs != 1 {
 		t.Errorf("%d SYNs, want 1", want.SYNs)
 	}
-	var batch, single = map[Device]Counters{}, map[Device]Counters{}
-	if err := p.AllCounters(func(d Device, c Counters) { batch[d] = c }); err != nil {
+	var batch, single = map[netns.Device]Counters{}, map[netns.Device]Counters{}
+	if err := p.AllCounters(func(d netns.Device, c Counters) { batch[d] = c }); err != nil {
 		t.Fatal(err)
 	}
-	one := func(d Device, c Counters) {
+	one := func(d netns.Device, c Counters) {
 		c.Losses, c.Drops = batch[d].Losses, batch[d].Drops // added to both ways
 		single[d] = c
 	}
@@ -45,7 +47,7 @@ func TestAllCounters(t *testing.T) {
 	if !maps.Equal(batch, single) {
 		t.Error("by the batch and one by one differ")
 	}
-	if _, ok := batch[Device{Netns: d.Netns, Ifindex: 1000}]; !ok {
+	if _, ok := batch[netns.Device{Netns: d.Netns, Ifindex: 1000}]; !ok {
 		t.Error("an idle device is left out")
 	}
 }

@@ -15,19 +15,19 @@ import (
 )
 
 // field makes n namespaces with a tap each, as idle slots are.
-func field(b *testing.B, n int) (names []string, devices []Device) {
+func field(b *testing.B, n int) (names []string, devices []netns.Device) {
 	b.Helper()
 	for range n {
 		ns := nettest.Netns(b)
 		nettest.Tap(b, ns, "tap0")
-		d := Device{}
+		d := netns.Device{}
 		nettest.In(b, ns, func() (err error) {
 			if d.Netns, err = netns.Current(); err != nil {
 				return err
 			}
 			l, err := netlink.LinkByName("tap0")
 			if err == nil {
-				d.Ifindex = Ifindex(l.Attrs().Index)
+				d.Ifindex = netns.Ifindex(l.Attrs().Index)
 			}
 			return err
 		})
@@ -68,7 +68,7 @@ func benchmarkAttach(b *testing.B, mode Mode, n int) {
 	b.ReportMetric(float64(detaching)/per, "detach-us/device")
 }
 
-func attach(b *testing.B, p *Probe, names []string, devices []Device) {
+func attach(b *testing.B, p *Probe, names []string, devices []netns.Device) {
 	b.Helper()
 	for i, d := range devices {
 		if err := p.Attach(names[i], d, "tap0"); err != nil {
@@ -106,7 +106,7 @@ func BenchmarkProgram(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	lo := Device{Netns: self, Ifindex: 1}
+	lo := netns.Device{Netns: self, Ifindex: 1}
 	for _, registered := range []bool{true, false} {
 		if registered {
 			err = p.register(lo, ModeTC)

@@ -88,7 +88,7 @@ func (h hooks) cleanCurrent() (int, error) {
 	}
 	cleaned := 0
 	for _, l := range links {
-		d := Device{Netns: cookie, Ifindex: Ifindex(l.Attrs().Index)}
+		d := netns.Device{Netns: cookie, Ifindex: netns.Ifindex(l.Attrs().Index)}
 		has, err := h.hasOurs(l)
 		if err != nil {
 			return cleaned, err

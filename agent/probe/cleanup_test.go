@@ -16,14 +16,14 @@ func TestCleanupWithoutName(t *testing.T) {
 	killed := load(t)
 	ns := "/proc/" + strconv.Itoa(withFiles(t).Process.Pid) + "/ns/net"
 	nettest.Tap(t, ns, "tap0")
-	var d Device
+	var d netns.Device
 	nettest.In(t, ns, func() (err error) {
 		if d.Netns, err = netns.Current(); err != nil {
 			return err
 		}
 		l, err := netlink.LinkByName("tap0")
 		if err == nil {
-			d.Ifindex = Ifindex(l.Attrs().Index)
+			d.Ifindex = netns.Ifindex(l.Attrs().Index)
 		}
 		return err
 	})

@@ -6,9 +6,10 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/ktime"
+	"tapwatch/internal/netns"
 )
 
 // LatencyBuckets is the number of buckets in Counters.Latency, the last one
@@ -22,7 +23,7 @@ func LatencyBound(i int) time.Duration { return time.Microsecond << i }
 // the agent. Receive is what the guest sent. Times are of CLOCK_MONOTONIC; the
 // zero Moment is never.
 type Counters struct {
-	Created Moment
+	Created ktime.Moment
 
 	ReceivePackets, TransmitPackets uint64
 	ReceiveBytes, TransmitBytes     uint64
@@ -42,10 +43,10 @@ type Counters struct {
 	Latency    [LatencyBuckets]uint64
 	LatencySum time.Duration
 
-	FirstReceive, FirstARPReply, FirstEnvdSYNACK Moment
-	LastReceive, LastARPRequest, LastARPReply    Moment
-	LastEnvdSYN, LastEnvdSYNACK, LastEnvdRefused Moment
-	LastPortRefused                              Moment
+	FirstReceive, FirstARPReply, FirstEnvdSYNACK ktime.Moment
+	LastReceive, LastARPRequest, LastARPReply    ktime.Moment
+	LastEnvdSYN, LastEnvdSYNACK, LastEnvdRefused ktime.Moment
+	LastPortRefused                              ktime.Moment
 }
 
 // ResetOrigin is who sent a TCP segment with RST.
@@ -67,32 +68,11 @@ func (c *Counters) TransmitResets() uint64 {
 	return c.Resets[ResetByRelay] + c.Resets[ResetByKernel] + c.Resets[ResetByOthers]
 }
 
-// Moment is a time of CLOCK_MONOTONIC in nanoseconds, as bpf_ktime_get_ns gives
-// it; 0 is never.
-type Moment uint64
-
-// Now is the present Moment.
-func Now() Moment {
-	var ts unix.Timespec
-	// CLOCK_MONOTONIC always exists, so this cannot fail.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return Moment(ts.Nano())
-}
-
-// Time turns a Moment into wall-clock time, by the two clocks' difference now.
-// It is the zero time for never.
-func (m Moment) Time() time.Time {
-	if m == 0 {
-		return time.Time{}
-	}
-	return time.Now().Add(-time.Duration(Now() - m))
-}
-
 // Counters returns what a device counted. A device that is not attached is
 // ErrNotAttached, never zeroes.
-func (p *Probe) Counters(d Device) (Counters, error) {
+func (p *Probe) Counters(d netns.Device) (Counters, error) {
 	var perCPU []bpf.TapStats
-	err := p.tap.Taps.Lookup(d.key(), &perCPU)
+	err := p.tap.Taps.Lookup(keyOf(d), &perCPU)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return Counters{}, ErrNotAttached
 	}
@@ -111,7 +91,7 @@ func sum(perCPU []bpf.TapStats) Counters {
 	var c Counters
 	for i := range perCPU {
 		s := &perCPU[i]
-		c.Created = max(c.Created, Moment(s.Created))
+		c.Created = max(c.Created, ktime.Moment(s.Created))
 		c.ReceivePackets += s.Packets[bpf.TapDirectionRECEIVE]
 		c.TransmitPackets += s.Packets[bpf.TapDirectionTRANSMIT]
 		c.ReceiveBytes += s.Bytes[bpf.TapDirectionRECEIVE]
@@ -131,17 +111,17 @@ func sum(perCPU []bpf.TapStats) Counters {
 		for b, n := range s.Latency {
 			c.Latency[b] += n
 		}
-		c.FirstReceive = earlier(c.FirstReceive, Moment(s.FirstReceive))
-		c.FirstARPReply = earlier(c.FirstARPReply, Moment(s.FirstArpReply))
-		c.FirstEnvdSYNACK = earlier(c.FirstEnvdSYNACK, Moment(s.EnvdFirstSynAck))
-		c.LastReceive = max(c.LastReceive, Moment(s.LastReceive))
-		c.LastARPRequest = max(c.LastARPRequest, Moment(s.LastArpRequest))
-		c.LastARPReply = max(c.LastARPReply, Moment(s.LastArpReply))
-		c.LastEnvdSYN = max(c.LastEnvdSYN, Moment(s.EnvdLastSyn))
-		c.LastEnvdSYNACK = max(c.LastEnvdSYNACK, Moment(s.EnvdLastSynAck))
-		c.LastEnvdRefused = max(c.LastEnvdRefused, Moment(s.EnvdLastRefused))
+		c.FirstReceive = earlier(c.FirstReceive, ktime.Moment(s.FirstReceive))
+		c.FirstARPReply = earlier(c.FirstARPReply, ktime.Moment(s.FirstArpReply))
+		c.FirstEnvdSYNACK = earlier(c.FirstEnvdSYNACK, ktime.Moment(s.EnvdFirstSynAck))
+		c.LastReceive = max(c.LastReceive, ktime.Moment(s.LastReceive))
+		c.LastARPRequest = max(c.LastARPRequest, ktime.Moment(s.LastArpRequest))
+		c.LastARPReply = max(c.LastARPReply, ktime.Moment(s.LastArpReply))
+		c.LastEnvdSYN = max(c.LastEnvdSYN, ktime.Moment(s.EnvdLastSyn))
+		c.LastEnvdSYNACK = max(c.LastEnvdSYNACK, ktime.Moment(s.EnvdLastSynAck))
+		c.LastEnvdRefused = max(c.LastEnvdRefused, ktime.Moment(s.EnvdLastRefused))
 		c.PortsRefused += s.PortsRefused
-		if at := Moment(s.PortsLastRefused); at > c.LastPortRefused {
+		if at := ktime.Moment(s.PortsLastRefused); at > c.LastPortRefused {
 			c.LastPortRefused, c.RefusedPort = at, uint16(s.LastRefusedPort)
 		}
 	}
@@ -149,7 +129,7 @@ func sum(perCPU []bpf.TapStats) Counters {
 }
 
 // earlier is the earlier of two Moments, of which 0 is never.
-func earlier(a, b Moment) Moment {
+func earlier(a, b ktime.Moment) ktime.Moment {
 	if a == 0 || b != 0 && b < a {
 		return b
 	}

@@ -9,7 +9,7 @@ import (
 
 // Detach takes our hooks from a device and forgets its counters. A namespace or
 // device that is gone already is no error.
-func (p *Probe) Detach(nsPath string, d Device) error {
+func (p *Probe) Detach(nsPath string, d netns.Device) error {
 	was := p.device(d)
 	defer p.forget(d)
 	switch {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/netns"
 )
 
 // filterPriority is the first there is. A bpf filter that is added later at the
@@ -38,7 +39,7 @@ func handleOf(dir string) uint32 {
 	return 0x7477<<16 | f.Sum32()&0xffff // "tw"
 }
 
-func (h hooks) filterAttrs(d Device, direction int) netlink.FilterAttrs {
+func (h hooks) filterAttrs(d netns.Device, direction int) netlink.FilterAttrs {
 	return netlink.FilterAttrs{
 		LinkIndex: int(d.Ifindex),
 		Parent:    directions[direction].parent,
@@ -48,7 +49,7 @@ func (h hooks) filterAttrs(d Device, direction int) netlink.FilterAttrs {
 	}
 }
 
-func (h hooks) replaceFilter(d Device, direction int, prog *ebpf.Program) error {
+func (h hooks) replaceFilter(d netns.Device, direction int, prog *ebpf.Program) error {
 	err := netlink.FilterReplace(&netlink.BpfFilter{
 		FilterAttrs:  h.filterAttrs(d, direction),
 		Fd:           prog.FD(),
@@ -65,7 +66,7 @@ func (h hooks) replaceFilter(d Device, direction int, prog *ebpf.Program) error 
 }
 
 // filtersOf returns our filter of each direction, nil where there is none.
-func (h hooks) filtersOf(d Device) ([]*netlink.BpfFilter, error) {
+func (h hooks) filtersOf(d netns.Device) ([]*netlink.BpfFilter, error) {
 	l, err := netlink.LinkByIndex(int(d.Ifindex))
 	if err != nil {
 		return nil, fmt.Errorf("find device: %w", err)
@@ -86,7 +87,7 @@ func (h hooks) filtersOf(d Device) ([]*netlink.BpfFilter, error) {
 }
 
 // removeFilters removes our own filters, by handle and name, and no others.
-func (h hooks) removeFilters(d Device) error {
+func (h hooks) removeFilters(d netns.Device) error {
 	l, err := netlink.LinkByIndex(int(d.Ifindex))
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil

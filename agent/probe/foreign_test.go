@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -56,7 +57,7 @@ func (f *foreign) counted() (n uint64) {
 
 // filter puts the program at a priority of both directions, and clsact where
 // there is none.
-func (f *foreign) filter(ns string, d Device, priority uint16) {
+func (f *foreign) filter(ns string, d netns.Device, priority uint16) {
 	f.t.Helper()
 	nettest.In(f.t, ns, func() error {
 		if kind, err := clsactKind(d); err != nil || kind == "" {
@@ -77,7 +78,7 @@ func (f *foreign) filter(ns string, d Device, priority uint16) {
 	})
 }
 
-func (f *foreign) tcx(ns string, d Device, where link.Anchor) {
+func (f *foreign) tcx(ns string, d netns.Device, where link.Anchor) {
 	f.t.Helper()
 	nettest.In(f.t, ns, func() error {
 		for _, dir := range directions {
@@ -101,18 +102,18 @@ func TestForeignHooksKeepWorking(t *testing.T) {
 		name  string
 		tcx   bool // needs it
 		mode  Mode
-		put   func(f *foreign, ns string, d Device)
+		put   func(f *foreign, ns string, d netns.Device)
 		first bool // put before us
 	}{
-		{"filter at 1, before us", false, ModeAuto, func(f *foreign, ns string, d Device) { f.filter(ns, d, 1) }, before},
-		{"filter at 2, before us", false, ModeAuto, func(f *foreign, ns string, d Device) { f.filter(ns, d, 2) }, before},
-		{"filter at 2, after us", false, ModeAuto, func(f *foreign, ns string, d Device) { f.filter(ns, d, 2) }, after},
-		{"filter at 65535, after us", false, ModeAuto, func(f *foreign, ns string, d Device) { f.filter(ns, d, 65535) }, after},
-		{"filter at 1 and tcx", true, ModeTCX, func(f *foreign, ns string, d Device) { f.filter(ns, d, 1) }, before},
-		{"TCX before us", true, ModeAuto, func(f *foreign, ns string, d Device) { f.tcx(ns, d, nil) }, before},
-		{"TCX before us, tcx", true, ModeTCX, func(f *foreign, ns string, d Device) { f.tcx(ns, d, link.Head()) }, before},
-		{"TCX after us, tcx", true, ModeTCX, func(f *foreign, ns string, d Device) { f.tcx(ns, d, link.Tail()) }, after},
-		{"filter at 1 and tracepoint", false, ModeTracepoint, func(f *foreign, ns string, d Device) { f.filter(ns, d, 1) }, after},
+		{"filter at 1, before us", false, ModeAuto, func(f *foreign, ns string, d netns.Device) { f.filter(ns, d, 1) }, before},
+		{"filter at 2, before us", false, ModeAuto, func(f *foreign, ns string, d netns.Device) { f.filter(ns, d, 2) }, before},
+		{"filter at 2, after us", false, ModeAuto, func(f *foreign, ns string, d netns.Device) { f.filter(ns, d, 2) }, after},
+		{"filter at 65535, after us", false, ModeAuto, func(f *foreign, ns string, d netns.Device) { f.filter(ns, d, 65535) }, after},
+		{"filter at 1 and tcx", true, ModeTCX, func(f *foreign, ns string, d netns.Device) { f.filter(ns, d, 1) }, before},
+		{"TCX before us", true, ModeAuto, func(f *foreign, ns string, d netns.Device) { f.tcx(ns, d, nil) }, before},
+		{"TCX before us, tcx", true, ModeTCX, func(f *foreign, ns string, d netns.Device) { f.tcx(ns, d, link.Head()) }, before},
+		{"TCX after us, tcx", true, ModeTCX, func(f *foreign, ns string, d netns.Device) { f.tcx(ns, d, link.Tail()) }, after},
+		{"filter at 1 and tracepoint", false, ModeTracepoint, func(f *foreign, ns string, d netns.Device) { f.filter(ns, d, 1) }, after},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.tcx && haveTCX() != nil {
@@ -124,7 +125,7 @@ func TestForeignHooksKeepWorking(t *testing.T) {
 	}
 }
 
-func foreignLife(t *testing.T, mode Mode, put func(*foreign, string, Device), first bool) {
+func foreignLife(t *testing.T, mode Mode, put func(*foreign, string, netns.Device), first bool) {
 	ns, d, file := tap(t)
 	silence(t, ns)
 	g := newGuest(t, ns, d, file)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/ktime"
 )
 
 // perCPU decodes as many values as the bytes have, as a map's lookup does.
@@ -95,8 +96,8 @@ func FuzzCounters(f *testing.F) {
 		for _, v := range values {
 			want.ReceivePackets += v.Packets[bpf.TapDirectionRECEIVE]
 			want.Resets[ResetByKernel] += v.Resets[bpf.TapOriginORIGIN_KERNEL]
-			want.Created = max(want.Created, Moment(v.Created))
-			want.LastReceive = max(want.LastReceive, Moment(v.LastReceive))
+			want.Created = max(want.Created, ktime.Moment(v.Created))
+			want.LastReceive = max(want.LastReceive, ktime.Moment(v.LastReceive))
 		}
 		if c.ReceivePackets != want.ReceivePackets || c.Resets[ResetByKernel] != want.Resets[ResetByKernel] ||
 			c.Created != want.Created || c.LastReceive != want.LastReceive {

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -36,7 +37,7 @@ const (
 	vnetHeader = 10 // struct virtio_net_hdr, which IFF_VNET_HDR puts before each frame
 )
 
-func newGuest(t *testing.T, ns string, d Device, f *os.File) *guest {
+func newGuest(t *testing.T, ns string, d netns.Device, f *os.File) *guest {
 	t.Helper()
 	g := &guest{t: t, f: f}
 	nettest.In(t, ns, func() error {
@@ -151,7 +152,7 @@ func ipv6() []byte {
 }
 
 // transmit sends a frame out of the tap as it is, through a packet socket.
-func transmit(t *testing.T, ns string, d Device, frame []byte) {
+func transmit(t *testing.T, ns string, d netns.Device, frame []byte) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)

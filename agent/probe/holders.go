@@ -20,7 +20,7 @@ import (
 // Holder is one process that keeps a queue of a tap open. A VMM that is attached
 // is one; so is anything else that has the tap.
 type Holder struct {
-	Tap          Device
+	Tap          netns.Device
 	TapName      string // the device's present name
 	PID          int
 	FD           int
@@ -95,7 +95,7 @@ func decodeHolders(r io.Reader) (holders []Holder, err error) {
 			return nil, fmt.Errorf("read holder iterator: %w", err)
 		}
 		holders = append(holders, Holder{
-			Tap:          Device{Netns: netns.Cookie(h.TapNetns), Ifindex: Ifindex(h.Ifindex)},
+			Tap:          netns.Device{Netns: netns.Cookie(h.TapNetns), Ifindex: netns.Ifindex(h.Ifindex)},
 			TapName:      unix.ByteSliceToString(h.Device[:]),
 			PID:          int(h.Pid),
 			FD:           int(h.Fd),

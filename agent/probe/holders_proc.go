@@ -119,7 +119,7 @@ func tapName(fdinfo []byte) string {
 // tapOf finds out which device a queue is of. fdinfo has its name only, and the
 // holder may sit in another namespace, so the queue itself is asked, by a
 // duplicate that is open for some microseconds.
-func tapOf(pid, fd int, name string) (d Device, err error) {
+func tapOf(pid, fd int, name string) (d netns.Device, err error) {
 	ns, err := tapNetns(pid, fd)
 	if err != nil {
 		return d, err
@@ -134,7 +134,7 @@ func tapOf(pid, fd int, name string) (d Device, err error) {
 			return fmt.Errorf("%w: %w", fs.ErrNotExist, err) // renamed or gone meanwhile
 		}
 		if err == nil {
-			d.Ifindex = Ifindex(l.Attrs().Index)
+			d.Ifindex = netns.Ifindex(l.Attrs().Index)
 		}
 		return err
 	})

@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/netns"
 )
 
 // hooks keeps a note of every device that we gave a clsact qdisc, in files, so
@@ -25,16 +27,16 @@ func newHooks(dir string) hooks {
 	return hooks{dir: dir, handle: handleOf(dir)}
 }
 
-func (h hooks) note(d Device) string {
+func (h hooks) note(d netns.Device) string {
 	return filepath.Join(h.dir, fmt.Sprintf("%d-%d", d.Netns, d.Ifindex))
 }
 
-func (h hooks) made(d Device) bool {
+func (h hooks) made(d netns.Device) bool {
 	_, err := os.Stat(h.note(d))
 	return err == nil
 }
 
-func (h hooks) forget(d Device) error {
+func (h hooks) forget(d netns.Device) error {
 	if err := os.Remove(h.note(d)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove hook note: %w", err)
 	}
@@ -45,7 +47,7 @@ func (h hooks) forget(d Device) error {
 // ensureClsact makes the qdisc where there is none and says whether it did. It
 // runs inside the namespace. The note is written first: a note without a qdisc
 // is harmless, a qdisc without a note would stay for good.
-func (h hooks) ensureClsact(nsPath string, d Device) (made bool, err error) {
+func (h hooks) ensureClsact(nsPath string, d netns.Device) (made bool, err error) {
 	kind, err := clsactKind(d)
 	if err != nil {
 		return false, err
@@ -73,7 +75,7 @@ func (h hooks) ensureClsact(nsPath string, d Device) (made bool, err error) {
 }
 
 // dropClsact removes the qdisc if we made it and nobody else uses it.
-func (h hooks) dropClsact(d Device, made bool) error {
+func (h hooks) dropClsact(d netns.Device, made bool) error {
 	if !made {
 		return nil
 	}
@@ -99,7 +101,7 @@ func (h hooks) dropClsact(d Device, made bool) error {
 	return h.forget(d)
 }
 
-func clsact(d Device) *netlink.Clsact {
+func clsact(d netns.Device) *netlink.Clsact {
 	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: int(d.Ifindex),
 		Handle:    netlink.MakeHandle(0xffff, 0),
@@ -108,7 +110,7 @@ func clsact(d Device) *netlink.Clsact {
 }
 
 // clsactKind returns "clsact", "ingress" or "": what stands at the ingress hook.
-func clsactKind(d Device) (string, error) {
+func clsactKind(d netns.Device) (string, error) {
 	l, err := netlink.LinkByIndex(int(d.Ifindex))
 	if err != nil {
 		return "", fmt.Errorf("find device: %w", err)

@@ -9,11 +9,12 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
 // what stands at the device: qdiscs but the default one, and filters by name.
-func atDevice(t *testing.T, ns string, d Device) (qdiscs, filters []string) {
+func atDevice(t *testing.T, ns string, d netns.Device) (qdiscs, filters []string) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		l, err := netlink.LinkByIndex(int(d.Ifindex))
@@ -47,7 +48,7 @@ func atDevice(t *testing.T, ns string, d Device) (qdiscs, filters []string) {
 	return qdiscs, filters
 }
 
-func foreignFilter(t *testing.T, ns string, d Device) {
+func foreignFilter(t *testing.T, ns string, d netns.Device) {
 	t.Helper()
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type:         ebpf.SchedCLS,

@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/netns"
 )
 
 // Drops is the frames to a guest that the kernel dropped, by reason. A tap meets
@@ -112,9 +113,9 @@ func dropNames() (map[uint32]string, error) {
 }
 
 // dropsOf returns what was dropped of one device.
-func (p *Probe) dropsOf(d Device) (Drops, error) {
+func (p *Probe) dropsOf(d netns.Device) (Drops, error) {
 	var perCPU []bpf.TapDrops
-	err := p.tap.Maps[bpf.TapMapDrops].Lookup(d.key(), &perCPU)
+	err := p.tap.Maps[bpf.TapMapDrops].Lookup(keyOf(d), &perCPU)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return Drops{}, nil
 	}
@@ -125,10 +126,10 @@ func (p *Probe) dropsOf(d Device) (Drops, error) {
 }
 
 // allDrops returns what was dropped of every device that had a drop.
-func (p *Probe) allDrops() (map[Device]Drops, error) {
+func (p *Probe) allDrops() (map[netns.Device]Drops, error) {
 	var key bpf.TapKey
 	var perCPU []bpf.TapDrops
-	all := map[Device]Drops{}
+	all := map[netns.Device]Drops{}
 	it := p.tap.Maps[bpf.TapMapDrops].Iterate()
 	for it.Next(&key, &perCPU) {
 		all[deviceOf(key)] = p.losses.sum(perCPU)

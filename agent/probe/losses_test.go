@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -18,7 +19,7 @@ func (d *Drops) total() (n uint64) {
 }
 
 // dropped is how many frames the device's own statistics have as dropped.
-func dropped(t *testing.T, ns string, d Device) (n uint64) {
+func dropped(t *testing.T, ns string, d netns.Device) (n uint64) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		l, err := netlink.LinkByIndex(int(d.Ifindex))
@@ -113,7 +114,7 @@ func TestRetransmits(t *testing.T) {
 	p := load(t)
 	ns, d, f := tap(t)
 	otherNS, other, _ := tap(t)
-	for ns, d := range map[string]Device{ns: d, otherNS: other} {
+	for ns, d := range map[string]netns.Device{ns: d, otherNS: other} {
 		if err := p.Attach(ns, d, "tap0"); err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/caps"
 )
 
 // Mode is a way for the programs to see a device's frames. What they count is
@@ -114,12 +115,11 @@ func lackingPrograms(lack map[Mode]error) []string {
 
 // enterNamespaces says what is missing for setns.
 func enterNamespaces() error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return fmt.Errorf("read own capabilities: %w", err)
+	own, err := caps.Own()
+	if err != nil {
+		return err
 	}
-	if data[0].Effective&(1<<unix.CAP_SYS_ADMIN) == 0 {
+	if !own.Has(unix.CAP_SYS_ADMIN) {
 		return errors.New("entering namespaces needs CAP_SYS_ADMIN")
 	}
 	return nil

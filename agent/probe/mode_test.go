@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -163,7 +164,7 @@ func abort(t *testing.T, fd int) {
 }
 
 // forwardBack makes the namespace send what the guest sends to 192.0.2.1 back to it.
-func forwardBack(t *testing.T, ns string, d Device) {
+func forwardBack(t *testing.T, ns string, d netns.Device) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
@@ -181,7 +182,7 @@ func forwardBack(t *testing.T, ns string, d Device) {
 func TestAutoFallsBack(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		occupy func(t *testing.T, ns string, d Device)
+		occupy func(t *testing.T, ns string, d netns.Device)
 		err    error
 	}{
 		"ingress qdisc":     {ingressQdisc, ErrIngressQdisc},
@@ -225,7 +226,7 @@ func TestAutoFallsBack(t *testing.T) {
 	}
 }
 
-func ingressQdisc(t *testing.T, ns string, d Device) {
+func ingressQdisc(t *testing.T, ns string, d netns.Device) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		return netlink.QdiscAdd(&netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: int(d.Ifindex), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}})
@@ -233,7 +234,7 @@ func ingressQdisc(t *testing.T, ns string, d Device) {
 }
 
 // foreignU32 takes priority 1 of both directions and passes everything.
-func foreignU32(t *testing.T, ns string, d Device) {
+func foreignU32(t *testing.T, ns string, d netns.Device) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		if err := netlink.QdiscAdd(clsact(d)); err != nil {

@@ -43,7 +43,7 @@ func TestChildCounts(t *testing.T) {
 	for _, c := range p.Capabilities() {
 		fmt.Println(c.Name, c.Have, c.Why)
 	}
-	d := Device{Netns: netns.Cookie(cookie), Ifindex: Ifindex(index)}
+	d := netns.Device{Netns: netns.Cookie(cookie), Ifindex: netns.Ifindex(index)}
 	if err := p.Attach("/nonexistent", d, "tap0"); err != nil {
 		t.Fatal(err)
 	}

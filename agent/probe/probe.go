@@ -13,25 +13,18 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 )
 
-// Ifindex is the index of a device, unique only within its namespace.
-type Ifindex uint32
-
-// Device names a device for good: the namespace by its cookie.
-type Device struct {
-	Netns   netns.Cookie
-	Ifindex Ifindex
-}
-
-func (d Device) key() bpf.TapKey {
+// keyOf is how the programs name a device.
+func keyOf(d netns.Device) bpf.TapKey {
 	return bpf.TapKey{Netns: uint64(d.Netns), Ifindex: uint32(d.Ifindex)}
 }
 
 // Config is what the programs need to know; the zero value works.
 type Config struct {
-	EnvdPort uint16 // TCP port of the guest daemon; 0 means 49983
+	EnvdPort uint16 // TCP port of the guest daemon; 0 means e2b.EnvdPort
 	// HooksDir is where a note is kept of each clsact qdisc that we made, for
 	// Cleanup after a kill; empty means DefaultHooksDir.
 	HooksDir string
@@ -59,7 +52,7 @@ type Probe struct {
 	stats     stats
 
 	mu       sync.Mutex
-	devices  map[Device]*attached
+	devices  map[netns.Device]*attached
 	programs map[ebpf.ProgramID]bool // of filters that were there: whether they count in our maps
 	global   []link.Link             // of ModeTracepoint
 }
@@ -75,7 +68,7 @@ type Capability struct {
 // left out and said in Capabilities; the error is for what nothing works without.
 func Load(cfg Config) (*Probe, error) {
 	if cfg.EnvdPort == 0 {
-		cfg.EnvdPort = 49983
+		cfg.EnvdPort = e2b.EnvdPort
 	}
 	if cfg.Mode == "" {
 		cfg.Mode = ModeAuto
@@ -91,7 +84,7 @@ func Load(cfg Config) (*Probe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("count CPUs: %w", err)
 	}
-	p := &Probe{hooks: newHooks(cfg.HooksDir), cpus: cpus, devices: map[Device]*attached{}, programs: map[ebpf.ProgramID]bool{}}
+	p := &Probe{hooks: newHooks(cfg.HooksDir), cpus: cpus, devices: map[netns.Device]*attached{}, programs: map[ebpf.ProgramID]bool{}}
 	lack := p.probeModes()
 	if err := p.chooseMode(cfg.Mode, lack); err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ func load(t *testing.T) *Probe {
 
 // tap makes a namespace with a tap that the test holds, with the host's address
 // on it and a fixed neighbour, so that no ARP is needed to send to the guest.
-func tap(t *testing.T) (ns string, d Device, guest *os.File) {
+func tap(t *testing.T) (ns string, d netns.Device, guest *os.File) {
 	t.Helper()
 	ns = nettest.Netns(t)
 	guest = nettest.AttachTap(t, ns, "tap0")
@@ -43,7 +43,7 @@ func tap(t *testing.T) (ns string, d Device, guest *os.File) {
 		if err != nil {
 			return err
 		}
-		d.Ifindex = Ifindex(l.Attrs().Index)
+		d.Ifindex = netns.Ifindex(l.Attrs().Index)
 		addr, err := netlink.ParseAddr("169.254.0.22/30")
 		if err != nil {
 			return err
@@ -116,7 +116,7 @@ func connect(t *testing.T, ns string, port int) {
 }
 
 // eventually waits until the counters satisfy ok; the last ones are in the failure.
-func eventually(t *testing.T, p *Probe, d Device, what string, ok func(Counters) bool) Counters {
+func eventually(t *testing.T, p *Probe, d netns.Device, what string, ok func(Counters) bool) Counters {
 	t.Helper()
 	var c Counters
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
@@ -218,11 +218,11 @@ func TestWrongDevice(t *testing.T) {
 	other, _, _ := tap(t)
 	for _, tt := range []struct {
 		name, ns, device string
-		d                Device
+		d                netns.Device
 	}{
 		{"other namespace under the name", other, "tap0", d},
 		{"other device under the index", ns, "tap1", d},
-		{"no such index", ns, "tap0", Device{d.Netns, 9999}},
+		{"no such index", ns, "tap0", netns.Device{Netns: d.Netns, Ifindex: 9999}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if err := p.Attach(tt.ns, tt.d, tt.device); !errors.Is(err, ErrWrongDevice) {

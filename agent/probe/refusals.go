@@ -10,12 +10,13 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/netns"
 )
 
 // Refusals calls fn, until the context ends, for each device whose guest has just
 // refused a connection to envd, or taken the first one after that. Of a device that
 // goes on refusing it tells ten times a second and CPU at most.
-func (p *Probe) Refusals(ctx context.Context, fn func(Device)) error {
+func (p *Probe) Refusals(ctx context.Context, fn func(netns.Device)) error {
 	r, err := ringbuf.NewReader(p.tap.Maps[bpf.TapMapRefusals])
 	if err != nil {
 		return fmt.Errorf("read which guests refuse: %w", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"tapwatch/internal/netns"
 )
 
 // A refusal of a connection to envd is told at once, so is the first one taken after
@@ -53,11 +55,11 @@ func TestRefusalsAreTold(t *testing.T) {
 }
 
 // hear returns what is told until it is stopped.
-func hear(t *testing.T, p *Probe) (told chan Device, stop func()) {
+func hear(t *testing.T, p *Probe) (told chan netns.Device, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	told, ended := make(chan Device, 16), make(chan error, 1)
-	go func() { ended <- p.Refusals(ctx, func(d Device) { told <- d }) }()
+	told, ended := make(chan netns.Device, 16), make(chan error, 1)
+	go func() { ended <- p.Refusals(ctx, func(d netns.Device) { told <- d }) }()
 	return told, func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -66,7 +68,7 @@ func hear(t *testing.T, p *Probe) (told chan Device, stop func()) {
 	}
 }
 
-func is(t *testing.T, told <-chan Device, want Device) {
+func is(t *testing.T, told <-chan netns.Device, want netns.Device) {
 	t.Helper()
 	select {
 	case got := <-told:

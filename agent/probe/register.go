@@ -9,24 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/bpf"
+	"tapwatch/internal/ktime"
+	"tapwatch/internal/netns"
 )
 
 // What is kept of a device: its counters, which are in the kernel from register
 // to forget, and how it is hooked.
 
 // register lets the device's counters begin now, at zero.
-func (p *Probe) register(d Device, mode Mode) error {
+func (p *Probe) register(d netns.Device, mode Mode) error {
 	fresh := make([]bpf.TapStats, p.cpus)
 	for i := range fresh {
-		fresh[i] = bpf.TapStats{Created: uint64(Now()), Hook: uint32(mode.hook())}
+		fresh[i] = bpf.TapStats{Created: uint64(ktime.Now()), Hook: uint32(mode.hook())}
 	}
-	_ = p.tap.Maps[bpf.TapMapDrops].Delete(d.key()) // most have none
-	err := p.tap.Taps.Update(d.key(), fresh, ebpf.UpdateAny)
+	_ = p.tap.Maps[bpf.TapMapDrops].Delete(keyOf(d)) // most have none
+	err := p.tap.Taps.Update(keyOf(d), fresh, ebpf.UpdateAny)
 	// The kernel makes memory for entries in the background, and many new ones at
 	// once are too fast for it.
 	for try := 0; errors.Is(err, unix.ENOMEM) && try < 100; try++ {
 		time.Sleep(time.Millisecond)
-		err = p.tap.Taps.Update(d.key(), fresh, ebpf.UpdateAny)
+		err = p.tap.Taps.Update(keyOf(d), fresh, ebpf.UpdateAny)
 	}
 	if err != nil {
 		return fmt.Errorf("register device: %w", err)
@@ -35,29 +37,29 @@ func (p *Probe) register(d Device, mode Mode) error {
 }
 
 // registered says whether the device has counters that this mode's programs count.
-func (p *Probe) registered(d Device, mode Mode) bool {
+func (p *Probe) registered(d netns.Device, mode Mode) bool {
 	var s []bpf.TapStats
-	err := p.tap.Taps.Lookup(d.key(), &s)
+	err := p.tap.Taps.Lookup(keyOf(d), &s)
 	return err == nil && s[0].Hook == uint32(mode.hook())
 }
 
-func (p *Probe) device(d Device) *attached {
+func (p *Probe) device(d netns.Device) *attached {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.devices[d]
 }
 
-func (p *Probe) setDevice(d Device, a *attached) {
+func (p *Probe) setDevice(d netns.Device, a *attached) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.devices[d] = a
 }
 
-func (p *Probe) forget(d Device) {
+func (p *Probe) forget(d netns.Device) {
 	p.mu.Lock()
 	delete(p.devices, d)
 	p.mu.Unlock()
 	// Not there is what we want; there is no other failure for a valid key.
-	_ = p.tap.Taps.Delete(d.key())
-	_ = p.tap.Maps[bpf.TapMapDrops].Delete(d.key())
+	_ = p.tap.Taps.Delete(keyOf(d))
+	_ = p.tap.Maps[bpf.TapMapDrops].Delete(keyOf(d))
 }

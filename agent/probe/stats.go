@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"tapwatch/internal/netns"
 )
 
 // AttachBounds are the upper bounds of the buckets of ModeStats.Took.
@@ -43,7 +45,7 @@ func (s *stats) attached(m Mode, took time.Duration) {
 }
 
 // ModeOf returns how a device is attached; "" where it is not.
-func (p *Probe) ModeOf(d Device) Mode {
+func (p *Probe) ModeOf(d netns.Device) Mode {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if a := p.devices[d]; a != nil {

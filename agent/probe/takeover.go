@@ -2,6 +2,8 @@ package probe
 
 import (
 	"github.com/cilium/ebpf"
+
+	"tapwatch/internal/netns"
 )
 
 // What of a killed agent's filters may stay on a device.
@@ -13,7 +15,7 @@ type standing struct {
 }
 
 // standingOn looks at the device of the present namespace.
-func (p *Probe) standingOn(d Device) (standing, error) {
+func (p *Probe) standingOn(d netns.Device) (standing, error) {
 	ours, err := p.hooks.filtersOf(d)
 	if err != nil {
 		return standing{}, err

@@ -75,7 +75,7 @@ func silence(t *testing.T, ns string) {
 	})
 }
 
-func filters(t *testing.T, p *Probe, ns string, d Device) (ids, tags []string) {
+func filters(t *testing.T, p *Probe, ns string, d netns.Device) (ids, tags []string) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		fs, err := p.hooks.filtersOf(d)
@@ -247,11 +247,11 @@ func TestPrune(t *testing.T) {
 	if err := p.Attach(ns, d, "tap0"); err != nil {
 		t.Fatal(err)
 	}
-	gone := Device{Netns: d.Netns, Ifindex: 4711}
+	gone := netns.Device{Netns: d.Netns, Ifindex: 4711}
 	if err := p.register(gone, ModeTC); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := p.Prune(func(have Device) bool { return have == d }); n != 1 || err != nil {
+	if n, err := p.Prune(func(have netns.Device) bool { return have == d }); n != 1 || err != nil {
 		t.Errorf("pruned %d, %v; want 1", n, err)
 	}
 	if _, err := p.Counters(gone); err == nil {
@@ -302,7 +302,7 @@ func TestChildAttaches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Attach(args[0], Device{Netns: cookie, Ifindex: Ifindex(index)}, "tap0"); err != nil {
+	if err := p.Attach(args[0], netns.Device{Netns: cookie, Ifindex: netns.Ifindex(index)}, "tap0"); err != nil {
 		t.Fatal(err)
 	}
 	os.Stdout.WriteString("\nattached\n")

@@ -5,12 +5,14 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf/link"
+
+	"tapwatch/internal/netns"
 )
 
 // attachTCX hooks the device of the present namespace, before all TCX programs
 // that are there, so that none of them decides before we have counted. The
 // links end with the process, whatever its end.
-func (p *Probe) attachTCX(d Device) (links []link.Link, err error) {
+func (p *Probe) attachTCX(d netns.Device) (links []link.Link, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, closeLinks(links))
@@ -37,7 +39,7 @@ func (p *Probe) attachTCX(d Device) (links []link.Link, err error) {
 
 // hasTCX says whether the device of the present namespace has TCX programs. A
 // kernel that cannot say has none.
-func hasTCX(d Device) bool {
+func hasTCX(d netns.Device) bool {
 	for _, dir := range directions {
 		q, err := link.QueryPrograms(link.QueryOptions{Target: int(d.Ifindex), Attach: dir.tcx})
 		if err == nil && len(q.Programs) > 0 {
@@ -48,7 +50,7 @@ func hasTCX(d Device) bool {
 }
 
 // verifyLink asks the kernel which device a link sits on.
-func verifyLink(l link.Link, d Device) error {
+func verifyLink(l link.Link, d netns.Device) error {
 	info, err := l.Info()
 	if err != nil {
 		return fmt.Errorf("describe link: %w", err)

@@ -62,7 +62,7 @@ func BenchmarkThroughput(b *testing.B) {
 type wire struct {
 	b      *testing.B
 	slot   string
-	device Device
+	device netns.Device
 	guest  *os.File
 	conn   net.Conn
 }
@@ -106,7 +106,7 @@ func newWire(b *testing.B) *wire {
 		if err != nil {
 			return err
 		}
-		w.device.Ifindex = Ifindex(l.Attrs().Index)
+		w.device.Ifindex = netns.Ifindex(l.Attrs().Index)
 		return netlink.NeighAdd(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT, IP: guestIP[:], HardwareAddr: guestMAC})
 	})
 	nettest.In(b, sender, func() (err error) {

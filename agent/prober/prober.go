@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 )
 
@@ -41,7 +42,7 @@ func Health(ctx context.Context, ns string, envd netip.AddrPort) path.Health {
 // Through asks layer 1 once, with the headers by which clients name a sandbox and
 // the port of its envd.
 func Through(ctx context.Context, proxy netip.AddrPort, sandboxID string, port uint16) path.Health {
-	header := http.Header{"E2b-Sandbox-Id": {sandboxID}, "E2b-Sandbox-Port": {strconv.Itoa(int(port))}}
+	header := http.Header{e2b.HeaderSandboxID: {sandboxID}, e2b.HeaderSandboxPort: {strconv.Itoa(int(port))}}
 	return ask(ctx, proxy, header, func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", proxy.String())

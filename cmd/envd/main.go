@@ -13,11 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/envd/guest"
 )
 
 func main() {
-	port := flag.Int("port", guest.Port, "TCP port to listen on, on every address")
+	port := flag.Int("port", e2b.EnvdPort, "TCP port to listen on, on every address")
 	version := flag.Bool("version", false, "print the version of the protocol and exit")
 	flag.Parse()
 	if *version {

@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -197,7 +198,7 @@ func TestCleanupCommand(t *testing.T) {
 	nettest.NeedRoot(t)
 	runDir := t.TempDir()
 	dir := registry.Dir(runDir)
-	if err := dir.Put(registry.Slot{Index: 32767, Netns: "ns-32767", Owner: registry.Process{PID: 1, Start: 1}}); err != nil {
+	if err := dir.Put(registry.Slot{Index: 32767, Netns: "ns-32767", Owner: proc.Process{PID: 1, Start: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"removed record of slot 32767, whose launcher 1 is gone\n", "nothing to do\n"} {

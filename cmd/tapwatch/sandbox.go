@@ -8,12 +8,14 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/api"
 	"tapwatch/internal/sandbox/envd"
 )
@@ -152,9 +154,9 @@ func sandboxExecCommand(client *api.Client) *cobra.Command {
 
 // routeTo returns the headers by which the proxy finds the sandbox, and envd its client.
 func routeTo(sb api.Info) http.Header {
-	h := http.Header{"E2b-Sandbox-Id": {sb.ID}, "E2b-Sandbox-Port": {"49983"}}
+	h := http.Header{e2b.HeaderSandboxID: {sb.ID}, e2b.HeaderSandboxPort: {strconv.Itoa(e2b.EnvdPort)}}
 	if sb.AccessToken != "" {
-		h.Set(envd.TokenHeader, sb.AccessToken)
+		h.Set(e2b.HeaderAccessToken, sb.AccessToken)
 	}
 	return h
 }

@@ -10,7 +10,6 @@ import (
 	"tapwatch/internal/profile"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
-	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/server"
 	"tapwatch/internal/sandbox/template"
 	"tapwatch/internal/sandbox/vmm/qemu"
@@ -67,14 +66,14 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&s.MemoryMiB, "memory", sandbox.DefaultMemoryMiB, "memory of each sandbox, in MiB")
 	cmd.Flags().DurationVar(&s.BootTimeout, "boot-timeout", sandbox.DefaultBootTimeout, "how long a sandbox may take until envd answers")
 	cmd.Flags().DurationVar(&s.WaitBooting, "wait-booting", sandbox.DefaultWaitBooting, "how long a request for a booting sandbox waits until it is a 502")
-	cmd.Flags().StringVar(&f.path, "path", string(network.ShapeRelay), "how layer 1 reaches the guests: "+paths)
+	cmd.Flags().StringVar(&f.path, "path", string(registry.Relay), "how layer 1 reaches the guests: "+paths)
 	cmd.Flags().StringVar(&f.accel, "accel", string(qemu.Auto), "auto (KVM where it really works), kvm or tcg (emulation)")
 }
 
 // start makes the server and prints where it answers.
 func (f *serveFlags) start(out io.Writer) (*server.Server, error) {
 	f.cfg.Sandbox.Accel = qemu.Accel(f.accel)
-	f.cfg.Sandbox.Path = network.Shape(f.path)
+	f.cfg.Sandbox.Path = registry.Shape(f.path)
 	s, err := server.New(f.cfg)
 	if err != nil {
 		return nil, err

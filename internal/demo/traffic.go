@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/envd"
 )
 
@@ -25,12 +26,12 @@ const (
 
 // client talks to one sandbox through layer 1, as the E2B SDK does.
 func (d *Demo) client(name string) *envd.Client {
-	return &envd.Client{BaseURL: d.cfg.ProxyURL, Header: http.Header{"E2b-Sandbox-Id": {d.ids[name]}}}
+	return &envd.Client{BaseURL: d.cfg.ProxyURL, Header: http.Header{e2b.HeaderSandboxID: {d.ids[name]}}}
 }
 
 // Traffic sends requests through every path and prints what came back.
 func (d *Demo) Traffic(ctx context.Context) error {
-	fmt.Fprintln(d.cfg.Out, "traffic through layer 1, by E2b-Sandbox-Id:")
+	fmt.Fprintln(d.cfg.Out, "traffic through layer 1, by "+e2b.HeaderSandboxID+":")
 	lines := make([]string, len(drills))
 	var all sync.WaitGroup
 	for i, dr := range drills {

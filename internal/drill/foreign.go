@@ -22,13 +22,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/network"
 )
 
 const (
-	guestMAC = network.GuestMAC
+	guestMAC = e2b.GuestMAC
 	// nobody is whom a stand-in runs as that may not open its tap, another its owner.
 	nobody, another = 65534, 4242
 	// foreignBoot is how long a VMM of another launcher may boot until the agent

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 )
 
 // What can be wrong with layer 1.
@@ -72,7 +73,7 @@ func (b *Box) otherRelay(ctx context.Context, harm func(*program) (heal func(), 
 	}
 	return broken(restart, harm, func() (*program, error) {
 		return layerProgram(ctx, b.door(), "relay", "--netns", b.Slot.Netns(), "--listen", b.door(), "--run-dir", b.RunDir,
-			"--to", net.JoinHostPort(b.Slot.GuestIP().String(), strconv.Itoa(envdPort)))
+			"--to", net.JoinHostPort(b.Slot.GuestIP().String(), strconv.Itoa(e2b.EnvdPort)))
 	})
 }
 

@@ -11,10 +11,10 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
-	"tapwatch/internal/sandbox/envd/guest"
-	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/vmm"
 )
 
@@ -35,7 +35,7 @@ var relayFaults = []Fault{
 			if err != nil {
 				return nil, err
 			}
-			ln, err := listenIn(ctx, b.Slot.Netns(), net.JoinHostPort("127.0.0.1", strconv.Itoa(guest.Port)))
+			ln, err := listenIn(ctx, b.Slot.Netns(), net.JoinHostPort("127.0.0.1", strconv.Itoa(e2b.EnvdPort)))
 			if err != nil {
 				return nil, err
 			}
@@ -74,7 +74,7 @@ var relayFaults = []Fault{
 		Name: "dnat-rule-gone", What: "the path is by DNAT instead of a relay, and somebody flushes the namespace's rules",
 		Hop: path.Relay, Expected: "dnat-missing",
 		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
-			req.Path = network.ShapeDNAT
+			req.Path = registry.DNAT
 			req.Alter = func(s *vmm.Spec) error { return rules(s.Netns, func(c *nftables.Conn) { c.FlushRuleset() }) }
 			return nil, nil
 		},
@@ -83,7 +83,7 @@ var relayFaults = []Fault{
 		Name: "ip-forward-off", What: "the path is by DNAT instead of a relay, and ip_forward is 0 in the namespace",
 		Hop: path.Relay, Expected: "ip-forward-off",
 		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
-			req.Path = network.ShapeDNAT
+			req.Path = registry.DNAT
 			req.Alter = func(s *vmm.Spec) error { return setForward(s.Netns, false) }
 			return nil, nil
 		},
@@ -92,10 +92,8 @@ var relayFaults = []Fault{
 
 // door is where the sandbox's relay listens.
 func (b *Box) door() string {
-	return net.JoinHostPort(b.Slot.VpeerIP().String(), strconv.Itoa(envdPort))
+	return net.JoinHostPort(b.Slot.VpeerIP().String(), strconv.Itoa(e2b.EnvdPort))
 }
-
-const envdPort = guest.Port
 
 // listenIn listens inside a namespace.
 func listenIn(ctx context.Context, ns, addr string) (ln net.Listener, err error) {

@@ -9,8 +9,8 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
-	"tapwatch/internal/sandbox/envd/guest"
 )
 
 // table is the name of the drill's own table of rules, in namespaces of the drill only.
@@ -25,7 +25,7 @@ func dropRule(ns string) (undo func() error, err error) {
 			Name: "input", Table: t, Type: nftables.ChainTypeFilter,
 			Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
 		})
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(toPort(guest.Port), &expr.Verdict{Kind: expr.VerdictDrop})})
+		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(toPort(e2b.EnvdPort), &expr.Verdict{Kind: expr.VerdictDrop})})
 	})
 	return func() error { return rules(ns, func(c *nftables.Conn) { c.DelTable(t) }) }, err
 }

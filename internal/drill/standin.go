@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/e2b"
 )
 
 // standIn is what a process does that stands in for a Firecracker, with E2B's
@@ -43,7 +45,7 @@ func StandIn() error {
 		return fmt.Errorf("stand in for a Firecracker: %w", err)
 	}
 	if s.Attach {
-		tap, err := openTap(standInTap, s.flags())
+		tap, err := openTap(e2b.Tap, s.flags())
 		if err != nil {
 			return fmt.Errorf("stand in for a Firecracker: %w", err)
 		}
@@ -62,8 +64,6 @@ func StandIn() error {
 
 // standsReady is what one prints once it can be asked.
 const standsReady = "ready"
-
-const standInTap = "tap0"
 
 func (s standIn) flags() uint16 {
 	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI)
@@ -90,7 +90,7 @@ func (s standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodGet && r.URL.Path == "/vm/config":
 		nics := []nic{}
 		if s.NIC {
-			nics = append(nics, nic{"eth0", standInTap, guestMAC})
+			nics = append(nics, nic{"eth0", e2b.Tap, guestMAC})
 		}
 		answer = map[string]any{"machine-config": map[string]int{"vcpu_count": 1}, "drives": []any{}, "network-interfaces": nics}
 	default:

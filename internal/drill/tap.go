@@ -8,6 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/sandbox/network"
 )
@@ -47,7 +48,7 @@ var tapFaults = []Fault{
 		Name: "mac-changed", What: "somebody gives the tap another hardware address",
 		Hop: path.Guest, Expected: "mac-changed",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
-			return func() error { return b.tap(setMAC(network.TapMAC)) }, b.tap(setMAC("02:FC:00:00:00:66"))
+			return func() error { return b.tap(setMAC(e2b.TapMAC)) }, b.tap(setMAC("02:FC:00:00:00:66"))
 		},
 	},
 	{

@@ -6,8 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/envd"
-	"tapwatch/internal/sandbox/envd/guest"
 )
 
 const (
@@ -19,19 +19,19 @@ const (
 
 // client talks to the sandbox through layer 1, as the E2B SDK does.
 func (b *Box) client() *envd.Client {
-	return &envd.Client{BaseURL: "http://" + b.Proxy.Addr().String(), Header: http.Header{"E2b-Sandbox-Id": {b.ID}}, HTTP: fresh}
+	return &envd.Client{BaseURL: "http://" + b.Proxy.Addr().String(), Header: http.Header{e2b.HeaderSandboxID: {b.ID}}, HTTP: fresh}
 }
 
 // clientOf does so with another port of the sandbox.
 func (b *Box) clientOf(port string) *envd.Client {
 	c := b.client()
-	c.Header.Set("E2b-Sandbox-Port", port)
+	c.Header.Set(e2b.HeaderSandboxPort, port)
 	return c
 }
 
 // direct talks to the relay, as layer 1 does where it has no idle connection.
 func (b *Box) direct() *envd.Client {
-	addr := netip.AddrPortFrom(b.Slot.VpeerIP(), guest.Port)
+	addr := netip.AddrPortFrom(b.Slot.VpeerIP(), e2b.EnvdPort)
 	return &envd.Client{BaseURL: "http://" + addr.String(), HTTP: fresh}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/proctest"
 )
 
@@ -28,7 +29,7 @@ func TestProxiesTellTheTruth(t *testing.T) {
 				load.Run(t, conns)
 				seen := map[string]bool{}
 				for _, c := range conns {
-					if c.Peer.Addr() != tapIP || c.Server != Envd {
+					if c.Peer.Addr() != e2b.TapIP() || c.Server != Envd {
 						t.Errorf("%s was carried by %s to %s", c.Client, c.Peer, c.Server)
 					}
 					seen[c.Peer.String()] = true

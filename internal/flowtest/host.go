@@ -9,22 +9,14 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/proctest"
 )
 
-// Addresses that are the same on every host and in every slot, as E2B has them.
-const (
-	tapMAC   = "02:FC:00:00:00:06"
-	guestMAC = "02:FC:00:00:00:05"
-	port     = 49983
-)
-
 // Envd is where the server listens in its guest.
-var Envd = netip.AddrPortFrom(netip.MustParseAddr("169.254.0.21"), port)
-
-var tapIP = netip.MustParseAddr("169.254.0.22")
+var Envd = netip.AddrPortFrom(e2b.GuestIP(), e2b.EnvdPort)
 
 // Host is a namespace that plays the host of some slots.
 type Host struct {
@@ -62,7 +54,7 @@ func (s *Slot) Tap(t testing.TB) uint32 {
 	t.Helper()
 	var index int
 	nettest.In(t, s.Netns, func() error {
-		l, err := netlink.LinkByName("tap0")
+		l, err := netlink.LinkByName(e2b.Tap)
 		if err == nil {
 			index = l.Attrs().Index
 		}
@@ -76,7 +68,7 @@ func (h *Host) Slot(t testing.TB) *Slot {
 	t.Helper()
 	index := 1 + rand.N(uint16(1<<15-1))
 	at := func(net byte, n uint16) netip.AddrPort {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, net, byte(n >> 8), byte(n)}), port)
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, net, byte(n >> 8), byte(n)}), e2b.EnvdPort)
 	}
 	s := &Slot{
 		Netns: nettest.Netns(t), HostIP: at(11, index), Vpeer: at(12, 2*index+1), veth: at(12, 2*index).Addr(), host: h,
@@ -86,7 +78,7 @@ func (h *Host) Slot(t testing.TB) *Slot {
 		t.Fatal(err)
 	}
 	s.wire(t)
-	guest, inside, outside := nettest.GuestTaps(t, s.Netns, "tap0", guestMAC, Envd.Addr().AsSlice(), tapIP.AsSlice())
+	guest, inside, outside := nettest.GuestTaps(t, s.Netns, e2b.Tap, e2b.GuestMAC, Envd.Addr().AsSlice(), e2b.TapIP().AsSlice())
 	s.Guest = guest
 	cmd := part(t, "vmm")
 	cmd.ExtraFiles = []*os.File{inside, outside}
@@ -106,7 +98,7 @@ func (s *Slot) wire(t testing.TB) {
 	defer ns.Close()
 	host := nettest.RandomName("tw")
 	nettest.In(t, s.host.Netns, func() error {
-		veth := &netlink.Veth{PeerName: "eth0", PeerNamespace: netlink.NsFd(ns.Fd())}
+		veth := &netlink.Veth{PeerName: e2b.Vpeer, PeerNamespace: netlink.NsFd(ns.Fd())}
 		veth.Name = host
 		if err := netlink.LinkAdd(veth); err != nil {
 			return err
@@ -116,7 +108,7 @@ func (s *Slot) wire(t testing.TB) {
 		}
 		return routeVia(host, &net.IPNet{IP: s.HostIP.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)}, s.Vpeer.Addr())
 	})
-	nettest.Tap(t, s.Netns, "tap0")
+	nettest.Tap(t, s.Netns, e2b.Tap)
 	nettest.In(t, s.Netns, func() error {
 		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 			return err
@@ -124,13 +116,13 @@ func (s *Slot) wire(t testing.TB) {
 		if err := raise("lo", netip.Addr{}, 0, ""); err != nil {
 			return err
 		}
-		if err := raise("tap0", tapIP, 30, tapMAC); err != nil {
+		if err := raise(e2b.Tap, e2b.TapIP(), 30, e2b.TapMAC); err != nil {
 			return err
 		}
-		if err := raise("eth0", s.Vpeer.Addr(), 31, ""); err != nil {
+		if err := raise(e2b.Vpeer, s.Vpeer.Addr(), 31, ""); err != nil {
 			return err
 		}
-		return routeVia("eth0", nil, s.veth)
+		return routeVia(e2b.Vpeer, nil, s.veth)
 	})
 }
 

@@ -11,10 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"tapwatch/internal/netns"
+	"tapwatch/internal/proc"
 )
 
 // DefaultDir is where a launcher keeps its records; it does not survive a reboot,
@@ -43,7 +43,7 @@ type Slot struct {
 	VpeerIP  string       `json:"vpeer_ip"`
 	HostIP   string       `json:"host_ip,omitempty"` // by which a dnat path is reached
 	GuestIP  string       `json:"guest_ip"`
-	Owner    Process      `json:"owner"` // the launcher
+	Owner    proc.Process `json:"owner"` // the launcher
 	Sandbox  *Sandbox     `json:"sandbox,omitempty"`
 }
 
@@ -59,57 +59,13 @@ type Sandbox struct {
 	State       State             `json:"state"`
 	Reason      string            `json:"reason,omitempty"` // why Failed
 	VMM         string            `json:"vmm"`              // "qemu"
-	VMMProcess  Process           `json:"vmm_process"`
+	VMMProcess  proc.Process      `json:"vmm_process"`
 	Console     string            `json:"console,omitempty"` // log file
-	Shape       string            `json:"shape"`             // relay, fused, dnat
+	Shape       Shape             `json:"shape"`             // of its path
 	CreatedAt   time.Time         `json:"created_at"`
 	EndAt       time.Time         `json:"end_at"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
 }
-
-// Process names a process for good: pids are reused, a pid with its start time
-// is not. The zero value is no process.
-type Process struct {
-	PID   int    `json:"pid"`
-	Start uint64 `json:"start"` // field 22 of /proc/pid/stat, clock ticks since boot
-}
-
-// ProcessOf returns the process that has this pid now, be it a zombie.
-func ProcessOf(pid int) (Process, error) {
-	p, _, err := readStat(pid)
-	return p, err
-}
-
-// Alive reports whether this very process still runs; a zombie does not.
-func (p Process) Alive() bool {
-	if p.PID == 0 {
-		return false
-	}
-	now, state, err := readStat(p.PID)
-	return err == nil && now == p && state != "Z" && state != "X"
-}
-
-// readStat also returns the state, field 3 of /proc/pid/stat.
-func readStat(pid int) (p Process, state string, err error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return Process{}, "", fmt.Errorf("read process %d: %w", pid, err)
-	}
-	// The command, in parentheses, may hold anything: fields count from its end.
-	s := string(b)
-	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	if len(f) < 20 {
-		return Process{}, "", fmt.Errorf("read process %d: short stat", pid)
-	}
-	start, err := strconv.ParseUint(f[19], 10, 64)
-	if err != nil {
-		return Process{}, "", fmt.Errorf("read process %d: %w", pid, err)
-	}
-	return Process{PID: pid, Start: start}, f[0], nil
-}
-
-// String is pid-start, as in file names.
-func (p Process) String() string { return fmt.Sprintf("%d-%d", p.PID, p.Start) }
 
 // Dir is an open registry.
 type Dir string
@@ -152,7 +108,7 @@ func (d Dir) write(s Slot, commit func(tmp, file string) error) error {
 	if err != nil {
 		return fmt.Errorf("write slot record: %w", err)
 	}
-	self, err := ProcessOf(os.Getpid())
+	self, err := proc.ProcessOf(os.Getpid())
 	if err != nil {
 		return fmt.Errorf("write slot record: %w", err)
 	}
@@ -182,7 +138,7 @@ func (d Dir) Sweep() ([]string, error) {
 	var removed []string
 	for _, f := range files {
 		var index int
-		var p Process
+		var p proc.Process
 		if _, err := fmt.Sscanf(filepath.Base(f), ".%d.%d-%d.", &index, &p.PID, &p.Start); err != nil || p.Alive() {
 			continue
 		}

@@ -3,7 +3,6 @@ package registry
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -11,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tapwatch/internal/proc"
 )
 
 func TestPutListRemove(t *testing.T) {
@@ -21,9 +22,9 @@ func TestPutListRemove(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	want := Slot{
 		Index: 7, Netns: "ns-7", Cookie: 99, HostVeth: "veth-7", Tap: "tap0", VpeerIP: "10.12.0.15", GuestIP: "169.254.0.21",
-		Owner: Process{PID: 1, Start: 2},
-		Sandbox: &Sandbox{ID: "i1", State: Failed, Reason: "VMM exited", VMM: "qemu", VMMProcess: Process{PID: 3, Start: 4},
-			Shape: "relay", CreatedAt: now, EndAt: now.Add(time.Hour), Metadata: map[string]string{"a": "b"}},
+		Owner: proc.Process{PID: 1, Start: 2},
+		Sandbox: &Sandbox{ID: "i1", State: Failed, Reason: "VMM exited", VMM: "qemu", VMMProcess: proc.Process{PID: 3, Start: 4},
+			Shape: Relay, CreatedAt: now, EndAt: now.Add(time.Hour), Metadata: map[string]string{"a": "b"}},
 	}
 	for _, s := range []Slot{{Index: 7}, want} { // the second replaces the first
 		if err := d.Put(s); err != nil {
@@ -87,11 +88,11 @@ func TestSweepTakesOnlyWhatTheDeadLeft(t *testing.T) {
 	if err := d.Put(Slot{Index: 1}); err != nil {
 		t.Fatal(err)
 	}
-	self, err := ProcessOf(os.Getpid())
+	self, err := proc.ProcessOf(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, p := range map[string]Process{".1.%.x.tmp": self, ".2.%.y.tmp": {PID: self.PID, Start: self.Start + 1}} {
+	for name, p := range map[string]proc.Process{".1.%.x.tmp": self, ".2.%.y.tmp": {PID: self.PID, Start: self.Start + 1}} {
 		name = strings.Replace(name, "%", p.String(), 1)
 		if err := os.WriteFile(filepath.Join(d.SlotsDir(), name), nil, 0o644); err != nil {
 			t.Fatal(err)
@@ -102,38 +103,6 @@ func TestSweepTakesOnlyWhatTheDeadLeft(t *testing.T) {
 		t.Errorf("swept %v, %v", removed, err)
 	}
 	wantFiles(t, d, ".1."+self.String()+".x.tmp", "1.json")
-}
-
-func TestProcessAlive(t *testing.T) {
-	cmd := exec.Command("sleep", "60")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p, err := ProcessOf(cmd.Process.Pid)
-	if err != nil || !p.Alive() {
-		t.Errorf("%+v, %v: not alive", p, err)
-	}
-	if other := (Process{PID: p.PID, Start: p.Start + 1}); other.Alive() {
-		t.Error("another process of the same pid is taken for it")
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(time.Minute); p.Alive(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("alive as a zombie")
-		}
-	}
-	if again, err := ProcessOf(p.PID); again != p || err != nil {
-		t.Errorf("a zombie is %+v, %v, want %+v", again, err, p)
-	}
-	_ = cmd.Wait() // killed, as asked
-	if p.Alive() {
-		t.Error("alive after it was reaped")
-	}
-	if (Process{}).Alive() {
-		t.Error("no process is alive")
-	}
 }
 
 func wantFiles(t *testing.T, d Dir, want ...string) {

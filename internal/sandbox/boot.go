@@ -9,9 +9,9 @@ import (
 	"net/http"
 	"time"
 
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/envd"
-	"tapwatch/internal/sandbox/envd/guest"
-	"tapwatch/internal/sandbox/network"
 )
 
 const (
@@ -27,7 +27,7 @@ var errNoEnvd = errors.New("envd did not answer")
 // awaitEnvd waits until envd answers on the sandbox's path, and tells it what the
 // sandbox is to be. The error says how far the sandbox came.
 func (m *Manager) awaitEnvd(i *instance, req CreateRequest) error {
-	addr := i.addr(guest.Port)
+	addr := i.addr(e2b.EnvdPort)
 	transport := &http.Transport{DialContext: i.dial}
 	defer transport.CloseIdleConnections()
 	client := &envd.Client{BaseURL: "http://" + addr.String(), HTTP: &http.Client{Transport: transport}}
@@ -84,10 +84,10 @@ func (m *Manager) bootError(ctx context.Context, i *instance, last error) error 
 		why = fmt.Errorf("%w; its last answer: %w", why, answer)
 	}
 	m.mu.Lock()
-	route := i.routes[guest.Port]
+	route := i.routes[e2b.EnvdPort]
 	m.mu.Unlock()
 	var dial *net.OpError
-	if i.path != network.ShapeRelay && errors.As(last, &dial) {
+	if i.path != registry.Relay && errors.As(last, &dial) {
 		why = fmt.Errorf("%w; the guest could not be reached: %w", why, dial.Err)
 	} else if route != nil && route.LastDialError() != nil {
 		why = fmt.Errorf("%w; the relay could not reach the guest: %w", why, route.LastDialError())

@@ -19,6 +19,7 @@ import (
 
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
 )
@@ -91,7 +92,7 @@ func TestCleanupAfterAKilledLauncher(t *testing.T) {
 	}
 	// As if killed before the VMM could be recorded.
 	unrecorded := *dead
-	unrecorded.VMMProcess = registry.Process{}
+	unrecorded.VMMProcess = proc.Process{}
 	half := left[i]
 	half.Sandbox = &unrecorded
 	if err := registry.Dir(runDir).Put(half); err != nil {
@@ -175,11 +176,11 @@ func TestCleanupLeavesWhatTookItsPlace(t *testing.T) {
 		}
 		_ = bystander.Wait() // killed, as asked
 	}()
-	p, err := registry.ProcessOf(bystander.Process.Pid)
+	p, err := proc.ProcessOf(bystander.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := slot.Record(registry.Process{PID: p.PID, Start: p.Start - 1}) // a launcher long gone
+	r := slot.Record(proc.Process{PID: p.PID, Start: p.Start - 1}) // a launcher long gone
 	r.Cookie = 1
 	elsewhere := filepath.Join(t.TempDir(), "precious.log")
 	if err := os.WriteFile(elsewhere, nil, 0o600); err != nil {
@@ -240,7 +241,7 @@ func TestCleanupOfAnotherDirectory(t *testing.T) {
 func TestCleanupWithADamagedRecord(t *testing.T) {
 	runDir := t.TempDir()
 	dir := registry.Dir(runDir)
-	if err := dir.Put(network.Slot{Index: highSlot(t)}.Record(registry.Process{PID: 1, Start: 1})); err != nil {
+	if err := dir.Put(network.Slot{Index: highSlot(t)}.Record(proc.Process{PID: 1, Start: 1})); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir.SlotsDir(), "2.json"), []byte("{"), 0o600); err != nil {

@@ -28,9 +28,9 @@ type Config struct {
 	DataDir string // of templates and kernels; "" means template.DefaultDir
 	RunDir  string // of the registry and the consoles; "" means registry.DefaultDir
 
-	Path      network.Shape // of sandboxes that do not ask for another; "" means network.ShapeRelay
-	PoolSize  int           // slots kept ready; 0 means that each is made when asked for
-	FirstSlot int           // lowest slot index to use; 0 means 1
+	Path      registry.Shape // of sandboxes that do not ask for another; "" means network.ShapeRelay
+	PoolSize  int            // slots kept ready; 0 means that each is made when asked for
+	FirstSlot int            // lowest slot index to use; 0 means 1
 
 	WaitBooting time.Duration // that a request for a booting sandbox waits; 0 means DefaultWaitBooting
 	BootTimeout time.Duration // from the VMM's start to envd's answer; 0 means DefaultBootTimeout
@@ -49,7 +49,7 @@ func (c *Config) validate() error {
 		return fmt.Errorf("run directory: %w", err)
 	}
 	c.RunDir = dir
-	setDefault(&c.Path, network.ShapeRelay)
+	setDefault(&c.Path, registry.Relay)
 	setDefault(&c.WaitBooting, DefaultWaitBooting)
 	setDefault(&c.BootTimeout, DefaultBootTimeout)
 	setDefault(&c.VCPUs, DefaultVCPUs)

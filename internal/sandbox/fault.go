@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"tapwatch/internal/sandbox/envd/guest"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/network"
 )
 
@@ -26,7 +26,7 @@ func (m *Manager) StopRelay(id string) (restart func() error, err error) {
 		return nil, fmt.Errorf("stop relay: %w", err)
 	}
 	m.mu.Lock()
-	route := i.routes[guest.Port] // stays listed, or the next request would open it again
+	route := i.routes[e2b.EnvdPort] // stays listed, or the next request would open it again
 	m.mu.Unlock()
 	if route == nil {
 		return nil, fmt.Errorf("stop relay: sandbox %s has none", id)
@@ -36,11 +36,11 @@ func (m *Manager) StopRelay(id string) (restart func() error, err error) {
 	}
 	return func() error {
 		m.mu.Lock()
-		if i.routes[guest.Port] == route {
-			delete(i.routes, guest.Port)
+		if i.routes[e2b.EnvdPort] == route {
+			delete(i.routes, e2b.EnvdPort)
 		}
 		m.mu.Unlock()
-		if _, err := m.listen(i, guest.Port); err != nil {
+		if _, err := m.listen(i, e2b.EnvdPort); err != nil {
 			return fmt.Errorf("start relay of %s: %w", id, err)
 		}
 		return nil

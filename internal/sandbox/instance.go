@@ -20,7 +20,7 @@ import (
 type instance struct {
 	id     string
 	slot   network.Slot
-	path   network.Shape
+	path   registry.Shape
 	token  string          // empty unless envd is to want one
 	boot   context.Context // of the work that Create does; ends with ErrKilled at a kill
 	cancel context.CancelCauseFunc

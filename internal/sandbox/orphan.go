@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tapwatch/internal/registry"
+	"tapwatch/internal/proc"
 )
 
 // killTime bounds the wait for a killed process to be gone.
@@ -20,7 +20,7 @@ const killTime = 10 * time.Second
 // kill ends that very process and waits for its end; false says that it was
 // gone already. The handle is taken first: the pid cannot change hands between
 // the look at its start time and the signal.
-func kill(p registry.Process) (bool, error) {
+func kill(p proc.Process) (bool, error) {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return false, nil
@@ -42,7 +42,7 @@ func kill(p registry.Process) (bool, error) {
 }
 
 // awaitExit waits until a process has exited, be it reaped or not.
-func awaitExit(pidfd int, p registry.Process) error {
+func awaitExit(pidfd int, p proc.Process) error {
 	for deadline := time.Now().Add(killTime); ; {
 		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, max(0, int(time.Until(deadline).Milliseconds())))
@@ -61,13 +61,13 @@ func awaitExit(pidfd int, p registry.Process) error {
 
 // vmmsOf finds the processes that were started as the VMM of a sandbox, by the
 // name on their command line. Ids are never used twice.
-func vmmsOf(sandboxID string) ([]registry.Process, error) {
+func vmmsOf(sandboxID string) ([]proc.Process, error) {
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
 	name := []byte("\x00-name\x00tapwatch-" + sandboxID + "\x00")
-	var found []registry.Process
+	var found []proc.Process
 	for _, f := range files {
 		line, err := os.ReadFile(f)
 		if err != nil || !bytes.Contains(line, name) {
@@ -77,7 +77,7 @@ func vmmsOf(sandboxID string) ([]registry.Process, error) {
 		if err != nil {
 			continue
 		}
-		if p, err := registry.ProcessOf(pid); err == nil {
+		if p, err := proc.ProcessOf(pid); err == nil {
 			found = append(found, p)
 		}
 	}

@@ -6,8 +6,9 @@ import (
 	"net"
 	"net/netip"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
-	"tapwatch/internal/sandbox/envd/guest"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
 )
 
@@ -15,12 +16,12 @@ import (
 // to prepare.
 func (m *Manager) openPath(i *instance) error {
 	switch i.path {
-	case network.ShapeDNAT:
+	case registry.DNAT:
 		return network.EnableDNAT(i.slot)
-	case network.ShapeFused: // layer 1 goes in itself
+	case registry.Fused: // layer 1 goes in itself
 		return nil
-	case network.ShapeRelay:
-		_, err := m.listen(i, guest.Port)
+	case registry.Relay:
+		_, err := m.listen(i, e2b.EnvdPort)
 		return err
 	}
 	return fmt.Errorf("path %q: nobody knows how to open it", i.path)
@@ -30,9 +31,9 @@ func (m *Manager) openPath(i *instance) error {
 // a fused path, where it is the guest's own address inside the sandbox's.
 func (i *instance) addr(port int) netip.AddrPort {
 	switch i.path {
-	case network.ShapeFused:
+	case registry.Fused:
 		return netip.AddrPortFrom(i.slot.GuestIP(), uint16(port))
-	case network.ShapeDNAT:
+	case registry.DNAT:
 		return netip.AddrPortFrom(i.slot.HostIP(), uint16(port))
 	default:
 		return netip.AddrPortFrom(i.slot.VpeerIP(), uint16(port))
@@ -41,8 +42,8 @@ func (i *instance) addr(port int) netip.AddrPort {
 
 // dial connects to envd, as an http.Transport wants it.
 func (i *instance) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	to := i.addr(guest.Port)
-	if i.path == network.ShapeFused {
+	to := i.addr(e2b.EnvdPort)
+	if i.path == registry.Fused {
 		c, err := netns.DialTCP(ctx, i.slot.Netns(), to)
 		if err != nil {
 			return nil, &net.OpError{Op: "dial", Net: "tcp4", Err: err} // as a Dialer's

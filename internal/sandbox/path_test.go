@@ -8,13 +8,12 @@ import (
 
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/envd"
-	"tapwatch/internal/sandbox/network"
 )
 
 // A real VM behind each of the shapes that have no relay: any port is reached,
 // one that is closed is a 502, and the record says the shape.
 func TestShapesWithoutRelay(t *testing.T) {
-	for _, shape := range []network.Shape{network.ShapeFused, network.ShapeDNAT} {
+	for _, shape := range []registry.Shape{registry.Fused, registry.DNAT} {
 		t.Run(string(shape), func(t *testing.T) {
 			t.Parallel()
 			m := newManager(t, Config{Path: shape})
@@ -24,7 +23,7 @@ func TestShapesWithoutRelay(t *testing.T) {
 				t.Errorf("printed %q", got)
 			}
 			records, err := registry.Dir(m.cfg.RunDir).List()
-			if err != nil || len(records) != 1 || records[0].Sandbox.Shape != string(shape) || records[0].HostIP != s.Slot.HostIP().String() {
+			if err != nil || len(records) != 1 || records[0].Sandbox.Shape != shape || records[0].HostIP != s.Slot.HostIP().String() {
 				t.Errorf("recorded %+v, %v", records, err)
 			}
 			if code, body := ask(t, url, s, "9"); code != http.StatusBadGateway || !strings.Contains(body, "nothing listens on port 9 in the sandbox") {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 
-	"tapwatch/internal/sandbox/envd/guest"
-	"tapwatch/internal/sandbox/network"
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/relay"
 )
@@ -30,16 +30,16 @@ func (m *Manager) Resolve(ctx context.Context, id string, port int) (proxy.Targe
 	if i, err = m.only(i.id); err != nil { // it went meanwhile, its slot may be another's
 		return proxy.Target{}, err
 	}
-	target := proxy.Target{SandboxID: i.id, Addr: i.addr(port), Direct: i.path != network.ShapeRelay, Why: func() error { return m.why(i, nil) }}
+	target := proxy.Target{SandboxID: i.id, Addr: i.addr(port), Direct: i.path != registry.Relay, Why: func() error { return m.why(i, nil) }}
 	select {
 	case <-i.booted:
 		target.Keep = true
 	default: // the next request is to wait too
 	}
 	switch i.path {
-	case network.ShapeFused:
+	case registry.Fused:
 		target.Netns = i.slot.Netns()
-	case network.ShapeRelay:
+	case registry.Relay:
 		route, err := m.listen(i, port)
 		if errors.Is(err, ErrKilled) {
 			return proxy.Target{}, proxy.ErrUnknownSandbox
@@ -132,7 +132,7 @@ func (m *Manager) listen(i *instance, port int) (*relay.Route, error) {
 // held.
 func (m *Manager) closeUnused(i *instance) bool {
 	for port, r := range i.routes {
-		if port != guest.Port && r.Stats().Open == 0 {
+		if port != e2b.EnvdPort && r.Stats().Open == 0 {
 			for _, p := range m.proxies {
 				p.ForgetPort(i.id, port)
 			}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"tapwatch/internal/sandbox/network"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/proxy"
 )
 
@@ -14,7 +14,7 @@ import (
 // closed. It is taken out again before the manager closes.
 func booting(t *testing.T, m *Manager) *instance {
 	t.Helper()
-	i := &instance{id: newID(), path: network.ShapeFused, booted: make(chan struct{}), boot: context.Background()}
+	i := &instance{id: newID(), path: registry.Fused, booted: make(chan struct{}), boot: context.Background()}
 	m.mu.Lock()
 	m.byID[i.id] = i
 	m.mu.Unlock()

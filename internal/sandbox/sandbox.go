@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/vmm"
@@ -28,7 +29,7 @@ type CreateRequest struct {
 	Metadata map[string]string // kept, and handed out again
 	EnvVars  map[string]string // of every command in the sandbox
 	Secure   bool              // envd wants an access token from then on
-	Path     network.Shape     // how layer 1 reaches it; "" means the manager's
+	Path     registry.Shape    // how layer 1 reaches it; "" means the manager's
 
 	// NoNIC starts the VMM without its NIC, so that it never attaches to the tap,
 	// as after an API call that was missed: a drill.
@@ -57,9 +58,9 @@ type Sandbox struct {
 	CreatedAt   time.Time
 	EndAt       time.Time // when it will be killed
 	Slot        network.Slot
-	Path        network.Shape
-	VMM         registry.Process // zero until it was started
-	Console     string           // file with the guest's serial console
+	Path        registry.Shape
+	VMM         proc.Process // zero until it was started
+	Console     string       // file with the guest's serial console
 	VCPUs       int
 	MemoryMiB   int
 	Metadata    map[string]string // not to be written to
@@ -69,7 +70,7 @@ func (s Sandbox) record() *registry.Sandbox {
 	return &registry.Sandbox{
 		ID: s.ID, Name: s.Name, TemplateID: s.TemplateID, BuildID: s.BuildID, Alias: s.Alias, TemplateDir: s.TemplateDir,
 		State: s.State, Reason: s.Reason,
-		VMM: "qemu", VMMProcess: s.VMM, Console: s.Console, Shape: string(s.Path),
+		VMM: "qemu", VMMProcess: s.VMM, Console: s.Console, Shape: s.Path,
 		CreatedAt: s.CreatedAt, EndAt: s.EndAt, Metadata: s.Metadata,
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/envd"
@@ -126,7 +127,7 @@ func exec(t *testing.T, url string, s Sandbox, cmd string, args ...string) strin
 	t.Helper()
 	c := envd.Client{BaseURL: url, Header: http.Header{"E2b-Sandbox-Id": {s.ID}}}
 	if s.AccessToken != "" {
-		c.Header.Set(envd.TokenHeader, s.AccessToken)
+		c.Header.Set(e2b.HeaderAccessToken, s.AccessToken)
 	}
 	var out, errOut bytes.Buffer
 	code, err := c.Exec(t.Context(), envd.ExecRequest{Cmd: cmd, Args: args}, &out, &errOut)
@@ -206,7 +207,7 @@ func wantRecord(t *testing.T, m *Manager, s Sandbox) {
 			continue // idle in the pool
 		}
 		if r.Index != s.Slot.Index || r.Sandbox.ID != s.ID || r.Sandbox.State != registry.Running ||
-			!r.Sandbox.VMMProcess.Alive() || r.Sandbox.Shape != "relay" || r.Sandbox.Name != s.Name {
+			!r.Sandbox.VMMProcess.Alive() || r.Sandbox.Shape != registry.Relay || r.Sandbox.Name != s.Name {
 			t.Errorf("recorded %+v, %+v", r, r.Sandbox)
 		}
 		return

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/conns"
-	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/proxy"
 )
 
@@ -88,7 +88,7 @@ func wantPauseWaitedFor(t *testing.T, m *Manager, url string, s Sandbox) {
 		t.Errorf("answered after %v: %s", waited, body)
 	}
 	for _, c := range m.Connections(s.ID) { // the layer that reaches the guest tells
-		if reaches := (c.Layer == conns.Relay) == (s.Path == network.ShapeRelay); reaches && c.DialErrors["ETIMEDOUT"]+c.DialErrors["EHOSTUNREACH"] > 0 {
+		if reaches := (c.Layer == conns.Relay) == (s.Path == registry.Relay); reaches && c.DialErrors["ETIMEDOUT"]+c.DialErrors["EHOSTUNREACH"] > 0 {
 			if got := exec(t, url, s, "echo", "awake"); got != "awake\n" {
 				t.Errorf("printed %q after the pause", got)
 			}

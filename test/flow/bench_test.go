@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"tapwatch/agent/flow"
+	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/internal/flowtest"
+	"tapwatch/internal/netns"
 )
 
 const (
@@ -96,7 +98,7 @@ func watchAll(b *testing.B, h *flowtest.Host, s *flowtest.Slot) (stop func()) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	d := probe.Device{Netns: s.Cookie, Ifindex: probe.Ifindex(s.Tap(b))}
+	d := netns.Device{Netns: s.Cookie, Ifindex: netns.Ifindex(s.Tap(b))}
 	if err := p.Attach(s.Netns, d, "tap0"); err != nil {
 		b.Fatal(err)
 	}
@@ -113,7 +115,7 @@ func watchAll(b *testing.B, h *flowtest.Host, s *flowtest.Slot) (stop func()) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if seen.Hops[flow.Envd].Count == 0 || seen.Hops[flow.Relay].Count == 0 || seen.Hops[flow.Proxy].Count == 0 {
+		if seen.Hops[path.Envd].Count == 0 || seen.Hops[path.Relay].Count == 0 || seen.Hops[path.Proxy].Count == 0 {
 			b.Errorf("requests were not measured: %+v %+v", seen.Joined, seen.Unjoined)
 		}
 		for _, end := range []func() error{f.Close, func() error { return p.Detach(s.Netns, d) }, p.Close} {

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/flow"
+	"tapwatch/agent/path"
 	"tapwatch/internal/flowtest"
 	"tapwatch/internal/nettest"
 )
@@ -17,18 +18,18 @@ func TestFailedConnects(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		make  func(*testing.T, *line)
-		hop   flow.Hop
+		hop   path.Hop
 		errno unix.Errno
-		good  []flow.Hop // that had answered
+		good  []path.Hop // that had answered
 	}{
-		{"no relay", func(*testing.T, *line) {}, flow.Relay, unix.ECONNREFUSED, nil},
+		{"no relay", func(*testing.T, *line) {}, path.Relay, unix.ECONNREFUSED, nil},
 		{"no envd", func(t *testing.T, l *line) {
 			quick.Start(t, l.slot.Netns, l.slot.Vpeer, flowtest.Envd)
-		}, flow.Envd, unix.ECONNREFUSED, []flow.Hop{flow.Relay, flow.Tap}},
+		}, path.Envd, unix.ECONNREFUSED, []path.Hop{path.Relay, path.Tap}},
 		{"no VMM", func(t *testing.T, l *line) {
 			quick.Start(t, l.slot.Netns, l.slot.Vpeer, flowtest.Envd)
 			l.slot.VMM.Kill()
-		}, flow.Tap, unix.EHOSTUNREACH, []flow.Hop{flow.Relay}},
+		}, path.Tap, unix.EHOSTUNREACH, []path.Hop{path.Relay}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

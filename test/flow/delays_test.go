@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tapwatch/agent/flow"
+	"tapwatch/agent/path"
 	"tapwatch/internal/flowtest"
 	"tapwatch/internal/proctest"
 )
@@ -33,15 +34,15 @@ func TestDelays(t *testing.T) {
 		name           string
 		layer1, layer2 flowtest.Proxy
 		ask            request
-		hop            flow.Hop
+		hop            path.Hop
 		part           string // of the hop; "" where it has none
 	}{
-		{"starved proxy", quick, quick, stopped(layer1), flow.Proxy, "proxy wait"},
-		{"slow proxy", slow, quick, slowed(layer1), flow.Proxy, "proxy handle"},
-		{"starved relay", quick, quick, stopped(layer2), flow.Relay, "relay wait"},
-		{"slow relay", quick, slow, slowed(layer2), flow.Relay, "relay handle"},
-		{"stopped VMM", quick, quick, stopped(vmm), flow.Tap, "tap queue"},
-		{"slow envd", quick, quick, slept, flow.Envd, ""},
+		{"starved proxy", quick, quick, stopped(layer1), path.Proxy, "proxy wait"},
+		{"slow proxy", slow, quick, slowed(layer1), path.Proxy, "proxy handle"},
+		{"starved relay", quick, quick, stopped(layer2), path.Relay, "relay wait"},
+		{"slow relay", quick, slow, slowed(layer2), path.Relay, "relay handle"},
+		{"stopped VMM", quick, quick, stopped(vmm), path.Tap, "tap queue"},
+		{"slow envd", quick, quick, slept, path.Envd, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			holdDelay(t, lineOf(t, c.layer1, c.layer2), usual, c.ask, c.hop, c.part)
@@ -52,13 +53,13 @@ func TestDelays(t *testing.T) {
 		name   string
 		layer1 flowtest.Proxy
 		ask    request
-		hop    flow.Hop
+		hop    path.Hop
 		part   string
 	}{
-		{"dnat/starved proxy", quick, stopped(layer1), flow.Proxy, "proxy wait"},
-		{"dnat/slow proxy", slow, slowed(layer1), flow.Proxy, "proxy handle"},
-		{"dnat/stopped VMM", quick, stopped(vmm), flow.Tap, "tap queue"},
-		{"dnat/slow envd", quick, slept, flow.Envd, ""},
+		{"dnat/starved proxy", quick, stopped(layer1), path.Proxy, "proxy wait"},
+		{"dnat/slow proxy", slow, slowed(layer1), path.Proxy, "proxy handle"},
+		{"dnat/stopped VMM", quick, stopped(vmm), path.Tap, "tap queue"},
+		{"dnat/slow envd", quick, slept, path.Envd, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			holdDelay(t, dnatLine(t, c.layer1), usual, c.ask, c.hop, c.part)
@@ -69,7 +70,7 @@ func TestDelays(t *testing.T) {
 // holdDelay asks over one connection, from the time on when it is known, and holds
 // what is told of each request to what a usual one takes, and to the delay that was
 // put into one hop and its part.
-func holdDelay(t *testing.T, l *line, usual spent, r request, hop flow.Hop, part string) {
+func holdDelay(t *testing.T, l *line, usual spent, r request, hop path.Hop, part string) {
 	t.Helper()
 	c := flowtest.Dial(t, l.host.Netns, l.host.Front, 1)[0]
 	for range 10 {
@@ -88,7 +89,7 @@ func holdDelay(t *testing.T, l *line, usual spent, r request, hop flow.Hop, part
 
 // misplaced is what is told of a request and cannot be: a tenth or 100 us, whichever
 // is larger, is allowed, and a twentieth of the whole.
-func misplaced(s, usual spent, hop flow.Hop, part string) (wrong []string) {
+func misplaced(s, usual spent, hop path.Hop, part string) (wrong []string) {
 	hold := func(what string, got, want time.Duration) {
 		if (got - want).Abs() > max(want/10, 100*time.Microsecond) {
 			wrong = append(wrong, fmt.Sprintf("%s took %s, want %s", what, got, want))

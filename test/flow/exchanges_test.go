@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tapwatch/agent/flow"
+	"tapwatch/agent/path"
 	"tapwatch/internal/flowtest"
 )
 
@@ -31,7 +32,7 @@ func holdExchange(t *testing.T, l *line, e flowtest.Exchange) {
 		}
 	}
 	after := read(t, l.flow)
-	fronts, relayed := pairsOf(t, l.flow, flow.Proxy), pairsOf(t, l.flow, flow.Relay)
+	fronts, relayed := pairsOf(t, l.flow, path.Proxy), pairsOf(t, l.flow, path.Relay)
 	for _, c := range conns {
 		first := fronts[c.Client]
 		second := relayed[first.Back.Local]
@@ -54,7 +55,7 @@ func holdExchange(t *testing.T, l *line, e flowtest.Exchange) {
 	for _, hop := range flow.Hops {
 		count, took := after.Hops[hop].Count-before.Hops[hop].Count, after.Hops[hop].Sum-before.Hops[hop].Sum
 		least := len(conns) * e.Least
-		if hop == flow.Tap || hop == flow.Envd {
+		if hop == path.Tap || hop == path.Envd {
 			least = 0 // what had to be sent again is left out
 		}
 		if count < uint64(least) || count > uint64(len(conns)*e.Most) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"tapwatch/agent/flow"
+	"tapwatch/agent/path"
 	"tapwatch/internal/flowtest"
 )
 
@@ -25,14 +26,14 @@ func TestJoins(t *testing.T) {
 			flowtest.Serve(t, second.Guest, flowtest.Envd)
 			p.Start(t, second.Netns, second.Vpeer, flowtest.Envd)
 			for _, load := range flowtest.Loads() {
-				t.Run("layer1/"+load.String(), func(t *testing.T) { holdToTruth(t, f, flow.Proxy, p, h, h.Front, load) })
-				t.Run("layer2/"+load.String(), func(t *testing.T) { holdToTruth(t, f, flow.Relay, p, h, second.Vpeer, load) })
+				t.Run("layer1/"+load.String(), func(t *testing.T) { holdToTruth(t, f, path.Proxy, p, h, h.Front, load) })
+				t.Run("layer2/"+load.String(), func(t *testing.T) { holdToTruth(t, f, path.Relay, p, h, second.Vpeer, load) })
 			}
 		})
 	}
 }
 
-func holdToTruth(t *testing.T, f *flow.Flow, hop flow.Hop, p flowtest.Proxy, h *flowtest.Host, to netip.AddrPort, load flowtest.Load) {
+func holdToTruth(t *testing.T, f *flow.Flow, hop path.Hop, p flowtest.Proxy, h *flowtest.Host, to netip.AddrPort, load flowtest.Load) {
 	before := read(t, f)
 	conns := flowtest.Dial(t, h.Netns, to, load.Conns)
 	load.Run(t, conns)
@@ -50,7 +51,7 @@ func holdToTruth(t *testing.T, f *flow.Flow, hop flow.Hop, p flowtest.Proxy, h *
 }
 
 // requestsAt is how many were counted at a hop, joined or not.
-func requestsAt(s flow.Stats, hop flow.Hop) (n uint64) {
+func requestsAt(s flow.Stats, hop path.Hop) (n uint64) {
 	for _, j := range s.Joined {
 		if j.Hop == hop {
 			n += j.Count
@@ -71,7 +72,7 @@ type judgement struct {
 
 // judge compares what is said of the connections, while they are open, with what
 // their server saw.
-func judge(t testing.TB, f *flow.Flow, hop flow.Hop, conns []*flowtest.Conn) judgement {
+func judge(t testing.TB, f *flow.Flow, hop path.Hop, conns []*flowtest.Conn) judgement {
 	t.Helper()
 	j := judgement{pairs: pairsOf(t, f, hop)}
 	for _, c := range conns {
@@ -89,7 +90,7 @@ func judge(t testing.TB, f *flow.Flow, hop flow.Hop, conns []*flowtest.Conn) jud
 }
 
 // pairsOf is the pairs of a hop by who called there.
-func pairsOf(t testing.TB, f *flow.Flow, hop flow.Hop) map[netip.AddrPort]flow.Pair {
+func pairsOf(t testing.TB, f *flow.Flow, hop path.Hop) map[netip.AddrPort]flow.Pair {
 	t.Helper()
 	all, err := f.Pairs()
 	if err != nil {
@@ -124,7 +125,7 @@ func TestPooledConnections(t *testing.T) {
 						}
 					}
 				}
-				j := judge(t, f, flow.Proxy, conns)
+				j := judge(t, f, path.Proxy, conns)
 				t.Logf("%s: %d of %d connections joined, %d wrong", t.Name(), j.right, len(conns), j.wrong)
 			}
 		})
@@ -148,7 +149,7 @@ func TestDNATJoins(t *testing.T) {
 				before := read(t, l.flow)
 				conns := flowtest.Dial(t, l.host.Netns, l.host.Front, load.Conns)
 				load.Run(t, conns)
-				if j := judge(t, l.flow, flow.Proxy, conns); j.right*100 < len(conns)*enough {
+				if j := judge(t, l.flow, path.Proxy, conns); j.right*100 < len(conns)*enough {
 					t.Errorf("%d of %d connections are joined", j.right, len(conns))
 				}
 				joined := bySequence(read(t, l.flow)) - bySequence(before)
@@ -162,7 +163,7 @@ func TestDNATJoins(t *testing.T) {
 
 func bySequence(s flow.Stats) uint64 {
 	for _, j := range s.Joined {
-		if j.Hop == flow.Relay && j.How == "sequence" {
+		if j.Hop == path.Relay && j.How == "sequence" {
 			return j.Count
 		}
 	}
@@ -184,7 +185,7 @@ func TestOlderConnections(t *testing.T) {
 			load.Run(t, conns)
 			f := watch(t, h, s)
 			load.Run(t, conns)
-			layer1, layer2 := pairsOf(t, f, flow.Proxy), pairsOf(t, f, flow.Relay)
+			layer1, layer2 := pairsOf(t, f, path.Proxy), pairsOf(t, f, path.Relay)
 			for _, c := range conns {
 				if last := layer2[layer1[c.Client].Back.Local]; last.Back.Local != c.Peer {
 					t.Errorf("%s is said to be carried by %s and %s, and was by %s", c.Client, layer1[c.Client].Back.Local, last.Back.Local, c.Peer)

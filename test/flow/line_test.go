@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tapwatch/agent/flow"
+	"tapwatch/agent/path"
 	"tapwatch/internal/flowtest"
 	"tapwatch/internal/proctest"
 )
@@ -109,7 +110,7 @@ func slowed(which func(*line) *proctest.Process) request {
 
 // spent is where the time of a request went.
 type spent struct {
-	hops   map[flow.Hop]time.Duration
+	hops   map[path.Hop]time.Duration
 	parts  map[string]time.Duration // "proxy wait" and so on
 	client flowtest.Answer          // as it saw it
 	put    time.Duration            // of it, what was put in
@@ -128,7 +129,7 @@ func (l *line) ask(t *testing.T, r request, c *flowtest.Conn) spent {
 	before := read(t, l.flow)
 	a, put := r(t, l, c)
 	after := read(t, l.flow)
-	s := spent{hops: map[flow.Hop]time.Duration{}, parts: map[string]time.Duration{}, client: a, put: put}
+	s := spent{hops: map[path.Hop]time.Duration{}, parts: map[string]time.Duration{}, client: a, put: put}
 	for _, hop := range flow.Hops {
 		is, was := after.Hops[hop], before.Hops[hop]
 		if is.Count != was.Count+1 {

@@ -38,7 +38,7 @@ func TestAMillionConnectionsOfAGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
-	d := probe.Device{Netns: s.Cookie, Ifindex: probe.Ifindex(s.Tap(t))}
+	d := netns.Device{Netns: s.Cookie, Ifindex: netns.Ifindex(s.Tap(t))}
 	if err := p.Attach(s.Netns, d, "tap0"); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestAMillionConnectionsOfAGuest(t *testing.T) {
 	}
 }
 
-func received(t *testing.T, p *probe.Probe, d probe.Device) uint64 {
+func received(t *testing.T, p *probe.Probe, d netns.Device) uint64 {
 	t.Helper()
 	c, err := p.Counters(d)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tapwatch/agent/flow"
+	"tapwatch/agent/path"
 	"tapwatch/internal/flowtest"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/pairing"
@@ -35,7 +36,7 @@ func TestToldJoins(t *testing.T) {
 					}
 				}
 				asked := uint64(load.Conns * load.Requests)
-				for _, hop := range []flow.Hop{flow.Proxy, flow.Relay} { // the others leave out what is sent again
+				for _, hop := range []path.Hop{path.Proxy, path.Relay} { // the others leave out what is sent again
 					if n := after.Hops[hop].Count - before.Hops[hop].Count; n != asked {
 						t.Errorf("%d requests are measured at %s, and %d were made", n, hop, asked)
 					}
@@ -83,7 +84,7 @@ func record(t *testing.T, dir string, s *flowtest.Slot) {
 	t.Helper()
 	err := registry.Dir(dir).Put(registry.Slot{
 		Index: 1, Netns: s.Netns, Cookie: s.Cookie, Tap: "tap0", VpeerIP: s.Vpeer.Addr().String(), GuestIP: flowtest.Envd.Addr().String(),
-		Sandbox: &registry.Sandbox{ID: "itold", State: registry.Running, Shape: "relay", CreatedAt: time.Now()},
+		Sandbox: &registry.Sandbox{ID: "itold", State: registry.Running, Shape: registry.Relay, CreatedAt: time.Now()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -101,6 +102,6 @@ func (l *line) dial(t *testing.T, n int, http bool) []*flowtest.Conn {
 // chain is the pairs of both layers that carry a client's connection.
 func (l *line) chain(t *testing.T, c *flowtest.Conn) (first, last flow.Pair) {
 	t.Helper()
-	first = pairsOf(t, l.flow, flow.Proxy)[c.Client]
-	return first, pairsOf(t, l.flow, flow.Relay)[first.Back.Local]
+	first = pairsOf(t, l.flow, path.Proxy)[c.Client]
+	return first, pairsOf(t, l.flow, path.Relay)[first.Back.Local]
 }

@@ -48,7 +48,7 @@ func BenchmarkPathFlood(b *testing.B) {
 	for i, id := range []string{"iabc", "iflood"} {
 		err := dir.Put(registry.Slot{
 			Index: i + 1, Netns: w.slot, GuestIP: guest.String(),
-			Sandbox: &registry.Sandbox{ID: id, State: registry.Running, Shape: "fused"},
+			Sandbox: &registry.Sandbox{ID: id, State: registry.Running, Shape: registry.Fused},
 		})
 		if err != nil {
 			b.Fatal(err)

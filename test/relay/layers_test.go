@@ -39,17 +39,17 @@ var paths = []pathOf{
 	{"ours, relay", func(t testing.TB, w *world, cpu int) (netip.AddrPort, *proctest.Process) {
 		at := netip.AddrPortFrom(vpeer, envd.Port())
 		waitListening(t, w.slot, at, startOurs(t, w, cpu, at, envd))
-		return startLayer1(t, w, cpu, 49985, "relay")
+		return startLayer1(t, w, cpu, 49985, registry.Relay)
 	}},
 	{"ours, fused", func(t testing.TB, w *world, cpu int) (netip.AddrPort, *proctest.Process) {
-		return startLayer1(t, w, cpu, 49986, "fused")
+		return startLayer1(t, w, cpu, 49986, registry.Fused)
 	}},
 }
 
 // startLayer1 runs tapwatch proxy with a record of the slot.
-func startLayer1(t testing.TB, w *world, cpu int, port uint16, shape string) (netip.AddrPort, *proctest.Process) {
+func startLayer1(t testing.TB, w *world, cpu int, port uint16, shape registry.Shape) (netip.AddrPort, *proctest.Process) {
 	t.Helper()
-	dir := registry.Dir(filepath.Join(t.TempDir(), shape))
+	dir := registry.Dir(filepath.Join(t.TempDir(), string(shape)))
 	err := dir.Put(registry.Slot{
 		Index: 1, Netns: w.slot, VpeerIP: vpeer.String(), GuestIP: guest.String(),
 		Sandbox: &registry.Sandbox{ID: "iabc", State: registry.Running, Shape: shape},

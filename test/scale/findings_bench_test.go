@@ -24,6 +24,7 @@ import (
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
 )
@@ -204,7 +205,7 @@ func forward(value string) error {
 // forwarding makes a slot's path one by DNAT, in a namespace that forwards.
 func forwarding(b *testing.B, f *fleet, i int) {
 	within(func(network.Slot) error { return forward("1") })(b, f, i)
-	f.rebind(b, i, func(s *registry.Sandbox) { s.Shape = "dnat" })
+	f.rebind(b, i, func(s *registry.Sandbox) { s.Shape = registry.DNAT })
 }
 
 // child gives a slot a VMM of its own: a process that holds the tap until it is told
@@ -225,7 +226,7 @@ func child(b *testing.B, f *fleet, i int) {
 		_ = cmd.Wait()
 	})
 	f.taps[i].Close()
-	p, err := registry.ProcessOf(cmd.Process.Pid)
+	p, err := proc.ProcessOf(cmd.Process.Pid)
 	if err != nil {
 		b.Fatal(err)
 	}

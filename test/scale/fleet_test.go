@@ -16,6 +16,7 @@ import (
 
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
 )
@@ -89,7 +90,7 @@ func each(n int, fn func(i int) error) error {
 // bind makes this process the VMM and the relay of a slot.
 func (f *fleet) bind(i int) error {
 	s := network.Slot{Index: i + 1}
-	me, err := registry.ProcessOf(os.Getpid())
+	me, err := proc.ProcessOf(os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func (f *fleet) bind(i int) error {
 		return err
 	}
 	r.Sandbox = &registry.Sandbox{ID: fmt.Sprintf("i%06d", i), Name: "scale", TemplateID: "base", State: registry.Running,
-		VMM: "test", VMMProcess: me, Shape: "relay", CreatedAt: time.Now()}
+		VMM: "test", VMMProcess: me, Shape: registry.Relay, CreatedAt: time.Now()}
 	return f.dir.Put(r)
 }
 

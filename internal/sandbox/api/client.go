@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"tapwatch/internal/e2b"
 )
 
 // Client talks to a control API, ours or E2B's. It may be used by many at once.
@@ -144,7 +146,7 @@ func (c *Client) do(ctx context.Context, method, path string, send any) (*http.R
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set(keyHeader, c.Key)
+	req.Header.Set(e2b.HeaderAPIKey, c.Key)
 	req.Header.Set("Content-Type", "application/json")
 	h := c.HTTP
 	if h == nil {

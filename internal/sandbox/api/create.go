@@ -9,7 +9,6 @@ import (
 
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
-	"tapwatch/internal/sandbox/network"
 )
 
 const (
@@ -66,7 +65,7 @@ func (b createBody) request(secureByDefault bool) (sandbox.CreateRequest, error)
 			return none, badRequestf("envVars: %q is no environment variable", k)
 		}
 	}
-	path := network.Shape(b.Tapwatch.Path)
+	path := registry.Shape(b.Tapwatch.Path)
 	if path != "" && path.Validate() != nil {
 		return none, badRequestf("tapwatch.%v", path.Validate())
 	}

@@ -8,17 +8,16 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-)
 
-// keyHeader is where clients put their API key.
-const keyHeader = "X-API-KEY"
+	"tapwatch/internal/e2b"
+)
 
 // withKey lets only requests with a good key through.
 func (s *server) withKey(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch key := r.Header.Get(keyHeader); {
+		switch key := r.Header.Get(e2b.HeaderAPIKey); {
 		case key == "":
-			refuse(w, http.StatusUnauthorized, "%s header is missing", keyHeader)
+			refuse(w, http.StatusUnauthorized, "%s header is missing", e2b.HeaderAPIKey)
 		case !s.knows(key):
 			refuse(w, http.StatusUnauthorized, "the API key is not known here")
 		default:

@@ -5,9 +5,9 @@ import (
 	"net/http"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/envd"
-	"tapwatch/internal/sandbox/proxy"
 )
 
 // usage is one sample of a sandbox's resources; sizes are in bytes.
@@ -52,13 +52,13 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 func (s *server) ask(ctx context.Context, sb sandbox.Sandbox) (envd.Metrics, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	to, err := s.cfg.Manager.Resolve(ctx, sb.ID, proxy.DefaultPort)
+	to, err := s.cfg.Manager.Resolve(ctx, sb.ID, e2b.EnvdPort)
 	if err != nil {
 		return envd.Metrics{}, err
 	}
 	c := envd.Client{BaseURL: "http://" + to.Addr.String(), Header: http.Header{}}
 	if sb.AccessToken != "" {
-		c.Header.Set(envd.TokenHeader, sb.AccessToken)
+		c.Header.Set(e2b.HeaderAccessToken, sb.AccessToken)
 	}
 	return c.Metrics(ctx)
 }

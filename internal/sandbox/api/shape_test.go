@@ -15,7 +15,7 @@ func TestShapes(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
 	sb := sandbox.Sandbox{
 		ID: "i1", TemplateID: "t1", Alias: "base", EnvdVersion: "0.5.7", AccessToken: "s3cret", State: registry.Failed,
-		Reason: "why", CreatedAt: at, EndAt: at.Add(time.Minute), VCPUs: 1, MemoryMiB: 256, Slot: network.Slot{Index: 3}, Path: network.ShapeDNAT,
+		Reason: "why", CreatedAt: at, EndAt: at.Add(time.Minute), VCPUs: 1, MemoryMiB: 256, Slot: network.Slot{Index: 3}, Path: registry.DNAT,
 	}
 	own, theirs := &server{cfg: Config{Domain: "s.example"}}, &server{}
 	foreign := sandbox.Sandbox{ID: "i2", TemplateID: "t2"} // a template with an envd of its own

@@ -14,9 +14,6 @@ import (
 	"time"
 )
 
-// TokenHeader carries the access token that Init set.
-const TokenHeader = "X-Access-Token"
-
 // maxReply bounds what is read of an answer that is no stream, in bytes.
 const maxReply = 64 << 10
 

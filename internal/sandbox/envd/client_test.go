@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/envd"
 	"tapwatch/internal/sandbox/envd/guest"
 )
@@ -116,7 +117,7 @@ func TestInitThenToken(t *testing.T) {
 	if _, err := c.Exec(t.Context(), run, io.Discard, io.Discard); err == nil {
 		t.Error("exec without token works")
 	}
-	c.Header = http.Header{envd.TokenHeader: {"a"}}
+	c.Header = http.Header{e2b.HeaderAccessToken: {"a"}}
 	var out bytes.Buffer
 	if _, err := c.Exec(t.Context(), run, &out, os.Stderr); err != nil || out.String() != "v\n" {
 		t.Errorf("exec with token: %q, %v", &out, err)

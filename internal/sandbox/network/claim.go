@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
@@ -18,7 +19,7 @@ func (p *Pool) make() (Slot, error) {
 	p.making.Add(1) // under the lock: Close waits for all that began before it
 	p.mu.Unlock()
 	defer p.making.Done()
-	for i := p.cfg.First; i <= MaxIndex; i++ {
+	for i := p.cfg.First; i <= e2b.MaxIndex; i++ {
 		s := Slot{Index: i}
 		err := p.claim(s)
 		if err == nil {
@@ -31,7 +32,7 @@ func (p *Pool) make() (Slot, error) {
 			return Slot{}, err
 		} // else it is somebody's: the next one
 	}
-	return Slot{}, fmt.Errorf("no free slot from %d to %d: 10.12.0.0/16 holds no more", p.cfg.First, MaxIndex)
+	return Slot{}, fmt.Errorf("no free slot from %d to %d: 10.12.0.0/16 holds no more", p.cfg.First, e2b.MaxIndex)
 }
 
 // claim makes the index ours, or says that it is another's: ErrInUse by its

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 )
 
@@ -72,7 +73,7 @@ func makeVeth(s Slot) error {
 	defer ns.Close()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = s.HostVeth()
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: vpeerName, PeerNamespace: netlink.NsFd(ns.Fd())}
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: e2b.Vpeer, PeerNamespace: netlink.NsFd(ns.Fd())}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make veth %s: %w", s.HostVeth(), err)
 	}
@@ -122,7 +123,7 @@ var innerSteps = []func(*netlink.Handle, Slot) error{setSysctls, raiseLoopback, 
 func setSysctls(*netlink.Handle, Slot) error {
 	for file, value := range map[string]string{
 		"/proc/sys/net/ipv4/ip_forward":              "1",
-		"/proc/sys/net/ipv4/ip_local_reserved_ports": reservedPorts,
+		"/proc/sys/net/ipv4/ip_local_reserved_ports": fmt.Sprintf("%d,%d", e2b.EnvdPort, e2b.CodeInterpreterPort),
 	} {
 		if err := os.WriteFile(file, []byte(value), 0o644); err != nil {
 			return fmt.Errorf("set sysctl: %w", err)
@@ -137,7 +138,7 @@ func raiseLoopback(h *netlink.Handle, _ Slot) error {
 }
 
 func raiseVpeer(h *netlink.Handle, s Slot) error {
-	vpeer, err := raise(h, vpeerName, ipNet(s.VpeerIP(), 31))
+	vpeer, err := raise(h, e2b.Vpeer, ipNet(s.VpeerIP(), 31))
 	if err != nil {
 		return err
 	}
@@ -150,7 +151,7 @@ func raiseVpeer(h *netlink.Handle, s Slot) error {
 func makeInnerTap(_ *netlink.Handle, s Slot) error { return makeTap(s.Tap()) }
 
 func raiseTap(h *netlink.Handle, s Slot) error {
-	mac, err := net.ParseMAC(TapMAC)
+	mac, err := net.ParseMAC(e2b.TapMAC)
 	if err != nil {
 		return fmt.Errorf("parse MAC of tap: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 )
 
@@ -55,7 +56,7 @@ func addRule(c *nftables.Conn, t *nftables.Table, chain string, hook *nftables.C
 	ch := c.AddChain(&nftables.Chain{Name: chain, Table: t, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: p})
 	c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: []expr.Any{
 		&expr.Meta{Key: r.meta, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: interfaceName(vpeerName)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: interfaceName(e2b.Vpeer)},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: r.field, Len: 4},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: r.match},
 		&expr.Immediate{Register: 1, Data: r.to},

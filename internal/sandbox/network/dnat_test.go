@@ -13,8 +13,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/registry"
 )
 
 // slotWithGuest is a slot whose guest says who called on port 49983.
@@ -80,7 +82,7 @@ func conntrackCount(t *testing.T, s Slot) string {
 // entry would stay for minutes.
 func TestWaysToTheGuest(t *testing.T) {
 	s := slotWithGuest(t)
-	to := netip.AddrPortFrom(s.GuestIP(), envdPort)
+	to := netip.AddrPortFrom(s.GuestIP(), e2b.EnvdPort)
 	for range 3 {
 		got := callerSeen(t, func(ctx context.Context) (net.Conn, error) { return netns.DialTCP(ctx, s.Netns(), to) })
 		if got != s.TapIP().String() {
@@ -95,7 +97,7 @@ func TestWaysToTheGuest(t *testing.T) {
 	}
 	var d net.Dialer
 	got := callerSeen(t, func(ctx context.Context) (net.Conn, error) {
-		return d.DialContext(ctx, "tcp4", netip.AddrPortFrom(s.HostIP(), envdPort).String())
+		return d.DialContext(ctx, "tcp4", netip.AddrPortFrom(s.HostIP(), e2b.EnvdPort).String())
 	})
 	if got != s.VethIP().String() {
 		t.Errorf("dnat: the guest was called by %q", got)
@@ -116,12 +118,12 @@ func TestEnableDNATNeedsTheSlot(t *testing.T) {
 }
 
 func TestShapes(t *testing.T) {
-	for _, s := range Shapes {
+	for _, s := range registry.Launchable {
 		if err := s.Validate(); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := Shape("bridge").Validate(); err == nil || !strings.Contains(err.Error(), "must be relay, fused or dnat") {
+	if err := registry.Shape("bridge").Validate(); err == nil || !strings.Contains(err.Error(), "must be relay, fused or dnat") {
 		t.Error(err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
@@ -48,7 +49,7 @@ func TestNamesAndAddressesAreE2Bs(t *testing.T) {
 		{1, "ns-1", "veth-1", "10.11.0.1", "10.12.0.2", "10.12.0.3"},
 		{110, "ns-110", "veth-110", "10.11.0.110", "10.12.0.220", "10.12.0.221"},
 		{300, "ns-300", "veth-300", "10.11.1.44", "10.12.2.88", "10.12.2.89"},
-		{MaxIndex, "ns-32767", "veth-32767", "10.11.127.255", "10.12.255.254", "10.12.255.255"},
+		{e2b.MaxIndex, "ns-32767", "veth-32767", "10.11.127.255", "10.12.255.254", "10.12.255.255"},
 	} {
 		s := Slot{c.index}
 		got := []string{s.Netns(), s.HostVeth(), s.HostIP().String(), s.VethIP().String(), s.VpeerIP().String()}
@@ -59,7 +60,7 @@ func TestNamesAndAddressesAreE2Bs(t *testing.T) {
 }
 
 func TestIndexOutOfRange(t *testing.T) {
-	for _, i := range []int{-1, 0, MaxIndex + 1} {
+	for _, i := range []int{-1, 0, e2b.MaxIndex + 1} {
 		for name, fn := range map[string]func(Slot) error{"create": Create, "remove": Remove} {
 			err := fn(Slot{i})
 			if err == nil || !strings.Contains(err.Error(), "holds slots 1 to 32767") {
@@ -89,7 +90,7 @@ func TestCreateMakesTheWholeSlot(t *testing.T) {
 			wantUp(t, l)
 		}
 		tap := linkOf(t, "tap0").(*netlink.Tuntap)
-		if mac := tap.HardwareAddr.String(); !strings.EqualFold(mac, TapMAC) {
+		if mac := tap.HardwareAddr.String(); !strings.EqualFold(mac, e2b.TapMAC) {
 			t.Errorf("MAC of tap0 is %s", mac)
 		}
 		if tap.RawFlags&unix.IFF_LOWER_UP != 0 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tapwatch/internal/netns"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -47,7 +48,7 @@ func (c *PoolConfig) validate() error {
 // called concurrently.
 type Pool struct {
 	cfg   PoolConfig
-	owner registry.Process
+	owner proc.Process
 
 	mu      sync.Mutex
 	records map[Slot]registry.Slot // all that are ours, also while being made
@@ -68,7 +69,7 @@ func NewPool(cfg PoolConfig) (*Pool, error) {
 	if err := Check(); err != nil {
 		return nil, err
 	}
-	owner, err := registry.ProcessOf(os.Getpid())
+	owner, err := proc.ProcessOf(os.Getpid())
 	if err != nil {
 		return nil, fmt.Errorf("start slot pool: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -150,7 +151,7 @@ func TestPoolSkipsWhatIsOthers(t *testing.T) {
 	if err := netns.Create(foreign.Netns()); err != nil {
 		t.Fatal(err)
 	}
-	if err := dir.Put(Slot{first.Index + 1}.Record(registry.Process{PID: 1, Start: 1})); err != nil {
+	if err := dir.Put(Slot{first.Index + 1}.Record(proc.Process{PID: 1, Start: 1})); err != nil {
 		t.Fatal(err)
 	}
 	p := newPool(t, dir, 0, first.Index)

@@ -5,17 +5,13 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"tapwatch/internal/caps"
 
 	"golang.org/x/sys/unix"
 )
 
 // ErrPrivilege is wrapped by the error for a missing capability.
 var ErrPrivilege = errors.New("not root")
-
-var capNames = map[int]string{
-	unix.CAP_NET_ADMIN: "CAP_NET_ADMIN",
-	unix.CAP_SYS_ADMIN: "CAP_SYS_ADMIN",
-}
 
 // Check says in one line what this process lacks for making slots: a
 // capability, or the kernel's tun driver. It costs two system calls.
@@ -29,18 +25,17 @@ func Check() error {
 	return nil
 }
 
-// NeedCapabilities returns ErrPrivilege naming those of caps that the calling
+// NeedCapabilities returns ErrPrivilege naming those of need that the calling
 // thread lacks. Entering a namespace needs CAP_SYS_ADMIN, changing links CAP_NET_ADMIN.
-func NeedCapabilities(caps ...int) error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return fmt.Errorf("read own capabilities: %w", err)
+func NeedCapabilities(need ...caps.Cap) error {
+	own, err := caps.Own()
+	if err != nil {
+		return err
 	}
 	var missing []string
-	for _, c := range caps {
-		if data[c/32].Effective&(1<<(c%32)) == 0 {
-			missing = append(missing, capNames[c])
+	for _, c := range need {
+		if !own.Has(c) {
+			missing = append(missing, c.String())
 		}
 	}
 	if len(missing) > 0 {

@@ -7,30 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
-)
-
-// MaxIndex is the last slot of a host: slot i takes 10.12.0.0/16 + 2i and + 2i+1.
-const MaxIndex = 1<<15 - 1
-
-// What is the same in every slot, as E2B has it.
-const (
-	TapName   = "tap0"
-	TapMAC    = "02:FC:00:00:00:06"
-	GuestMAC  = "02:FC:00:00:00:05"
-	vpeerName = "eth0"
-	envdPort  = 49983
-
-	reservedPorts = "49983,49999" // envd's and the code interpreter's
-)
-
-var (
-	hostBase = netip.MustParseAddr("10.11.0.0")
-	vethBase = netip.MustParseAddr("10.12.0.0")
-	tapIP    = netip.MustParseAddr("169.254.0.22")
-	guestIP  = netip.MustParseAddr("169.254.0.21")
 )
 
 // Slot is the number from which every name and address of a slot follows. The
@@ -38,39 +18,39 @@ var (
 type Slot struct{ Index int }
 
 // Netns is the name of the namespace under /run/netns.
-func (s Slot) Netns() string { return "ns-" + strconv.Itoa(s.Index) }
+func (s Slot) Netns() string { return e2b.NamespaceName(s.Index) }
 
 // HostVeth is the host's end of the veth pair; the other end is eth0 in the namespace.
-func (s Slot) HostVeth() string { return "veth-" + strconv.Itoa(s.Index) }
+func (s Slot) HostVeth() string { return e2b.HostVeth(s.Index) }
 
 // Tap is the device in the namespace that the VMM attaches to.
-func (s Slot) Tap() string { return TapName }
+func (s Slot) Tap() string { return e2b.Tap }
 
 // HostIP is the address by which the host may know the sandbox; it is routed through VpeerIP.
-func (s Slot) HostIP() netip.Addr { return offset(hostBase, s.Index) }
+func (s Slot) HostIP() netip.Addr { return s.plan().HostIP }
 
 // VethIP is the address of HostVeth, a /31 with VpeerIP.
-func (s Slot) VethIP() netip.Addr { return offset(vethBase, 2*s.Index) }
+func (s Slot) VethIP() netip.Addr { return s.plan().VethIP }
 
 // VpeerIP is the address of eth0 in the namespace, where the relay listens.
-func (s Slot) VpeerIP() netip.Addr { return offset(vethBase, 2*s.Index+1) }
+func (s Slot) VpeerIP() netip.Addr { return s.plan().VpeerIP }
 
 // TapIP is the address of the tap's host side, a /30 with GuestIP.
-func (s Slot) TapIP() netip.Addr { return tapIP }
+func (s Slot) TapIP() netip.Addr { return e2b.TapIP() }
 
 // GuestIP is the address of the sandbox, the same in every slot.
-func (s Slot) GuestIP() netip.Addr { return guestIP }
+func (s Slot) GuestIP() netip.Addr { return e2b.GuestIP() }
 
 // GuestMAC is the hardware address to give the sandbox's NIC.
-func (s Slot) GuestMAC() string { return GuestMAC }
+func (s Slot) GuestMAC() string { return e2b.GuestMAC }
 
 // BootArgs is the kernel argument that gives the guest its address.
 func (s Slot) BootArgs() string {
-	return fmt.Sprintf("ip=%s::%s:255.255.255.252:instance:eth0:off:tap0", guestIP, tapIP)
+	return fmt.Sprintf("ip=%s::%s:255.255.255.252:instance:eth0:off:tap0", e2b.GuestAddr, e2b.TapAddr)
 }
 
 // Record is the slot's registry record while idle; its cookie is not known yet.
-func (s Slot) Record(owner registry.Process) registry.Slot {
+func (s Slot) Record(owner proc.Process) registry.Slot {
 	return registry.Slot{
 		Index:    s.Index,
 		Netns:    s.Netns(),
@@ -84,17 +64,16 @@ func (s Slot) Record(owner registry.Process) registry.Slot {
 }
 
 func (s Slot) validate() error {
-	if s.Index < 1 || s.Index > MaxIndex {
-		return fmt.Errorf("slot %d is out of range: 10.12.0.0/16 holds slots 1 to %d", s.Index, MaxIndex)
+	if s.Index < 1 || s.Index > e2b.MaxIndex {
+		return fmt.Errorf("slot %d is out of range: 10.12.0.0/16 holds slots 1 to %d", s.Index, e2b.MaxIndex)
 	}
 	return nil
 }
 
-// offset adds n, below 65536, to an IPv4 address that ends in two zero bytes.
-func offset(base netip.Addr, n int) netip.Addr {
-	b := base.As4()
-	b[2], b[3] = byte(n>>8), byte(n)
-	return netip.AddrFrom4(b)
+// plan is the slot's addresses, none where the index is out of range.
+func (s Slot) plan() e2b.Slot {
+	of, _ := e2b.DefaultPlan().Slot(s.Index)
+	return of
 }
 
 func ipNet(a netip.Addr, bits int) *net.IPNet {

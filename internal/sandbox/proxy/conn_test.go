@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/sandbox/conns"
 	"tapwatch/internal/sandbox/stream"
@@ -76,7 +77,7 @@ func TestForgetWhileResolving(t *testing.T) {
 		p.Forget("old")
 		close(goOn)
 	}()
-	wantFailure(t, srv, "old", http.StatusBadGateway, DefaultPort, "the sandbox was not found")
+	wantFailure(t, srv, "old", http.StatusBadGateway, e2b.EnvdPort, "the sandbox was not found")
 	if n := reached.Load(); n != 0 {
 		t.Errorf("%d requests reached what had its address", n)
 	}

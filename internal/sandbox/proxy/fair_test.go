@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/nettest"
 )
 
@@ -45,7 +46,7 @@ func TestFloodOfOneSandboxLeavesOthers(t *testing.T) {
 		return len(all) == 1 && len(all[0].Open) == limit
 	})
 	for range 3 * limit {
-		wantFailure(t, srv, "flooded", http.StatusTooManyRequests, DefaultPort, "8 requests open already")
+		wantFailure(t, srv, "flooded", http.StatusTooManyRequests, e2b.EnvdPort, "8 requests open already")
 		if code, body := get(t, srv, "other"); code != http.StatusOK || body != "well" {
 			t.Errorf("the other answers %d %q", code, body)
 		}
@@ -80,7 +81,7 @@ func TestUpgradesCountUntilTheyEnd(t *testing.T) {
 	if _, err := io.ReadFull(c, head); err != nil || string(head) != "HTTP/1.1 101" {
 		t.Fatalf("%q, %v", head, err)
 	}
-	wantFailure(t, srv, "one", http.StatusTooManyRequests, DefaultPort, "1 requests open already")
+	wantFailure(t, srv, "one", http.StatusTooManyRequests, e2b.EnvdPort, "1 requests open already")
 	c.Close()
 	nettest.Eventually(t, "the place is free again", func() bool {
 		code, _ := ask(t, srv, "one", "x")

@@ -19,16 +19,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/stream"
 )
-
-// DefaultPort is envd's, where a request names none.
-const DefaultPort = 49983
 
 // What a Resolver may return.
 var (
 	ErrUnknownSandbox = errors.New("the sandbox was not found")
-	ErrAmbiguous      = errors.New("several sandboxes run: name one by E2b-Sandbox-Id or by Host {port}-{id}.{domain}")
+	ErrAmbiguous      = errors.New("several sandboxes run: name one by " + e2b.HeaderSandboxID + " or by Host {port}-{id}.{domain}")
 )
 
 // Target is where one port of a sandbox is reached.

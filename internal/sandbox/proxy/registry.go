@@ -125,9 +125,9 @@ func targetOf(s registry.Slot, port int) (Target, error) {
 	}
 	addr := s.VpeerIP
 	switch s.Sandbox.Shape {
-	case "fused":
+	case registry.Fused:
 		t.Netns, t.Direct, addr = s.Netns, true, s.GuestIP
-	case "dnat":
+	case registry.DNAT:
 		t.Direct, addr = true, s.HostIP
 	}
 	ip, err := netip.ParseAddr(addr)

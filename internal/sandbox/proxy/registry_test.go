@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 )
@@ -87,8 +88,8 @@ func TestConnectionsEndWithTheRecord(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			req.Header.Set(headerID, "iabc")
-			req.Header.Set(headerPort, fmt.Sprint(backend.Port()))
+			req.Header.Set(e2b.HeaderSandboxID, "iabc")
+			req.Header.Set(e2b.HeaderSandboxPort, fmt.Sprint(backend.Port()))
 			resp, err := srv.Client().Do(req)
 			if err != nil {
 				t.Fatal(err)

@@ -9,12 +9,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-)
 
-// The headers by which E2B's SDK names a sandbox.
-const (
-	headerID   = "E2b-Sandbox-Id"
-	headerPort = "E2b-Sandbox-Port"
+	"tapwatch/internal/e2b"
 )
 
 const (
@@ -28,15 +24,15 @@ func parseRoute(h *head, domain string) (id string, port int, err error) {
 	if string(h.method) == http.MethodConnect {
 		return "", 0, errors.New("method CONNECT: this is no forward proxy")
 	}
-	port = DefaultPort
+	port = e2b.EnvdPort
 	if len(h.port) > 0 {
 		if port, err = parsePort(string(h.port)); err != nil {
-			return "", 0, fmt.Errorf("header %s: %w", headerPort, err)
+			return "", 0, fmt.Errorf("header %s: %w", e2b.HeaderSandboxPort, err)
 		}
 	}
 	if len(h.id) > 0 {
 		if id = string(h.id); !validID(id) {
-			return "", 0, fmt.Errorf("header %s: %.80q is no sandbox id", headerID, id)
+			return "", 0, fmt.Errorf("header %s: %.80q is no sandbox id", e2b.HeaderSandboxID, id)
 		}
 		return id, port, nil
 	}
@@ -48,11 +44,11 @@ func parseRoute(h *head, domain string) (id string, port int, err error) {
 		return id, port, nil
 	}
 	if !local(host, domain) {
-		return "", 0, fmt.Errorf("host %.80q names no sandbox: name one by %s, or use an address or localhost", host, headerID)
+		return "", 0, fmt.Errorf("host %.80q names no sandbox: name one by %s, or use an address or localhost", host, e2b.HeaderSandboxID)
 	}
 	if origin := string(h.origin); origin != "" {
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || !local(u.Host, domain) {
-			return "", 0, fmt.Errorf("a page of %.80q must name a sandbox by %s", origin, headerID)
+			return "", 0, fmt.Errorf("a page of %.80q must name a sandbox by %s", origin, e2b.HeaderSandboxID)
 		}
 	}
 	return "", port, nil

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/stream"
 )
 
@@ -131,7 +132,7 @@ func (s *session) begin(c *stream.Conn, h *head, w *way, raw []byte) stream.Verd
 // raw takes a connection that is no HTTP to the only sandbox. Nobody can be told
 // why that does not go: it is reset.
 func (p *Proxy) raw(c *stream.Conn, s *session) stream.Verdict {
-	w, err := p.wayTo(c, s, "", DefaultPort)
+	w, err := p.wayTo(c, s, "", e2b.EnvdPort)
 	switch {
 	case err != nil:
 		p.cfg.Log.Debug("a connection that is no HTTP leads nowhere", "client", c.Peer(), "err", err)

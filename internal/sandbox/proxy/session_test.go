@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/nettest"
 )
 
@@ -439,7 +440,7 @@ func roundTrip(transport http.RoundTripper, url string, rnd *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set(headerID, id)
+	req.Header.Set(e2b.HeaderSandboxID, id)
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return err

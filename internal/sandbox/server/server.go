@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/api"
 	"tapwatch/internal/sandbox/metrics"
@@ -40,7 +42,7 @@ func (c *Config) validate() error {
 		c.APIListen = "127.0.0.1:3000"
 	}
 	if c.ProxyListen == "" {
-		c.ProxyListen = "127.0.0.1:49983"
+		c.ProxyListen = net.JoinHostPort("127.0.0.1", strconv.Itoa(e2b.EnvdPort))
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

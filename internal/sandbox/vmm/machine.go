@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
-	"tapwatch/internal/registry"
+	"tapwatch/internal/proc"
 )
 
 var (
@@ -25,7 +25,7 @@ var (
 
 // Machine is a running VMM process. All methods may be called at once.
 type Machine struct {
-	Process registry.Process
+	Process proc.Process
 
 	cmd    *exec.Cmd
 	output *os.File // what the process said: anonymous memory, so that nothing is left behind
@@ -52,7 +52,7 @@ func Launch(ctx context.Context, cmd *exec.Cmd, netnsPath string) (*Machine, err
 		return nil, fmt.Errorf("start VMM: %w", err)
 	}
 	m := &Machine{cmd: cmd, output: output, done: make(chan struct{})}
-	m.Process, err = registry.ProcessOf(cmd.Process.Pid) // a zombie at worst: it is not waited for yet
+	m.Process, err = proc.ProcessOf(cmd.Process.Pid) // a zombie at worst: it is not waited for yet
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()

@@ -19,9 +19,6 @@ import (
 // 0.5.2 they close stdin, from 0.5.7 they upload files without multipart.
 const Version = "0.5.7"
 
-// Port is where clients expect the daemon.
-const Port = 49983
-
 const (
 	// maxMessage bounds one RPC message from a client, in bytes.
 	maxMessage = 8 << 20

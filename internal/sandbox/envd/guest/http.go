@@ -3,10 +3,9 @@ package guest
 import (
 	"encoding/json"
 	"net/http"
-)
 
-// tokenHeader carries the access token that /init set.
-const tokenHeader = "X-Access-Token"
+	"tapwatch/internal/e2b"
+)
 
 // apiError is the body of every refusal outside of Connect RPC.
 type apiError struct {
@@ -17,8 +16,8 @@ type apiError struct {
 // authorized lets only requests through that carry the access token, if one is set.
 func (s *Server) authorized(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !s.settings.permits(r.Header.Get(tokenHeader)) {
-			writeError(w, http.StatusUnauthorized, "unauthorized: "+tokenHeader+" is missing or wrong")
+		if !s.settings.permits(r.Header.Get(e2b.HeaderAccessToken)) {
+			writeError(w, http.StatusUnauthorized, "unauthorized: "+e2b.HeaderAccessToken+" is missing or wrong")
 			return
 		}
 		next(w, r)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"tapwatch/internal/e2b"
 )
 
 // maxInit bounds the body of /init, in bytes.
@@ -34,8 +36,8 @@ func (s *Server) init(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, "read body: "+err.Error())
 		return
 	}
-	if !s.settings.permits(r.Header.Get(tokenHeader)) && !s.settings.permits(req.AccessToken) {
-		writeError(w, http.StatusUnauthorized, "access token already set: send it as "+tokenHeader)
+	if !s.settings.permits(r.Header.Get(e2b.HeaderAccessToken)) && !s.settings.permits(req.AccessToken) {
+		writeError(w, http.StatusUnauthorized, "access token already set: send it as "+e2b.HeaderAccessToken)
 		return
 	}
 	if req.DefaultUser != "" {
