@@ -50,7 +50,7 @@ func FuzzEvents(f *testing.F) {
 			}
 		}
 		for _, l := range w.Snapshot() {
-			if told := last[l.Key()]; told == nil || !told.same(&l) {
+			if told := last[l.Key()]; told == nil || !told.same(l) {
 				t.Fatalf("the table has %+v, told was %+v", l, told)
 			}
 		}

@@ -34,6 +34,10 @@ func (c Carrier) String() string {
 	return "unknown"
 }
 
+// UnknownNSID is the PeerNSID of a link whose peer is in another namespace, while
+// it is not known in which.
+const UnknownNSID netns.NSID = -2
+
 // Operstate is the state of RFC 2863 as IFLA_OPERSTATE gives it. It lags behind
 // the carrier by up to seconds: show it, decide nothing by it.
 type Operstate uint8
@@ -55,6 +59,7 @@ type Link struct {
 	Ifindex   netns.Ifindex
 	Name      string
 	Kind      string // IFLA_INFO_KIND: "tun" for taps too, "veth", ...; empty for hardware and lo
+	Tun       Tun    // of Kind "tun"
 	AdminUp   bool   // IFF_UP; a link that is administratively down is in no fault of its own
 	Carrier   Carrier
 	Operstate Operstate
@@ -62,8 +67,10 @@ type Link struct {
 	DownCount uint32 // times that it went; wraps
 	MTU       uint32
 	Addr      net.HardwareAddr
+	Master    netns.Ifindex // the bridge that it is a port of, or the bond or the like; 0: none
 	Peer      netns.Ifindex // the other end of a veth, the lower device of others; 0: none
-	// PeerNSID is the namespace of Peer; netns.NoNSID is the link's own, or not known.
+	// PeerNSID is the namespace of Peer. NoNSID is the link's own; UnknownNSID is
+	// one that the kernel has not numbered for us yet. Watcher.Peer resolves it.
 	PeerNSID netns.NSID
 	// Changed is when AdminUp or Carrier was last seen to change; zero while
 	// they are as they were found.
@@ -80,8 +87,8 @@ func (l *Link) Key() netns.Device { return netns.Device{Netns: l.Netns, Ifindex:
 func (l *Link) same(o *Link) bool {
 	return !l.moved(o) && bytes.Equal(l.Addr, o.Addr) &&
 		l.Netns == o.Netns && l.NSID == o.NSID && l.Ifindex == o.Ifindex &&
-		l.Name == o.Name && l.Kind == o.Kind && l.Operstate == o.Operstate &&
-		l.MTU == o.MTU && l.Peer == o.Peer && l.PeerNSID == o.PeerNSID
+		l.Name == o.Name && l.Kind == o.Kind && l.Tun == o.Tun && l.Operstate == o.Operstate &&
+		l.MTU == o.MTU && l.Master == o.Master && l.Peer == o.Peer && l.PeerNSID == o.PeerNSID
 }
 
 // moved reports whether carrier or administrative state differ, or went and
@@ -99,7 +106,9 @@ func (l *Link) behind(o *Link) bool {
 }
 
 // Change is one step of one interface. Old is nil where it is new to us, New
-// where it or its namespace has gone.
+// where it or its namespace has gone. A rename is one Change with both and two
+// names. A move to another namespace is the end of one interface and the
+// beginning of another: two Changes with two keys.
 type Change struct {
 	Time time.Time // when it was received, right after the kernel's wake-up
 	Old  *Link

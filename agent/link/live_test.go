@@ -107,8 +107,8 @@ func (w *watch) add(ns string) netns.Cookie {
 // link returns the state of a link by name; ok is false where there is none.
 func (w *watch) link(c netns.Cookie, name string) (Link, bool) {
 	ls := w.In(c)
-	if i := slices.IndexFunc(ls, func(l Link) bool { return l.Name == name }); i >= 0 {
-		return ls[i], true
+	if i := slices.IndexFunc(ls, func(l *Link) bool { return l.Name == name }); i >= 0 {
+		return *ls[i], true
 	}
 	return Link{}, false
 }

@@ -160,17 +160,26 @@ func (w *Watcher) linkEvent(ctx context.Context, m nlsafe.Message, ns *namespace
 // back what it announces, the last event still says so.
 func (w *Watcher) newLink(ctx context.Context, ns *namespace, l Link, now time.Time) error {
 	if ns.nsid != w.selfID {
-		// Events number the peer's namespace as the link's own sees it, answers
-		// as we do: keep the answer's.
-		l.PeerNSID = netns.NoNSID
-		if old := w.table.get(netns.Device{Netns: ns.cookie, Ifindex: l.Ifindex}); old != nil {
-			l.PeerNSID = old.PeerNSID
-		}
+		l.PeerNSID = peerNSID(&l, w.table.get(netns.Device{Netns: ns.cookie, Ifindex: l.Ifindex}))
 	}
-	if l.Carrier == Down {
+	if l.Carrier == Down || l.PeerNSID == UnknownNSID {
 		w.again.add(linkID{ns.nsid, l.Ifindex}, now)
 	}
 	return w.deliver(ctx, w.table.put(ns, l, now, false))
+}
+
+// peerNSID returns our number for the namespace of the peer of l, the state that
+// an event of another namespace tells. Events number the peer's namespace as the
+// link's own sees it, answers as we do: an answer's number is kept. A peer that no
+// answer has told yet is unknown, which makes newLink ask.
+func peerNSID(l, old *Link) netns.NSID {
+	switch {
+	case l.PeerNSID == netns.NoNSID: // the same namespace, however it is numbered
+		return netns.NoNSID
+	case old != nil && old.Peer == l.Peer && old.PeerNSID != netns.NoNSID:
+		return old.PeerNSID
+	}
+	return UnknownNSID
 }
 
 func (w *Watcher) nsidEvent(ctx context.Context, m nlsafe.Message, now time.Time) error {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -57,10 +56,14 @@ func (l *Link) parseAttr(typ uint16, v []byte) (err error) {
 		l.Addr = append(l.Addr[:0], v...)
 	case unix.IFLA_MTU:
 		l.MTU, err = nlsafe.Uint32(v)
+	case unix.IFLA_MASTER:
+		err = set(&l.Master, v)
 	case unix.IFLA_LINK:
 		err = set(&l.Peer, v)
 	case unix.IFLA_LINK_NETNSID:
-		err = set(&l.PeerNSID, v)
+		if err = set(&l.PeerNSID, v); l.PeerNSID < 0 { // elsewhere, and without a number
+			l.PeerNSID = UnknownNSID
+		}
 	case unix.IFLA_CARRIER:
 		l.Carrier, err = parseCarrier(v)
 	case unix.IFLA_OPERSTATE:
@@ -73,14 +76,27 @@ func (l *Link) parseAttr(typ uint16, v []byte) (err error) {
 	case unix.IFLA_CARRIER_DOWN_COUNT:
 		l.DownCount, err = nlsafe.Uint32(v)
 	case unix.IFLA_LINKINFO:
-		err = nlsafe.EachAttr(v, func(typ uint16, v []byte) error {
-			if typ == unix.IFLA_INFO_KIND {
-				l.Kind = text(v)
-			}
-			return nil
-		})
+		err = l.parseInfo(v)
 	}
 	return err
+}
+
+// parseInfo reads IFLA_LINKINFO. What its data means depends on the kind.
+func (l *Link) parseInfo(v []byte) error {
+	var data []byte
+	err := nlsafe.EachAttr(v, func(typ uint16, v []byte) error {
+		switch typ {
+		case unix.IFLA_INFO_KIND:
+			l.Kind = text(v)
+		case unix.IFLA_INFO_DATA:
+			data = v
+		}
+		return nil
+	})
+	if err != nil || l.Kind != "tun" {
+		return err
+	}
+	return nlsafe.EachAttr(data, l.Tun.parseAttr)
 }
 
 func parseCarrier(v []byte) (Carrier, error) {
@@ -98,10 +114,4 @@ func set[T ~uint32 | ~int32](to *T, v []byte) error {
 	n, err := nlsafe.Uint32(v)
 	*to = T(n)
 	return err
-}
-
-// text reads a string that ends at its first zero byte.
-func text(v []byte) string {
-	s, _, _ := strings.Cut(string(v), "\x00")
-	return s
 }

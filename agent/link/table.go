@@ -14,15 +14,8 @@ type table struct {
 	mu       sync.Mutex
 	byNSID   map[netns.NSID]*namespace
 	byCookie map[netns.Cookie]*namespace
-	snapshot []Link // nil after a change
+	snapshot []*Link // nil after a change
 	lag      Lag
-}
-
-// namespace holds the links of one namespace whose cookie is known.
-type namespace struct {
-	nsid   netns.NSID
-	cookie netns.Cookie
-	links  map[netns.Ifindex]*Link
 }
 
 func newTable() *table {
@@ -47,7 +40,7 @@ func (t *table) of(c netns.Cookie) *namespace {
 func (t *table) bind(id netns.NSID, cookie netns.Cookie) *namespace {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ns := &namespace{id, cookie, map[netns.Ifindex]*Link{}}
+	ns := &namespace{nsid: id, cookie: cookie}
 	t.byNSID[id], t.byCookie[cookie] = ns, ns
 	return ns
 }
@@ -62,8 +55,8 @@ func (t *table) drop(ns *namespace, now time.Time, asked bool) []Change {
 	}
 	t.snapshot = nil
 	var cs []Change
-	for _, i := range slices.Sorted(maps.Keys(ns.links)) {
-		cs = append(cs, Change{Time: now, Old: ns.links[i], Asked: asked})
+	for _, l := range ns.links {
+		cs = append(cs, Change{Time: now, Old: l, Asked: asked})
 	}
 	return cs
 }
@@ -75,7 +68,7 @@ func (t *table) put(ns *namespace, l Link, now time.Time, asked bool) []Change {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l.NSID, l.Netns = ns.nsid, ns.cookie
-	old := ns.links[l.Ifindex]
+	old := ns.get(l.Ifindex)
 	switch {
 	case old == nil:
 		if !asked {
@@ -100,7 +93,7 @@ func (t *table) put(ns *namespace, l Link, now time.Time, asked bool) []Change {
 func (t *table) remove(ns *namespace, i netns.Ifindex, now time.Time, asked bool) []Change {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := ns.links[i]
+	old := ns.get(i)
 	if old == nil {
 		return nil
 	}
@@ -109,11 +102,7 @@ func (t *table) remove(ns *namespace, i netns.Ifindex, now time.Time, asked bool
 
 func (t *table) set(ns *namespace, l, old *Link, now time.Time, asked bool) []Change {
 	t.snapshot = nil
-	if l == nil {
-		delete(ns.links, old.Ifindex)
-	} else {
-		ns.links[l.Ifindex] = l
-	}
+	ns.replace(old, l)
 	return []Change{{Time: now, Old: old, New: l, Asked: asked}}
 }
 
@@ -122,7 +111,7 @@ func (t *table) get(k netns.Device) *Link {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if ns := t.byCookie[k.Netns]; ns != nil {
-		return ns.links[k.Ifindex]
+		return ns.get(k.Ifindex)
 	}
 	return nil
 }
@@ -135,17 +124,37 @@ func (t *table) find(c netns.Cookie, name string) (*Link, bool) {
 	if ns == nil {
 		return nil, false
 	}
-	for _, l := range ns.links {
-		if l.Name == name {
-			return l, true
-		}
+	return ns.find(name), len(ns.links) > 0 // every namespace has lo
+}
+
+// taps returns the taps of a namespace, and whether its links are known.
+func (t *table) taps(c netns.Cookie) ([]*Link, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ns := t.byCookie[c]
+	if ns == nil {
+		return nil, false
 	}
-	return nil, len(ns.links) > 0 // every namespace has lo
+	return slices.Clone(ns.taps), len(ns.links) > 0
+}
+
+// peer returns the other end of a link. Known is false where its namespace is not.
+func (t *table) peer(l *Link) (peer *Link, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ns := t.byCookie[l.Netns]
+	if l.PeerNSID != netns.NoNSID {
+		ns = t.byNSID[l.PeerNSID]
+	}
+	if ns == nil || len(ns.links) == 0 {
+		return nil, false
+	}
+	return ns.get(l.Peer), true
 }
 
 // all returns every link, ordered by namespace and number. The slice is shared
 // by its readers until the next change.
-func (t *table) all() []Link {
+func (t *table) all() []*Link {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.snapshot == nil {
@@ -153,31 +162,23 @@ func (t *table) all() []Link {
 		for _, ns := range t.byCookie {
 			n += len(ns.links)
 		}
-		t.snapshot = make([]Link, 0, n)
+		t.snapshot = make([]*Link, 0, n)
 		for _, c := range slices.Sorted(maps.Keys(t.byCookie)) {
-			t.snapshot = t.byCookie[c].appendTo(t.snapshot)
+			t.snapshot = append(t.snapshot, t.byCookie[c].links...)
 		}
 	}
 	return t.snapshot
 }
 
 // in returns the links of one namespace, ordered by number.
-func (t *table) in(c netns.Cookie) []Link {
+func (t *table) in(c netns.Cookie) []*Link {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ns := t.byCookie[c]
 	if ns == nil {
 		return nil
 	}
-	return ns.appendTo(nil)
-}
-
-// appendTo adds the links of a namespace, ordered by number.
-func (ns *namespace) appendTo(ls []Link) []Link {
-	for _, i := range slices.Sorted(maps.Keys(ns.links)) {
-		ls = append(ls, *ns.links[i])
-	}
-	return ls
+	return slices.Clone(ns.links)
 }
 
 // ids returns the nsids whose links are kept.
@@ -187,16 +188,16 @@ func (t *table) ids() []netns.NSID {
 	return slices.Collect(maps.Keys(t.byNSID))
 }
 
-// missing returns the links of a namespace that are not among those there.
+// missing returns the links of a namespace that are not among those there, by
+// number.
 func (t *table) missing(ns *namespace, there map[netns.Ifindex]bool) []netns.Ifindex {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var gone []netns.Ifindex
-	for i := range ns.links {
-		if !there[i] {
-			gone = append(gone, i)
+	for _, l := range ns.links {
+		if !there[l.Ifindex] {
+			gone = append(gone, l.Ifindex)
 		}
 	}
-	slices.Sort(gone)
 	return gone
 }

@@ -100,12 +100,21 @@ func New(cfg Config) (*Watcher, error) {
 func (w *Watcher) Changes() <-chan Change { return w.changes }
 
 // Snapshot returns all links, ordered by namespace and number. The slice is
-// shared: read it only. It is made anew only after a change.
-func (w *Watcher) Snapshot() []Link { return w.table.all() }
+// shared, and so are the links: read them only. It is made anew only after a change.
+func (w *Watcher) Snapshot() []*Link { return w.table.all() }
 
 // In returns the links of one namespace, ordered by number; none where the
-// namespace is not known.
-func (w *Watcher) In(c netns.Cookie) []Link { return w.table.in(c) }
+// namespace is not known. The links are shared: read them only.
+func (w *Watcher) In(c netns.Cookie) []*Link { return w.table.in(c) }
+
+// Taps returns the taps of one namespace, ordered by number; known is false where
+// that namespace's links have not been read. The links are shared: read them only.
+func (w *Watcher) Taps(c netns.Cookie) (taps []*Link, known bool) { return w.table.taps(c) }
+
+// Peer returns the other end of a veth, the lower device of others; nil where
+// there is none. Known is false where its namespace is not known, or that
+// namespace's links have not been read. The link is shared: read it only.
+func (w *Watcher) Peer(l *Link) (peer *Link, known bool) { return w.table.peer(l) }
 
 // Find returns the link of that name in a namespace, nil where there is none;
 // known is false where that namespace's links have not been read. The link is
@@ -114,12 +123,10 @@ func (w *Watcher) Find(c netns.Cookie, name string) (l *Link, known bool) {
 	return w.table.find(c, name)
 }
 
-// Get returns the state of one link.
-func (w *Watcher) Get(k netns.Device) (Link, bool) {
-	if l := w.table.get(k); l != nil {
-		return *l, true
-	}
-	return Link{}, false
+// Get returns the state of one link. It is shared: read it only.
+func (w *Watcher) Get(k netns.Device) (*Link, bool) {
+	l := w.table.get(k)
+	return l, l != nil
 }
 
 // AddNamespace says that Resolve has come to know this nsid: its links are read
