@@ -117,7 +117,7 @@ func drops(t *testing.T) (n int) {
 
 // makeTaps makes persistent taps that nobody holds. They are up: else Linux 6.1
 // tells nothing of their flaps.
-func makeTaps(t *testing.T, ns string, n int) {
+func makeTaps(t testing.TB, ns string, n int) {
 	t.Helper()
 	nettest.In(t, ns, func() error {
 		for i := range n {
@@ -130,7 +130,7 @@ func makeTaps(t *testing.T, ns string, n int) {
 			if err != nil {
 				return err
 			}
-			l, err := netlink.LinkByName(fmt.Sprintf("tap%d", i))
+			l, err := netlink.LinkByName(tapName(i))
 			if err != nil {
 				return err
 			}
@@ -141,6 +141,8 @@ func makeTaps(t *testing.T, ns string, n int) {
 		return nil
 	})
 }
+
+func tapName(i int) string { return fmt.Sprintf("tap%d", i) }
 
 func flapTaps(t *testing.T, ns string, n int) {
 	t.Helper()
@@ -163,7 +165,7 @@ func openTap(i int) (*os.File, error) {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), "tap")
-	ifr, err := unix.NewIfreq(fmt.Sprintf("tap%d", i))
+	ifr, err := unix.NewIfreq(tapName(i))
 	if err == nil {
 		ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)

@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"errors"
 	"os"
 	"slices"
 	"sync"
@@ -30,25 +29,32 @@ type watch struct {
 // start runs a watcher until the test's end. Unread leaves its changes alone.
 func start(t testing.TB, cfg Config, unread bool) *watch {
 	t.Helper()
+	return startIn(t, "/proc/self/ns/net", cfg, unread)
+}
+
+// startIn runs a watcher like start, as an agent of the namespace host would.
+func startIn(t testing.TB, host string, cfg Config, unread bool) *watch {
+	t.Helper()
 	nettest.NeedRoot(t)
-	conn, err := nlsafe.Dial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &watch{t: t, conn: conn, names: map[netns.NSID]string{}}
+	w := &watch{t: t, names: map[netns.NSID]string{}}
 	cfg.Resolve = w.resolve
+	var err error
 	if w.Watcher, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	nettest.In(t, host, func() (err error) {
+		w.conn, err = nlsafe.Dial()
+		return err
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
+	go func() { ended <- netns.Do(host, func() error { return w.Run(ctx) }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		conn.Close()
+		w.conn.Close()
 	})
 	if !unread {
 		go w.listen()
@@ -304,44 +310,6 @@ func TestNameReusedByAnotherNamespace(t *testing.T) {
 			t.Errorf("the second one's carrier was told of the first: %+v", change.New)
 		}
 	}
-}
-
-func TestRenameAndMove(t *testing.T) {
-	w := start(t, Config{}, false)
-	from, to := nettest.Netns(t), nettest.Netns(t)
-	nettest.Tap(t, from, "tap0")
-	a, b := w.add(from), w.add(to)
-	was := w.until(a, "tap0", "found", isDown)
-
-	nettest.SetUp(t, from, "tap0", false) // before Linux 6.2 nothing that is up can be renamed
-	nettest.In(t, from, func() error {
-		l, err := netlink.LinkByName("tap0")
-		if err != nil {
-			return err
-		}
-		return errors.Join(netlink.LinkSetName(l, "tap9"), netlink.LinkSetUp(l))
-	})
-	if is := w.until(a, "tap9", "renamed", isDown); is.Ifindex != was.Ifindex {
-		t.Errorf("a rename gave another number: %d, was %d", is.Ifindex, was.Ifindex)
-	}
-	target, err := os.Open(netns.Path(to))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer target.Close()
-	nettest.In(t, from, func() error {
-		l, err := netlink.LinkByName("tap9")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetNsFd(l, int(target.Fd()))
-	})
-	w.until(b, "tap9", "in the other namespace", isDown)
-	nettest.Eventually(t, "gone from the first", func() bool {
-		_, there := w.link(a, "tap9")
-		return !there
-	})
-	assertChained(t, append(w.of(a), w.of(b)...))
 }
 
 func TestOverrunIsRecoveredFromTheCounters(t *testing.T) {
