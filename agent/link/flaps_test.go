@@ -119,27 +119,30 @@ func drops(t *testing.T) (n int) {
 // tells nothing of their flaps.
 func makeTaps(t testing.TB, ns string, n int) {
 	t.Helper()
-	nettest.In(t, ns, func() error {
-		for i := range n {
-			f, err := openTap(i)
-			if err != nil {
-				return err
-			}
-			err = unix.IoctlSetInt(int(f.Fd()), unix.TUNSETPERSIST, 1)
-			f.Close()
-			if err != nil {
-				return err
-			}
-			l, err := netlink.LinkByName(tapName(i))
-			if err != nil {
-				return err
-			}
-			if err := netlink.LinkSetUp(l); err != nil {
-				return err
-			}
+	nettest.In(t, ns, func() error { return makeTapsFrom(0, n) })
+}
+
+// makeTapsFrom makes n taps in the calling thread's namespace.
+func makeTapsFrom(first, n int) error {
+	for i := first; i < first+n; i++ {
+		f, err := openTap(i)
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+		err = unix.IoctlSetInt(int(f.Fd()), unix.TUNSETPERSIST, 1)
+		f.Close()
+		if err != nil {
+			return err
+		}
+		l, err := netlink.LinkByName(tapName(i))
+		if err != nil {
+			return err
+		}
+		if err := netlink.LinkSetUp(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func tapName(i int) string { return fmt.Sprintf("tap%d", i) }

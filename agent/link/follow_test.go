@@ -145,15 +145,7 @@ func TestTapsOfTheOwnNamespace(t *testing.T) {
 	w := startIn(t, own, Config{Audit: -1}, false)
 	c := w.add(own)
 	nettest.Eventually(t, "the first half found", func() bool { ls, known := w.Taps(c); return known && len(ls) == taps/2 })
-	nettest.In(t, own, func() error {
-		for i := taps / 2; i < taps; i++ {
-			err := netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: named(tapName(i)), Mode: netlink.TUNTAP_MODE_TAP, Flags: netlink.TUNTAP_NO_PI})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	nettest.In(t, own, func() error { return makeTapsFrom(taps/2, taps/2) })
 	nettest.Eventually(t, "all found", func() bool { ls, _ := w.Taps(c); return len(ls) == taps })
 	vmm := nettest.AttachTap(t, own, tapName(7))
 	w.until(c, tapName(7), "held", isUp)
