@@ -34,6 +34,7 @@ var importRules = []rule{
 	{"internal/registry", []string{"internal/netns", "internal/proc"}, "the contract between launcher and agent takes neither side"},
 	{"internal/ext4", nil, "reads an image, knows nothing of what it is for"},
 	{"internal/image", []string{"internal/ext4"}, "looks into templates for whoever asks, launcher or agent"},
+	{"internal/clean", nil, "cleans strings, whosever they are"},
 	{"internal/catalog", nil, "reads a database, finds no files"},
 	{"internal/pairing", nil, "two cookies, whosever they are: the contract between proxies and agent takes neither side"},
 	{"internal/profile", nil, "a profiler must not see what it profiles"},
