@@ -41,6 +41,7 @@ var importRules = []rule{
 	{"internal/nettest", []string{"internal/netns"}, "helps the tests of all, so it builds on none of them"},
 
 	{"agent/path", []string{"internal/e2b", "internal/netns", "internal/registry"}, "facts are values: nothing here reads the kernel"},
+	{"agent/identity", []string{"internal/clean"}, "facts in, identity out, no I/O"},
 	{"agent/diagnose", []string{"agent/path", "internal/registry"}, "facts in, findings out, no I/O"},
 	{"agent/link", []string{"internal/netns", "internal/nlsafe"}, "the kernel's side of links, whosever they are"},
 	{"agent/discover", []string{"agent/path", "internal/e2b", "internal/netns", "internal/nlsafe", "internal/proc", "internal/registry"}, "learns whose a namespace is from outside: it must serve hosts that we did not launch"},
