@@ -14,6 +14,11 @@ var strangers = []Facts{
 // TestStrangersCostNoAllocation: every process of the host is asked about.
 func TestStrangersCostNoAllocation(t *testing.T) {
 	s := set(t)
+	for _, name := range []string{"ns-77", "cni-1", "forkd-child-1"} {
+		if n := testing.AllocsPerRun(100, func() { s.Slot(name) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
 	for _, f := range strangers {
 		if n := testing.AllocsPerRun(100, func() { s.Claims(f) }); n != 0 {
 			t.Errorf("%s: %v allocations", f.Command, n)
@@ -26,6 +31,14 @@ func BenchmarkClaimOfAStranger(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		s.Claims(strangers[i%len(strangers)])
+	}
+}
+
+func BenchmarkSlot(b *testing.B) {
+	s := set(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Slot("ns-7777")
 	}
 }
 
@@ -62,7 +75,7 @@ func FuzzIdentify(f *testing.F) {
 		if s.Claims(facts) && uid != 0 && len(exe) < len("/srv/jailer/") {
 			t.Errorf("%+v is believed", facts)
 		}
-		s.Ignored(netns, device, comm)
+		s.Ignored(facts)
 		s.Slot(netns)
 	})
 }

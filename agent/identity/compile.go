@@ -89,6 +89,9 @@ func Compile(operator []Rule, o Options) (*Set, error) {
 			s.decorations = append(s.decorations, c)
 		} else {
 			s.rules = append(s.rules, c)
+			if c.host == nil && !slices.ContainsFunc(c.conditions, func(c condition) bool { return c.fact != factNetns }) {
+				s.byNetns = append(s.byNetns, c)
+			}
 		}
 	}
 	s.labels = slices.Sorted(maps.Keys(labels))

@@ -26,7 +26,9 @@ const (
 // process alone. A fact that is not known is empty, and no rule that asks for it
 // holds. All strings are raw, as the kernel has them.
 type Facts struct {
-	Netns  string // name of the tap's namespace, or of the process's
+	// Netns is the name of the tap's namespace, or of the process's. Only root can
+	// name one where the agent looks; a name from elsewhere proves nothing (Claim).
+	Netns  string
 	Host   bool   // the namespace is the agent's own
 	Device string // name of the tap; empty for a process without one
 	Kind   string // of the device: "tap", "macvtap"

@@ -72,8 +72,10 @@ var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 
 // reserved are labels that metrics of taps and the scraping of them have already.
 var reserved = []string{
-	"cause", "comm", "device", "direction", "hop", "instance", "job", "launcher", "le", "name", "netns", "outcome",
-	"quantile", "reason", "role", "sandbox_id", "severity", "state", "team", "template",
+	"build_id", "capability", "cause", "code", "comm", "device", "direction", "errno", "finding", "hop", "how",
+	"instance", "job", "launcher", "layer", "le", "mode", "name", "netns", "operation", "origin", "outcome",
+	"part", "phase", "quantile", "reason", "result", "role", "sandbox_id", "severity", "shape", "side", "source",
+	"state", "team", "template",
 }
 
 func (s RuleSilence) compile(rule string, since time.Time) (Silence, error) {

@@ -132,6 +132,9 @@ rules:
 - name: ports
   match: {device: '^(?:keep|port)\d+$'}
   set: {role: ignore}
+- name: office
+  match: {host: true, device: '^office'}
+  set: {role: ignore}
 - name: by its arguments
   match: {args: --lab}
   set: {role: ignore}
@@ -143,6 +146,8 @@ rules:
 		"a namespace":            {"lab-1", "tap0", "", true},
 		"a device":               {"", "port1", "", true},
 		"an earlier rule's":      {"", "keep1", "", false},
+		"in the host":            {"", "office0", "", true},
+		"not in the host":        {"blue", "office0", "", false},
 		"a holder":               {"", "tap0", "openvpn", true},
 		"another holder":         {"", "tap0", "firecracker", false},
 		"a VMM in the lab":       {"lab-1", "tap0", "firecracker", true},
@@ -150,7 +155,7 @@ rules:
 		"a slot":                 {"ns-1", "tap0", "", false},
 		"arguments are not told": {"", "tap0", "x", false},
 	} {
-		if got := s.Ignored(c.netns, c.device, c.comm); got != c.want {
+		if got := s.Ignored(Facts{Netns: c.netns, Host: c.netns == "", Device: c.device, Command: c.comm}); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 type Set struct {
 	rules       []*compiled // that give an identity; the first that holds does
 	decorations []*compiled // that add to it
+	byNetns     []*compiled // those of rules that ask for the namespace's name alone
 	labels      []string
 	users       []uint32
 	jails       []string
@@ -20,8 +21,9 @@ type Set struct {
 // Labels returns the names of all labels that rules may set, sorted.
 func (s *Set) Labels() []string { return slices.Clone(s.labels) }
 
-// Identify returns who it is. Whoever holds a tap is believed, whatever it is
-// called and whoever runs it: it needs leave to open one.
+// Identify returns who it is. The process that holds a tap is believed, whatever
+// its name and whoever runs it: it needed permission to open the tap. Of processes
+// that hold none, ask for those alone that Claims believes.
 func (s *Set) Identify(f Facts) Identity {
 	id := Identity{Role: RoleUnknown}
 	v := newView(f)
@@ -115,36 +117,50 @@ func (s *Set) placed(f *Facts) bool {
 }
 
 // Slot reports whether the name of a namespace says that it is a launcher's slot.
+// It does not allocate.
 func (s *Set) Slot(netns string) bool {
-	_, _, ok := s.SlotOf(netns)
-	return ok
+	r := s.namedSlot(netns)
+	return r != nil && r.role == RoleSlot
 }
 
 // SlotOf returns which launcher's slot a namespace is, and its number, by its name
 // alone.
 func (s *Set) SlotOf(netns string) (launcher, slot string, ok bool) {
-	if netns == "" {
+	r := s.namedSlot(netns)
+	if r == nil || r.role != RoleSlot {
 		return "", "", false
 	}
-	id := s.named(Facts{Netns: netns})
-	return id.Launcher, id.Slot, id.Role == RoleSlot
+	var id Identity
+	v := newView(Facts{Netns: netns})
+	r.identify(&v, &id)
+	return id.Launcher, id.Slot, true
 }
 
-// Ignored reports whether the rules say that a tap is of no interest, by the names
-// of its namespace, of its device and of the command that holds it ("": nobody, or
-// not known). The first rule that decides by these three alone is asked.
-func (s *Set) Ignored(netns, device, comm string) bool {
-	return s.named(Facts{Netns: netns, Device: device, Command: comm}).Role == RoleIgnore
-}
-
-// named applies the rules to some facts, without what rules add to them.
-func (s *Set) named(f Facts) Identity {
-	id := Identity{Role: RoleUnknown}
-	v := newView(f)
-	for _, r := range s.rules {
-		if r.identify(&v, &id) {
-			break
+// namedSlot returns the first of the rules that ask for a namespace's name alone,
+// and hold.
+func (s *Set) namedSlot(netns string) *compiled {
+	if netns == "" {
+		return nil
+	}
+	v := newView(Facts{Netns: netns})
+	for _, r := range s.byNetns {
+		if r.holds(&v) {
+			return r
 		}
 	}
-	return id
+	return nil
+}
+
+// Ignored reports whether the rules say that a tap is of no interest, by what is
+// known of it so far: the names of its namespace and its device, its kind, and the
+// command that holds it, if any. The first rule that holds for these is asked.
+// Identify says it too, and knows more.
+func (s *Set) Ignored(f Facts) bool {
+	v := newView(f)
+	for _, r := range s.rules {
+		if r.holds(&v) && (len(r.sandboxID.texts) == 0 || r.identify(&v, new(Identity))) {
+			return r.role == RoleIgnore
+		}
+	}
+	return false
 }
