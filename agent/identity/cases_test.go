@@ -122,6 +122,7 @@ func TestClaim(t *testing.T) {
 		"another user":                      {Facts{Args: fc, Exe: "/usr/bin/firecracker", UID: 1000, Host: true}, Doubtful},
 		"another user, no namespace's name": {Facts{Args: fc, Exe: "/usr/bin/firecracker", UID: 1000}, Doubtful},
 		"a jailed user in a namespace":      {Facts{Args: fc, Exe: "/firecracker", UID: 123, Netns: "my_netns"}, Believed},
+		"a user that is not known":          {Facts{Args: fc, Exe: "/usr/bin/firecracker", UID: NoUID, Host: true}, Doubtful},
 		"only its first argument":           {Facts{Args: fc, Exe: python, UID: 123, Netns: "my_netns"}, Doubtful},
 		"in a jail":                         {Facts{Args: fc, Exe: "/srv/jailer/firecracker/a/root/firecracker", Root: "/srv/jailer/firecracker/a/root", UID: 123, Host: true}, Believed},
 		"in a jail of its own":              {Facts{Args: fc, Exe: "/home/m/firecracker", Root: "/home/m/jail", UID: 123, Host: true}, Doubtful},

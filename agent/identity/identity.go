@@ -36,13 +36,14 @@ type Facts struct {
 	Command string   // /proc/PID/comm, at most 15 bytes
 	Args    []string // /proc/PID/cmdline, with the program's own name first
 	Exe     string   // where /proc/PID/exe leads, without " (deleted)"
-	// Root is the process's root directory as the agent sees it: "/" or a jail. A
-	// process that called pivot_root has "/" at /proc/PID/root; its real root is the
-	// fourth field of the first line of /proc/PID/mountinfo.
+	// Root is the process's root directory as the agent sees it: "/" or a jail. For a
+	// process that called pivot_root, /proc/PID/root leads to "/". Its real root, seen
+	// from the file system that holds it, is the fourth field of /proc/PID/mountinfo,
+	// in the line of the mount point "/".
 	Root   string
 	Cwd    string // as the process sees it; a relative API socket is below it
 	Cgroup string // its path in the unified hierarchy, or any that names it
-	UID    uint32 // effective
+	UID    uint32 // effective, as the agent's user namespace has it; NoUID where not known
 
 	// APISocket is the path of the VMM's API as the process sees it. Empty: it is
 	// read from the arguments.
@@ -52,6 +53,10 @@ type Facts struct {
 	// that only add labels add theirs. Launcher empty: there is no record.
 	Launcher, SandboxID, Name, Template string
 }
+
+// NoUID is nobody's: of a process that could not be looked into, and of a user
+// that the agent's user namespace does not have.
+const NoUID = ^uint32(0)
 
 // Identity is what the rules make of Facts. All strings are clean (package
 // internal/clean) and safe for a terminal or a label.
