@@ -1,0 +1,105 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Rule is one of the operator's own rules that say whose a tap is. It is kept as
+// it stands in the file until somebody decodes it.
+type Rule = yaml.Node
+
+// sections are the parts of the file that are no flags. What is left over are
+// flags, by their keys.
+type sections struct {
+	Rules   []Rule               `yaml:"rules"`
+	Silence []silenceEntry       `yaml:"silence"`
+	E2B     e2bEntry             `yaml:"e2b"`
+	Flags   map[string]yaml.Node `yaml:",inline"`
+}
+
+// e2bEntry is the section e2b as it is written. The names are those of E2B's own
+// settings, without SANDBOXES_.
+type e2bEntry struct {
+	HostNetworkCIDR string `yaml:"host_network_cidr"`
+	VRTNetworkCIDR  string `yaml:"vrt_network_cidr"`
+}
+
+// E2B is the address plan of an E2B orchestrator on this host. The zero value of
+// a network means that it is E2B's default.
+type E2B struct {
+	HostNetwork netip.Prefix // SANDBOXES_HOST_NETWORK_CIDR, default 10.11.0.0/16
+	VRTNetwork  netip.Prefix // SANDBOXES_VRT_NETWORK_CIDR, default 10.12.0.0/16
+}
+
+// take checks the sections and puts their values into c.
+func (d *document) take(c *Config) error {
+	if d.typed != nil {
+		return d.typed
+	}
+	c.Rules = d.sections.Rules
+	var errs []error
+	c.Silence, errs = d.silences()
+	e := d.sections.E2B
+	var err error
+	if c.E2B.HostNetwork, err = d.network("host_network_cidr", e.HostNetworkCIDR); err != nil {
+		errs = append(errs, err)
+	}
+	if c.E2B.VRTNetwork, err = d.network("vrt_network_cidr", e.VRTNetworkCIDR); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (d *document) network(key, value string) (netip.Prefix, error) {
+	if value == "" {
+		return netip.Prefix{}, nil
+	}
+	p, err := netip.ParsePrefix(value)
+	if err != nil || !p.Addr().Is4() {
+		return p, d.problem(fmt.Sprintf("e2b.%s: %q: must be an IPv4 network like 10.11.0.0/16", key, value), "e2b", key)
+	}
+	return p.Masked(), nil
+}
+
+// problem is one with the line of the key or item that a way leads to.
+func (d *document) problem(text string, way ...any) Problem {
+	return Problem{File: d.name, Line: d.lineOf(way...), Text: text}
+}
+
+// settings are the sections as settings. Those that no file has are empty.
+func (c *Config) sectionSettings(d *document) []Setting {
+	of := func(name string, value any, live bool, way ...any) Setting {
+		s := Setting{Name: name, Value: value, exact: value, Live: live, Source: Default}
+		if d == nil {
+			return s
+		}
+		if n, line := at(d.root, way...); n != nil {
+			s.Source, s.Origin = File, fmt.Sprintf("%s:%d", d.name, line)
+		}
+		return s
+	}
+	rules := make([]any, 0, len(c.Rules))
+	for i := range c.Rules {
+		var plain any
+		_ = c.Rules[i].Decode(&plain) // it was decoded once already
+		rules = append(rules, plain)
+	}
+	return []Setting{
+		of("rules", rules, true, "rules"),
+		of("silence", plainSilences(c.Silence), true, "silence"),
+		of("e2b.host_network_cidr", prefixText(c.E2B.HostNetwork), false, "e2b", "host_network_cidr"),
+		of("e2b.vrt_network_cidr", prefixText(c.E2B.VRTNetwork), false, "e2b", "vrt_network_cidr"),
+	}
+}
+
+// prefixText is empty for a network that nobody set.
+func prefixText(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
