@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"tapwatch/internal/e2b"
 )
 
 // DefaultFile is read where the operator names no file. It need not exist.
@@ -49,7 +51,8 @@ type Config struct {
 	Settings []Setting // flags by name, then sections
 	Rules    []Rule
 	Silence  []Silence
-	E2B      E2B
+	// E2B is the address plan of an E2B orchestrator on this host, complete.
+	E2B e2b.Plan
 }
 
 // Key is the name of a flag in the file.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"tapwatch/internal/e2b"
 )
 
 // Loader says where the settings come from. It can load any number of times: what
@@ -51,7 +53,7 @@ func (l Loader) Load(flags *pflag.FlagSet) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := new(Config)
+	c := &Config{E2B: e2b.DefaultPlan()}
 	var errs []error
 	if d != nil {
 		c.File = d.name

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"tapwatch/internal/e2b"
 )
 
 // reloading is a Reloader of a file, with what it applied and logged.
@@ -85,7 +87,7 @@ func TestReloadSaysWhatNeedsARestart(t *testing.T) {
 			t.Error(log)
 		}
 	}
-	if s := setting(t, r.InForce, "listen"); s.Value != "a" || r.InForce.E2B != (E2B{}) {
+	if s := setting(t, r.InForce, "listen"); s.Value != "a" || r.InForce.E2B != e2b.DefaultPlan() {
 		t.Errorf("in force: %+v %+v", s, r.InForce.E2B)
 	}
 	if s := setting(t, r.InForce, "ignore"); s.text() != "device=a" {

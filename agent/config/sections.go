@@ -28,13 +28,6 @@ type e2bEntry struct {
 	VRTNetworkCIDR  string `yaml:"vrt_network_cidr"`
 }
 
-// E2B is the address plan of an E2B orchestrator on this host. The zero value of
-// a network means that it is E2B's default.
-type E2B struct {
-	HostNetwork netip.Prefix // SANDBOXES_HOST_NETWORK_CIDR, default 10.11.0.0/16
-	VRTNetwork  netip.Prefix // SANDBOXES_VRT_NETWORK_CIDR, default 10.12.0.0/16
-}
-
 // take checks the sections and puts their values into c.
 func (d *document) take(c *Config) error {
 	if d.typed != nil {
@@ -45,18 +38,18 @@ func (d *document) take(c *Config) error {
 	c.Silence, errs = d.silences()
 	e := d.sections.E2B
 	var err error
-	if c.E2B.HostNetwork, err = d.network("host_network_cidr", e.HostNetworkCIDR); err != nil {
+	if c.E2B.Host, err = d.network("host_network_cidr", e.HostNetworkCIDR, c.E2B.Host); err != nil {
 		errs = append(errs, err)
 	}
-	if c.E2B.VRTNetwork, err = d.network("vrt_network_cidr", e.VRTNetworkCIDR); err != nil {
+	if c.E2B.VRT, err = d.network("vrt_network_cidr", e.VRTNetworkCIDR, c.E2B.VRT); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-func (d *document) network(key, value string) (netip.Prefix, error) {
+func (d *document) network(key, value string, none netip.Prefix) (netip.Prefix, error) {
 	if value == "" {
-		return netip.Prefix{}, nil
+		return none, nil
 	}
 	p, err := netip.ParsePrefix(value)
 	if err != nil || !p.Addr().Is4() {
@@ -91,15 +84,7 @@ func (c *Config) sectionSettings(d *document) []Setting {
 	return []Setting{
 		of("rules", rules, true, "rules"),
 		of("silence", plainSilences(c.Silence), true, "silence"),
-		of("e2b.host_network_cidr", prefixText(c.E2B.HostNetwork), false, "e2b", "host_network_cidr"),
-		of("e2b.vrt_network_cidr", prefixText(c.E2B.VRTNetwork), false, "e2b", "vrt_network_cidr"),
+		of("e2b.host_network_cidr", c.E2B.Host.String(), false, "e2b", "host_network_cidr"),
+		of("e2b.vrt_network_cidr", c.E2B.VRT.String(), false, "e2b", "vrt_network_cidr"),
 	}
-}
-
-// prefixText is empty for a network that nobody set.
-func prefixText(p netip.Prefix) string {
-	if !p.IsValid() {
-		return ""
-	}
-	return p.String()
 }

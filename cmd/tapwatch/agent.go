@@ -1,52 +1,41 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
+	"os/signal"
 	"runtime/debug"
-	"time"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"tapwatch/agent"
-	"tapwatch/agent/probe"
+	"tapwatch/agent/config"
 	"tapwatch/internal/profile"
-	"tapwatch/internal/registry"
 )
 
 func agentCommand() *cobra.Command {
-	var flags agentFlags
+	var file string
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Watch this host: /metrics, API and page",
-		Args:  cobra.NoArgs,
+		Long: `Agent watches every tap of this host and serves what it finds.
+
+Each flag can also be set by an environment variable (TAPWATCH_LISTEN for --listen)
+and in the YAML file that --config names (listen). A flag wins over the variable,
+the variable over the file, the file over the default. At SIGHUP the agent reads
+the file again; a file with an error leaves the old configuration in force.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := flags.config()
-			if err != nil {
-				return err
-			}
-			stop, err := profile.Start(flags.pyroscope, "tapwatch.agent", slog.Default())
-			if err != nil {
-				return err
-			}
-			defer stop()
-			cfg.DropPrivileges = true
-			if os.Getenv("GOGC") == "" {
-				debug.SetGCPercent(gcPercent)
-			}
-			a, err := agent.New(cfg)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "metrics: http://%s/metrics\npage: http://%[1]s/\n", a.Addr())
-			return a.Run(cmd.Context())
+			return runAgent(cmd, loaderOf(cmd, file))
 		},
 	}
-	flags.add(cmd)
-	cmd.Flags().StringVar(&flags.runDir, "run-dir", registry.DefaultDir, "where launchers keep their records, and the agent its notes")
-	cmd.Flags().StringVar(&flags.proxy, "proxy", "127.0.0.1:49983", "where layer 1 is expected to listen")
+	var flags agentFlags // only the command line is read into it: see loaderOf
+	flags.addAlone(cmd.Flags())
+	cmd.PersistentFlags().StringVar(&file, config.FileFlag, "", "YAML file of settings (default "+config.DefaultFile+", if it exists)")
+	cmd.AddCommand(configCommand(&file))
 	return cmd
 }
 
@@ -54,38 +43,59 @@ func agentCommand() *cobra.Command {
 // keeps of ten thousand slots is much. GOGC overrides it.
 const gcPercent = 50
 
-// agentFlags are the flags of the agent, alone or in up.
-type agentFlags struct {
-	listen, runDir, proxy, pyroscope, attachMode, templateCache string
-	probeEvery, seriesGrace                                     time.Duration
-	hops                                                        bool
-	hopsPerSandbox                                              int
-}
-
-func (f *agentFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:10917", "where the agent serves /metrics, API and page; port 0 takes a free one")
-	cmd.Flags().StringVar(&f.attachMode, "attach-mode", string(probe.ModeAuto), "how to see the frames of taps: auto, tc, tcx or tracepoint")
-	cmd.Flags().StringVar(&f.templateCache, "template-cache", "", "E2B's template cache, {build}/cache/{id}/metadata.json; empty: not looked at")
-	cmd.Flags().DurationVar(&f.probeEvery, "probe-every", 0, "ask the envd of each sandbox for its health whose clients were not answered for so long, and so often then, straight at the tap and through layer 1, e.g. 30s; 0: never")
-	cmd.Flags().DurationVar(&f.seriesGrace, "series-grace", 30*time.Second, "for how long the counters of a sandbox's tap are still told when it has gone, so that a scrape sees the last of them; 0: not at all")
-	cmd.Flags().BoolVar(&f.hops, "hops", true, "measure the latency of every hop; costs every packet of the host some nanoseconds")
-	cmd.Flags().IntVar(&f.hopsPerSandbox, "hops-per-sandbox", 0, "how many sandboxes get latencies of their own besides those of all: 4 histograms each")
-	cmd.Flags().StringVar(&f.pyroscope, "pyroscope", "", "URL of a Pyroscope server to send profiles of this process to; empty: none")
-}
-
-func (f *agentFlags) config() (agent.Config, error) {
-	proxy, err := netip.ParseAddrPort(f.proxy)
+func runAgent(cmd *cobra.Command, l config.Loader) error {
+	// Before anything else: without a handler, SIGHUP ends the process.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	flags, inForce, err := loadAgent(l)
 	if err != nil {
-		return agent.Config{}, fmt.Errorf("--proxy %q: must be an address and port like 127.0.0.1:49983", f.proxy)
+		return err
 	}
-	if f.seriesGrace < 0 {
-		return agent.Config{}, fmt.Errorf("--series-grace %s: must not be negative", f.seriesGrace)
+	level, err := flags.logs.use()
+	if err != nil {
+		return err
 	}
-	if f.seriesGrace == 0 {
-		f.seriesGrace = -1 // of the agent's Config, where zero is its default
+	cfg, err := agentConfig(flags, inForce)
+	if err != nil {
+		return err
 	}
-	return agent.Config{
-		Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery,
-		AttachMode: probe.Mode(f.attachMode), SeriesGrace: f.seriesGrace, NoHops: !f.hops, HopsPerSandbox: f.hopsPerSandbox,
-	}, nil
+	stop, err := profile.Start(flags.pyroscope, "tapwatch.agent", slog.Default())
+	if err != nil {
+		return err
+	}
+	defer stop()
+	cfg.DropPrivileges = true
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	a, err := agent.New(cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "metrics: http://%s/metrics\npage: http://%[1]s/\n", a.Addr())
+	reloader := config.Reloader[*agentFlags]{
+		Load: func() (*agentFlags, *config.Config, error) { return loadAgent(l) },
+		Apply: func(f *agentFlags, c *config.Config) error {
+			if err := reconfigure(a, f, c); err != nil {
+				return err
+			}
+			return level.UnmarshalText([]byte(f.logs.level))
+		},
+		Log:     slog.With("part", "config"),
+		InForce: inForce,
+	}
+	ctx, cancel := context.WithCancel(cmd.Context())
+	reloading := make(chan struct{})
+	go func() { defer close(reloading); reloader.Run(ctx, hup) }()
+	defer func() { cancel(); <-reloading }()
+	return a.Run(ctx)
+}
+
+// loaderOf says where the agent's settings come from, after a command line was
+// read.
+func loaderOf(cmd *cobra.Command, file string) config.Loader {
+	return config.Loader{
+		File: file, Fallback: config.DefaultFile, Given: config.GivenOn(cmd.Flags()), LookupEnv: os.LookupEnv,
+	}
 }

@@ -14,6 +14,6 @@ func addLimits(cmd *cobra.Command, l *proxy.Limits) {
 	f.DurationVar(&l.HeaderTimeout, "header-timeout", proxy.DefaultHeaderTimeout, "how long a client may take for the headers of a request")
 	f.DurationVar(&l.IdleTimeout, "idle-timeout", proxy.DefaultIdleTimeout, "how long a client's connection may be idle between two requests")
 	f.DurationVar(&l.DialTimeout, "dial-timeout", proxy.DefaultDialTimeout, "how long a sandbox may take to accept a connection, as one that is paused does not, until the request is a 502")
-	f.DurationVar(&l.FirstByteTimeout, "first-byte-timeout", proxy.DefaultFirstByteTimeout, "how long a sandbox may take to begin its answer until it is a 502")
+	f.DurationVar(&l.FirstByteTimeout, "first-byte-timeout", proxy.DefaultFirstByteTimeout, "time to first response byte; afterwards the client gets a 502")
 	f.DurationVar(&l.UserTimeout, "user-timeout", proxy.DefaultUserTimeout, "how long data may go without an answer from the other side's kernel until the connection is reset")
 }

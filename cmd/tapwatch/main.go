@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -71,10 +70,11 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	level := root.PersistentFlags().String("log-level", "info", "what is logged: debug, info, warn or error")
-	format := root.PersistentFlags().String("log-format", "text", "how it is logged, to standard error: text or json")
+	var logs logFlags
+	logs.add(root.PersistentFlags())
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		return setLogger(*level, *format)
+		_, err := logs.use()
+		return err
 	}
 	root.AddCommand(
 		upCommand(),
@@ -97,20 +97,3 @@ func rootCommand() *cobra.Command {
 // help is what a command does that is only the head of others. Having something
 // to do, it refuses words that it does not know.
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-
-func setLogger(level, format string) error {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return usagef("--log-level %q: must be debug, info, warn or error", level)
-	}
-	opts := &slog.HandlerOptions{Level: l}
-	switch format {
-	case "text":
-		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, opts)))
-	case "json":
-		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, opts)))
-	default:
-		return usagef("--log-format %q: must be text or json", format)
-	}
-	return nil
-}

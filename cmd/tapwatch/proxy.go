@@ -53,7 +53,7 @@ connection after its answer, within --drain.`,
 	c.Flags().StringVar(&f.runDir, "run-dir", registry.DefaultDir, "directory of the launcher's records")
 	c.Flags().DurationVar(&f.drain, "drain", 2*time.Second, "how long open connections may take to end when this is stopped")
 	c.Flags().DurationVar(&f.waitBooting, "wait-booting", sandbox.DefaultWaitBooting, "how long a request for a booting sandbox waits until it is a 502")
-	c.Flags().StringVar(&f.metricsListen, "metrics-listen", "", "where GET /metrics tells what was counted; empty: nowhere")
+	c.Flags().StringVar(&f.metricsListen, "metrics-listen", "", "address of the /metrics endpoint; empty disables it")
 	addLimits(c, &f.cfg.Limits)
 	return c
 }

@@ -68,7 +68,7 @@ failed connection: start the next one with the same path.`,
 	f.StringVar(&cfg.handover, "handover", "", "unix socket at which to take over listening sockets, and then to offer them")
 	f.DurationVar(&cfg.drain, "drain", 10*time.Second, "how long connections may go on after SIGTERM or a takeover")
 	f.StringVar(&cfg.runDir, "run-dir", registry.DefaultDir, "directory of the agent that is told which connections belong together, if there is one")
-	f.StringVar(&cfg.metricsListen, "metrics-listen", "", "where GET /metrics tells what was counted, by namespace, e.g. 127.0.0.1:10918: whoever reaches it may read; empty: nowhere")
+	f.StringVar(&cfg.metricsListen, "metrics-listen", "", "address of the /metrics endpoint, e.g. 127.0.0.1:10918, for whoever reaches it; empty disables it")
 	f.DurationVar(&cfg.stream.DialTimeout, "dial-timeout", 10*time.Second, "for connecting to the guest; its client is reset then")
 	f.DurationVar(&cfg.stream.KeepAlive, "keep-alive", 15*time.Second, "between probes on a silent connection, which ends after four without an answer")
 	f.DurationVar(&cfg.stream.UserTimeout, "user-timeout", 2*time.Minute, "that sent bytes may go without an answer")

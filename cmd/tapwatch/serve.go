@@ -36,8 +36,8 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&flags.cfg.MetricsListen, "metrics-listen", "", "where GET /metrics tells what both layers of the data path counted; empty: nowhere")
-	cmd.Flags().StringVar(&profiles, "pyroscope", "", "URL of a Pyroscope server to send profiles of this process to; empty: none")
+	cmd.Flags().StringVar(&flags.cfg.MetricsListen, "metrics-listen", "", "address of the /metrics endpoint; empty disables it")
+	cmd.Flags().StringVar(&profiles, "pyroscope", "", "URL of the Pyroscope server that gets profiles of this process; empty disables it")
 	return cmd
 }
 

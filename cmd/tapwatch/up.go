@@ -34,7 +34,7 @@ stays up until Ctrl-C or SIGTERM, then removes everything that it made.`,
 			return u.run(cmd.Context())
 		},
 	}
-	u.agent.add(cmd)
+	u.agent.add(cmd.Flags())
 	u.serve.add(cmd)
 	cmd.Flags().BoolVar(&u.demo, "demo", false, "launch four sandboxes, three of them broken, and draw their paths")
 	cmd.Flags().BoolVar(&u.once, "once", false, "with --demo: draw and exit")

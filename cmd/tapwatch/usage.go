@@ -5,6 +5,9 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tapwatch/agent/config"
 )
 
 // exitUsage is EX_USAGE of sysexits.h: the command line itself is wrong, and
@@ -23,6 +26,10 @@ func usagef(format string, args ...any) error {
 // flagError is what cobra calls for a flag that it does not know, or whose value
 // it cannot read.
 func flagError(cmd *cobra.Command, err error) error {
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) { // the text says what it must be: no help is needed
+		return usageError{config.Refused(value.GetFlag(), value.GetValue(), value.Unwrap())}
+	}
 	return usagef("%w: see %s --help", err, cmd.CommandPath())
 }
 

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"tapwatch/agent/config"
+)
+
+// samples are values of the settings that no default is good enough for.
+var samples = map[string]string{
+	"proxy": "127.0.0.1:5", "pyroscope": "http://127.0.0.1:6", "template-cache": "/cache", "ignore": "device=a", "vmm-users": "0",
+}
+
+// Whoever adds a flag adds its line to the documentation; the rest follows.
+func TestEverySettingIsEverywhere(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := pflag.NewFlagSet("agent", pflag.ContinueOnError)
+	new(agentFlags).define(settings)
+	settings.VisitAll(func(f *pflag.Flag) {
+		value := samples[f.Name]
+		if value == "" {
+			value = f.DefValue
+		}
+		checkSource(t, f, value, config.Loader{File: fileOf(t, f, value)}, config.File)
+		checkSource(t, f, value, config.Loader{LookupEnv: func(name string) (string, bool) {
+			if name == config.Variable(f.Name) {
+				return value, true
+			}
+			return "", false
+		}}, config.Environment)
+		checkSource(t, f, value, config.Loader{Given: map[string][]string{f.Name: {value}}}, config.Flag)
+		line := fmt.Sprintf("\n| `--%s` | `%s` | `%s` | %s | %s |\n", f.Name, config.Key(f.Name), config.Variable(f.Name), documented(f.DefValue), atSIGHUP(f))
+		if !strings.Contains(string(doc), line) {
+			t.Errorf("docs/configuration.md lacks%s", line)
+		}
+	})
+	cmd, _, err := rootCommand().Find([]string{"agent"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.InitDefaultHelpFlag()
+	flags := slices.Concat(names(cmd.LocalFlags()), names(cmd.InheritedFlags()))
+	for _, name := range flags {
+		if settings.Lookup(name) == nil && name != config.FileFlag && name != "help" {
+			t.Errorf("--%s is no setting", name)
+		}
+	}
+	for _, name := range names(settings) {
+		if !slices.Contains(flags, name) {
+			t.Errorf("the setting %s is no flag of tapwatch agent", name)
+		}
+	}
+}
+
+func names(fs *pflag.FlagSet) (out []string) {
+	fs.VisitAll(func(f *pflag.Flag) { out = append(out, f.Name) })
+	return out
+}
+
+// documented is a default as the table of the documentation has it.
+func documented(value string) string {
+	if value == "" {
+		return "none"
+	}
+	return "`" + value + "`"
+}
+
+func atSIGHUP(f *pflag.Flag) string {
+	if config.IsLive(f) {
+		return "taken"
+	}
+	return "restart"
+}
+
+func fileOf(t *testing.T, f *pflag.Flag, value string) string {
+	t.Helper()
+	var in any = value
+	if _, list := f.Value.(pflag.SliceValue); list {
+		in = []string{value}
+	}
+	text, err := yaml.Marshal(map[string]any{config.Key(f.Name): in})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "agent.yaml")
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func checkSource(t *testing.T, f *pflag.Flag, value string, l config.Loader, want config.Source) {
+	t.Helper()
+	_, c, err := loadAgent(l)
+	if err != nil {
+		t.Errorf("--%s %s from %s: %v", f.Name, value, want, err)
+		return
+	}
+	for _, s := range c.Settings {
+		if s.Name == config.Key(f.Name) && s.Source != want {
+			t.Errorf("%s is of %s, not %s", s.Name, s.Source, want)
+		}
+	}
+}
