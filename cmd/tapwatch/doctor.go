@@ -67,13 +67,13 @@ sandbox, it boots, nobody may look.`,
 			return verdict(slots)
 		},
 	}
-	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "where the agent answers")
+	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "URL of the agent")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	cmd.Flags().BoolVar(&all, "all", false, "idle slots too")
-	cmd.Flags().BoolVar(&noAgent, "no-agent", false, "do not ask an agent: read the kernel")
-	cmd.Flags().StringVar(&look.runDir, "run-dir", registry.DefaultDir, "without an agent: where launchers keep their records")
-	cmd.Flags().StringVar(&look.proxy, "proxy", "127.0.0.1:49983", "without an agent: where layer 1 is expected to listen")
-	cmd.Flags().StringVar(&look.templateCache, "template-cache", "", "without an agent: E2B's template cache; empty: not looked at")
+	cmd.Flags().BoolVar(&all, "all", false, "show idle slots too")
+	cmd.Flags().BoolVar(&noAgent, "no-agent", false, "read the kernel instead of asking the agent")
+	cmd.Flags().StringVar(&look.runDir, "run-dir", registry.DefaultDir, "without an agent: directory of the launchers' records")
+	cmd.Flags().StringVar(&look.proxy, "proxy", "127.0.0.1:49983", "without an agent: address and port where the proxy listens")
+	cmd.Flags().StringVar(&look.templateCache, "template-cache", "", "without an agent: directory of E2B's template cache; empty disables reading it")
 	cmd.Flags().BoolVar(&history, "history", false, "what happened to the sandbox and how it booted, up to an hour after its end")
 	return cmd
 }

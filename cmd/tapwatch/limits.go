@@ -9,11 +9,11 @@ import (
 // addLimits are the flags of layer 1's limits, alone or in the launcher.
 func addLimits(cmd *cobra.Command, l *proxy.Limits) {
 	f := cmd.Flags()
-	f.IntVar(&l.MaxRequests, "max-requests", proxy.DefaultMaxRequests, "requests and other connections to one sandbox that may be open at once; more are answered 429")
-	f.IntVar(&l.MaxHeader, "max-header", proxy.DefaultMaxHeader, "length of the headers of a request or an answer, in bytes; longer ones are answered 431 or 502")
-	f.DurationVar(&l.HeaderTimeout, "header-timeout", proxy.DefaultHeaderTimeout, "how long a client may take for the headers of a request")
-	f.DurationVar(&l.IdleTimeout, "idle-timeout", proxy.DefaultIdleTimeout, "how long a client's connection may be idle between two requests")
-	f.DurationVar(&l.DialTimeout, "dial-timeout", proxy.DefaultDialTimeout, "how long a sandbox may take to accept a connection, as one that is paused does not, until the request is a 502")
+	f.IntVar(&l.MaxRequests, "max-requests", proxy.DefaultMaxRequests, "open requests and connections to one sandbox at most; for more, the client gets a 429")
+	f.IntVar(&l.MaxHeader, "max-header", proxy.DefaultMaxHeader, "bytes of headers of a request or a response at most; for more, the client gets a 431 or a 502")
+	f.DurationVar(&l.HeaderTimeout, "header-timeout", proxy.DefaultHeaderTimeout, "time for a client to send the headers of a request")
+	f.DurationVar(&l.IdleTimeout, "idle-timeout", proxy.DefaultIdleTimeout, "time that a client's connection may be idle between two requests")
+	f.DurationVar(&l.DialTimeout, "dial-timeout", proxy.DefaultDialTimeout, "time for a sandbox to accept a connection (a paused one does not); afterwards the client gets a 502")
 	f.DurationVar(&l.FirstByteTimeout, "first-byte-timeout", proxy.DefaultFirstByteTimeout, "time to first response byte; afterwards the client gets a 502")
-	f.DurationVar(&l.UserTimeout, "user-timeout", proxy.DefaultUserTimeout, "how long data may go without an answer from the other side's kernel until the connection is reset")
+	f.DurationVar(&l.UserTimeout, "user-timeout", proxy.DefaultUserTimeout, "time for the other side's kernel to acknowledge data; afterwards the connection is reset")
 }

@@ -49,10 +49,10 @@ connection after its answer, within --drain.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:49983", "address to listen on")
-	c.Flags().StringVar(&f.cfg.Domain, "domain", "", "of Host {port}-{id}.{domain} (default: any)")
+	c.Flags().StringVar(&f.cfg.Domain, "domain", "", "domain in the header Host: {port}-{id}.{domain}; empty: any domain")
 	c.Flags().StringVar(&f.runDir, "run-dir", registry.DefaultDir, "directory of the launcher's records")
-	c.Flags().DurationVar(&f.drain, "drain", 2*time.Second, "how long open connections may take to end when this is stopped")
-	c.Flags().DurationVar(&f.waitBooting, "wait-booting", sandbox.DefaultWaitBooting, "how long a request for a booting sandbox waits until it is a 502")
+	c.Flags().DurationVar(&f.drain, "drain", 2*time.Second, "time for open connections to end after SIGTERM; afterwards they are cut")
+	c.Flags().DurationVar(&f.waitBooting, "wait-booting", sandbox.DefaultWaitBooting, "time that a request waits for a booting sandbox; afterwards the client gets a 502")
 	c.Flags().StringVar(&f.metricsListen, "metrics-listen", "", "address of the /metrics endpoint; empty disables it")
 	addLimits(c, &f.cfg.Limits)
 	return c

@@ -20,7 +20,7 @@ func serveCommand() *cobra.Command {
 	var profiles string
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Launch sandboxes: control API, layer-1 proxy, slots, relays, VMMs",
+		Short: "Launch sandboxes: control API, proxy, slots, relays, VMMs",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			stop, err := profile.Start(profiles, "tapwatch.serve", slog.Default())
@@ -42,7 +42,7 @@ func serveCommand() *cobra.Command {
 }
 
 // paths tells the shapes of a path in a line of help.
-const paths = "relay (a relay in the namespace), fused (layer 1 dials from inside it) or dnat (its kernel passes on)"
+const paths = "relay (a relay in the namespace), fused (the proxy dials from inside the namespace) or dnat (the namespace's kernel forwards)"
 
 // serveFlags are the flags of the launcher, alone or in up.
 type serveFlags struct {
@@ -54,20 +54,20 @@ type serveFlags struct {
 func (f *serveFlags) add(cmd *cobra.Command) {
 	s := &f.cfg.Sandbox
 	addLimits(cmd, &f.cfg.Limits)
-	cmd.Flags().StringVar(&s.RunDir, "run-dir", registry.DefaultDir, "where slots, consoles and hooks are recorded")
+	cmd.Flags().StringVar(&s.RunDir, "run-dir", registry.DefaultDir, "directory of the records of slots, of consoles and of hooks")
 	cmd.Flags().StringVar(&s.DataDir, "data-dir", template.DefaultDir, "directory of templates and kernels")
-	cmd.Flags().StringVar(&f.cfg.APIListen, "api-listen", "127.0.0.1:3000", "where the control API listens; port 0 takes a free one")
-	cmd.Flags().StringVar(&f.cfg.ProxyListen, "proxy-listen", "127.0.0.1:49983", "where layer 1 listens; port 0 takes a free one")
-	cmd.Flags().StringSliceVar(&f.cfg.Keys, "api-key", nil, "API keys of the control API; none: any key is taken, on loopback only")
-	cmd.Flags().StringVar(&f.cfg.Domain, "domain", "", "domain of Host {port}-{id}.{domain}; empty: any")
+	cmd.Flags().StringVar(&f.cfg.APIListen, "api-listen", "127.0.0.1:3000", "address of the control API; port 0 takes a free port")
+	cmd.Flags().StringVar(&f.cfg.ProxyListen, "proxy-listen", "127.0.0.1:49983", "address of the proxy; port 0 takes a free port")
+	cmd.Flags().StringSliceVar(&f.cfg.Keys, "api-key", nil, "keys that the control API accepts; none: every key, on loopback only")
+	cmd.Flags().StringVar(&f.cfg.Domain, "domain", "", "domain in the header Host: {port}-{id}.{domain}; empty: any domain")
 	cmd.Flags().IntVar(&s.PoolSize, "pool", 2, "idle slots kept ready")
 	cmd.Flags().IntVar(&s.FirstSlot, "first-slot", 1, "lowest slot index to use")
 	cmd.Flags().IntVar(&s.VCPUs, "vcpus", sandbox.DefaultVCPUs, "virtual CPUs of each sandbox")
 	cmd.Flags().IntVar(&s.MemoryMiB, "memory", sandbox.DefaultMemoryMiB, "memory of each sandbox, in MiB")
-	cmd.Flags().DurationVar(&s.BootTimeout, "boot-timeout", sandbox.DefaultBootTimeout, "how long a sandbox may take until envd answers")
-	cmd.Flags().DurationVar(&s.WaitBooting, "wait-booting", sandbox.DefaultWaitBooting, "how long a request for a booting sandbox waits until it is a 502")
-	cmd.Flags().StringVar(&f.path, "path", string(registry.Relay), "how layer 1 reaches the guests: "+paths)
-	cmd.Flags().StringVar(&f.accel, "accel", string(qemu.Auto), "auto (KVM where it really works), kvm or tcg (emulation)")
+	cmd.Flags().DurationVar(&s.BootTimeout, "boot-timeout", sandbox.DefaultBootTimeout, "time for a sandbox to boot until envd answers; afterwards it has failed")
+	cmd.Flags().DurationVar(&s.WaitBooting, "wait-booting", sandbox.DefaultWaitBooting, "time that a request waits for a booting sandbox; afterwards the client gets a 502")
+	cmd.Flags().StringVar(&f.path, "path", string(registry.Relay), "how the proxy reaches the guests: "+paths)
+	cmd.Flags().StringVar(&f.accel, "accel", string(qemu.Auto), "how VMs run: auto (KVM where it works), kvm or tcg (emulation)")
 }
 
 // start makes the server and prints where it answers.
