@@ -56,7 +56,7 @@ var importRules = []rule{
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},
 	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns"}, "exports what is known and finds nothing out"},
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
-	{"agent/config", []string{"internal/e2b"}, "reads what the operator wrote, knows no host"},
+	{"agent/config", []string{"agent/identity", "internal/e2b"}, "reads what the operator wrote, knows no host"},
 	{"agent", []string{
 		"bpf", // for the kernel's types, which its parts share while it starts them
 		"agent/diagnose", "agent/discover", "agent/exits", "agent/firecracker", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",

@@ -6,9 +6,12 @@ package config
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 
+	"tapwatch/agent/identity"
 	"tapwatch/internal/e2b"
 )
 
@@ -49,10 +52,15 @@ type Config struct {
 	// File is the name of the file that was read; empty where there is none.
 	File     string
 	Settings []Setting // flags by name, then sections
-	Rules    []Rule
+	// Modified is when the file was last changed; zero without a file. Durations in
+	// it count from then (identity.Options.Since).
+	Modified time.Time
+	Rules    []identity.Rule // they compile
 	Silence  []Silence
 	// E2B is the address plan of an E2B orchestrator on this host, complete.
 	E2B e2b.Plan
+
+	rules *yaml.Node // as they are written; nil: there are none
 }
 
 // Key is the name of a flag in the file.

@@ -37,6 +37,15 @@ func TestBadFiles(t *testing.T) {
 		{"section keys", "silence:\n  - {netns: a, fro: 3h}\ne2b: {host: 1}\nhops: no-bool\n", []string{
 			`2: unknown key "fro"`, `3: unknown key "host"`, `4: hops: "no-bool": must be true or false`,
 		}},
+		{"rules", "rules:\n- {name: a, macth: {netns: x}}\n- name: b\n  match: {netns: [x]}\n- {name: c, match: {netns: x}, set: {role: vmm, silence: {for: ever}}}\n", []string{
+			`2: unknown key "macth"`, "4: must be text, not a list", "5: must be a duration such as 2h30m, not a single value",
+		}},
+		{"rules that mean nothing", "rules:\n- {name: a, match: {netns: '('}, set: {role: vmm}}\n- {name: b, match: {netns: x}}\n- {match: {netns: x}, set: {role: vmm}}\n", []string{
+			"2: rules: rule \"a\": match.netns: error parsing regexp: missing closing ): `(`", `3: rules: rule "b": set: nothing is set`, "4: rules: rule 1: name: must not be empty",
+		}},
+		{"rules of one name", "\nrules:\n- {name: a, match: {netns: x}, set: {role: vmm}}\n- {name: a, match: {netns: y}, set: {role: vmm}}\n", []string{
+			`2: rules: rule "a": name: another rule has it`,
+		}},
 		{"ignore", "ignore:\n  - device: '[a'\n  - colour: red\n  - {device: a, netns: [b]}\n  - 'device=a,device=b'\n  - device: 'a,b'\n  - {}\n", []string{
 			`2: ignore: "device=[a": device: "[a": must be a name or a pattern with *, ? and [a-z]`,
 			`3: ignore: "colour=red": unknown key "colour": must be netns, device or holder`,

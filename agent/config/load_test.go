@@ -191,7 +191,7 @@ hops: false
 probe_every: 1m30s
 ignore: [{device: a, holder: "b*"}]
 rules:
-  - {name: mine, z: 1, a: [2]}
+  - {name: mine, match: {netns: x}, set: {silence: {for: 2h}, role: vmm}}
 silence: [{netns: ns-1, until: 2030-01-02T03:04:05+02:00, reason: "a: b"}]
 e2b: {vrt_network_cidr: 10.1.2.3/8}
 `)
@@ -210,7 +210,7 @@ e2b: {vrt_network_cidr: 10.1.2.3/8}
 	if live, restart := Changed(c, again); len(live)+len(restart) > 0 {
 		t.Errorf("%v %v differ in\n%s", live, restart, &out)
 	}
-	if !strings.Contains(out.String(), "{name: mine, z: 1, a: [2]}") {
+	if !strings.Contains(out.String(), "{name: mine, match: {netns: x}, set: {silence: {for: 2h}, role: vmm}}") {
 		t.Errorf("the rule is not as it was in\n%s", &out)
 	}
 }

@@ -100,7 +100,11 @@ func problem(file, text string) Problem {
 
 // wanted is a type of Go in the operator's words.
 func wanted(goType string) string {
-	switch {
+	switch goType = strings.TrimPrefix(goType, "*"); {
+	case goType == "time.Time":
+		return "a time like 2026-01-31T18:00:00Z"
+	case goType == "time.Duration":
+		return "a duration such as 2h30m"
 	case strings.HasPrefix(goType, "[]"):
 		return "a list"
 	case goType == "string":

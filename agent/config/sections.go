@@ -6,16 +6,14 @@ import (
 	"net/netip"
 
 	"go.yaml.in/yaml/v3"
-)
 
-// Rule is one of the operator's own rules that say whose a tap is. It is kept as
-// it stands in the file until somebody decodes it.
-type Rule = yaml.Node
+	"tapwatch/agent/identity"
+)
 
 // sections are the parts of the file that are no flags. What is left over are
 // flags, by their keys.
 type sections struct {
-	Rules   []Rule               `yaml:"rules"`
+	Rules   []identity.Rule      `yaml:"rules"`
 	Silence []silenceEntry       `yaml:"silence"`
 	E2B     e2bEntry             `yaml:"e2b"`
 	Flags   map[string]yaml.Node `yaml:",inline"`
@@ -33,9 +31,11 @@ func (d *document) take(c *Config) error {
 	if d.typed != nil {
 		return d.typed
 	}
-	c.Rules = d.sections.Rules
-	var errs []error
-	c.Silence, errs = d.silences()
+	c.Rules, c.Modified = d.sections.Rules, d.modified
+	errs := d.badRules()
+	var bad []error
+	c.Silence, bad = d.silences()
+	errs = append(errs, bad...)
 	e := d.sections.E2B
 	var err error
 	if c.E2B.Host, err = d.network("host_network_cidr", e.HostNetworkCIDR, c.E2B.Host); err != nil {
@@ -45,6 +45,24 @@ func (d *document) take(c *Config) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// badRules tries each rule alone, so that each has its line, and then all, which
+// finds names that are taken and too many labels.
+func (d *document) badRules() (errs []error) {
+	rules := d.sections.Rules
+	for i := range rules {
+		_, err := identity.Compile(rules[i:i+1], identity.Options{Presets: []string{}, Since: d.modified})
+		if err != nil {
+			errs = append(errs, d.problem("rules: "+err.Error(), "rules", i))
+		}
+	}
+	if errs == nil {
+		if _, err := identity.Compile(rules, identity.Options{Since: d.modified}); err != nil {
+			errs = append(errs, d.problem("rules: "+err.Error(), "rules"))
+		}
+	}
+	return errs
 }
 
 func (d *document) network(key, value string, none netip.Prefix) (netip.Prefix, error) {
@@ -75,11 +93,12 @@ func (c *Config) sectionSettings(d *document) []Setting {
 		}
 		return s
 	}
-	rules := make([]any, 0, len(c.Rules))
-	for i := range c.Rules {
-		var plain any
-		_ = c.Rules[i].Decode(&plain) // it was decoded once already
-		rules = append(rules, plain)
+	rules := []any{}
+	if d != nil {
+		if n, _ := at(d.root, "rules"); n != nil {
+			c.rules = follow(n)
+			_ = n.Decode(&rules) // a list: it was decoded once already
+		}
 	}
 	return []Setting{
 		of("rules", rules, true, "rules"),

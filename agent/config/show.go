@@ -64,11 +64,8 @@ func (c *Config) WriteYAML(w io.Writer) error {
 		if err := value.Encode(s.Value); err != nil {
 			return fmt.Errorf("write %s: %w", s.Name, err)
 		}
-		if s.Name == "rules" && len(c.Rules) > 0 { // in the order of the operator's keys
-			value.Content = nil
-			for i := range c.Rules {
-				value.Content = append(value.Content, &c.Rules[i])
-			}
+		if s.Name == "rules" && c.rules != nil { // with the operator's order of keys
+			value = c.rules
 		}
 		name := scalarNode(key)
 		if len(value.Content) > 0 {

@@ -63,6 +63,37 @@ func TestEverySettingIsEverywhere(t *testing.T) {
 	}
 }
 
+// The example of the documentation is a file that the agent takes.
+func TestExampleOfTheConfiguration(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := strings.Cut(string(doc), "## Sections of the file\n")
+	if !found {
+		t.Fatal("the documentation has no example")
+	}
+	var example strings.Builder
+	for line := range strings.Lines(text) {
+		if yaml, ok := strings.CutPrefix(line, "    "); ok {
+			example.WriteString(yaml)
+		} else if line != "\n" {
+			break
+		}
+	}
+	name := filepath.Join(t.TempDir(), "agent.yaml")
+	if err := os.WriteFile(name, []byte(example.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, c, err := loadAgent(config.Loader{File: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.ignore) != 2 || len(f.vmmUsers.UIDs) != 2 || len(c.Silence) != 2 || len(c.Rules) != 1 {
+		t.Errorf("%+v %+v of\n%s", f, c, &example)
+	}
+}
+
 func names(fs *pflag.FlagSet) (out []string) {
 	fs.VisitAll(func(f *pflag.Flag) { out = append(out, f.Name) })
 	return out

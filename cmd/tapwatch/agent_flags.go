@@ -61,7 +61,7 @@ func (f *agentFlags) addAlone(fs *pflag.FlagSet) {
 	fs.StringVar(&f.proxy, "proxy", "", "address and port where the proxy listens; empty: not known")
 	fs.Uint16Var(&f.servicePort, "service-port", e2b.EnvdPort, "TCP port in the guest that the paths lead to; E2B's envd listens on 49983")
 	fs.StringVar(&f.healthPath, "health-path", "/health", "path of the HTTP request that health-checks the service in the guest")
-	fs.Var(&f.vmmUsers, "vmm-users", "users whose processes may be VMMs, as names or uids, joined by commas; empty: every user")
+	fs.Var(&f.vmmUsers, "vmm-users", "users beside root that run VMMs, as names or uids, joined by commas; the agent believes the command lines of their processes")
 	fs.IntVar(&f.groupLabelsMax, "group-labels-max", 100, "export at most N different values of each label that rules set, such as team")
 	config.Check(fs, "proxy", config.AddrPort)
 	config.Check(fs, "service-port", portNumber)
