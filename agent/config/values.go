@@ -113,6 +113,15 @@ func AddrPort(value string) error {
 	return nil
 }
 
+// FileName lets all but the empty name through, which is a variable of a script
+// that is not set.
+func FileName(value string) error {
+	if value == "" {
+		return errors.New("must be the name of a file")
+	}
+	return nil
+}
+
 // OneOf lets some words through.
 func OneOf(words ...string) func(string) error {
 	return func(value string) error {

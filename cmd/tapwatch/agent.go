@@ -35,6 +35,7 @@ the file again; a file with an error leaves the old configuration in force.`,
 	var flags agentFlags // only the command line is read into it: see loaderOf
 	flags.addAlone(cmd.Flags())
 	cmd.PersistentFlags().StringVar(&file, config.FileFlag, "", "YAML file of settings (default "+config.DefaultFile+", if it exists)")
+	config.Check(cmd.PersistentFlags(), config.FileFlag, config.FileName)
 	cmd.AddCommand(configCommand(&file))
 	return cmd
 }

@@ -35,6 +35,9 @@ a line each. Without FILE it is the one of --config or TAPWATCH_CONFIG, or else
 			// Of the environment only the file's name counts: the file must be right by itself.
 			l := config.Loader{File: *file, Fallback: config.DefaultFile}
 			if len(given) > 0 {
+				if err := config.FileName(given[0]); err != nil {
+					return usagef("check %q: %w", given[0], err)
+				}
 				l.File = given[0]
 			} else if l.File == "" {
 				l.File = os.Getenv(config.Variable(config.FileFlag))
@@ -91,10 +94,13 @@ prints a configuration file. It shows no password.`,
 //
 // TO COMPLETE: the agent's Config has no fields yet for these:
 //
-//	f.servicePort, f.healthPath       ServicePort, HealthPath
-//	f.ignore, f.vmmUsers.UIDs         Ignore ([]config.Ignore), VMMUsers ([]uint32)
-//	f.groupLabelsMax                  the bound of group labels
-//	c.Rules, c.Silence, c.E2B         Rules, Silence ([]config.Silence), E2B's plan
+//	f.servicePort, f.healthPath    ServicePort, HealthPath
+//	f.ignore                       Ignore, []config.Ignore
+//	f.groupLabelsMax               values of each label that rules set
+//	c.Silence                      Silence, []config.Silence
+//	c.E2B                          e2b.Plan
+//	c.Rules, f.vmmUsers.UIDs       identity.Compile(c.Rules, identity.Options{
+//	                                   VMMUsers: f.vmmUsers.UIDs, Since: c.Modified})
 func agentConfig(f *agentFlags, _ *config.Config) (agent.Config, error) {
 	return f.config()
 }
@@ -102,8 +108,9 @@ func agentConfig(f *agentFlags, _ *config.Config) (agent.Config, error) {
 // reconfigure puts the settings that can change into force in a running agent.
 //
 // TO COMPLETE: call a.Reconfigure with f.ignore, f.vmmUsers.UIDs, f.groupLabelsMax,
-// c.Rules and c.Silence, all or none of them. All others of f and c need a restart,
-// and the reloader says so.
+// c.Rules, c.Modified and c.Silence, all or none of them. All others of f and c need
+// a restart, and the reloader says so. The call must not need a capability: the agent
+// has given most of them up.
 func reconfigure(_ *agent.Agent, _ *agentFlags, _ *config.Config) error {
 	return nil
 }
