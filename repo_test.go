@@ -49,7 +49,8 @@ var importRules = []rule{
 	{"agent/probe", []string{"bpf", "internal/caps", "internal/e2b", "internal/ktime", "internal/netns"}, "attaches hooks, interprets nothing"},
 	{"agent/exits", []string{"bpf", "internal/ktime"}, "tells of processes, whosever they are"},
 	{"agent/notices", []string{"internal/netns", "internal/nlsafe"}, "hears that something changed, reads nothing"},
-	{"agent/inspect", []string{"agent/path", "internal/caps", "internal/netns", "internal/nlsafe", "internal/proc"}, "looks closely at what no event tells of"},
+	{"agent/filter", []string{"agent/path", "internal/netns", "internal/nlsafe"}, "judges what rules do with packets, whichever they are"},
+	{"agent/inspect", []string{"agent/filter", "agent/path", "internal/caps", "internal/netns", "internal/nlsafe", "internal/proc"}, "looks closely at what no event tells of"},
 	{"agent/sockets", []string{"bpf", "internal/netns", "internal/nlsafe"}, "asks the kernel who listens, and is told who begins to"},
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},
 	{"agent/prober", []string{"agent/path", "internal/e2b", "internal/netns"}, "asks envd, knows no slot"},
@@ -58,7 +59,7 @@ var importRules = []rule{
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
 		"bpf", // for the kernel's types, which its parts share while it starts them
-		"agent/diagnose", "agent/discover", "agent/exits", "agent/firecracker", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
+		"agent/diagnose", "agent/discover", "agent/exits", "agent/filter", "agent/firecracker", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
 		"internal/caps", "internal/e2b", "internal/image", "internal/ktime", "internal/netns", "internal/nlsafe", "internal/pairing", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 
