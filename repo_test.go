@@ -47,6 +47,7 @@ var importRules = []rule{
 	{"agent/discover", []string{"agent/path", "internal/e2b", "internal/netns", "internal/nlsafe", "internal/proc", "internal/registry"}, "learns whose a namespace is from outside: it must serve hosts that we did not launch"},
 	{"agent/flow", []string{"bpf", "agent/path", "internal/e2b", "internal/ktime", "internal/netns"}, "measures requests, knows no sandbox"},
 	{"agent/probe", []string{"bpf", "internal/caps", "internal/e2b", "internal/ktime", "internal/netns"}, "attaches hooks, interprets nothing"},
+	{"agent/holders", []string{"bpf", "internal/netns"}, "lists who holds taps, whosever they are"},
 	{"agent/exits", []string{"bpf", "internal/ktime"}, "tells of processes, whosever they are"},
 	{"agent/notices", []string{"internal/netns", "internal/nlsafe"}, "hears that something changed, reads nothing"},
 	{"agent/filter", []string{"agent/path", "internal/netns", "internal/nlsafe"}, "judges what rules do with packets, whichever they are"},
@@ -59,7 +60,7 @@ var importRules = []rule{
 	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
 		"bpf", // for the kernel's types, which its parts share while it starts them
-		"agent/diagnose", "agent/discover", "agent/exits", "agent/filter", "agent/firecracker", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
+		"agent/diagnose", "agent/discover", "agent/exits", "agent/filter", "agent/firecracker", "agent/flow", "agent/holders", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
 		"internal/caps", "internal/e2b", "internal/image", "internal/ktime", "internal/netns", "internal/nlsafe", "internal/pairing", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 
