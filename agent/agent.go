@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/discover"
+	"tapwatch/agent/events"
 	"tapwatch/agent/holders"
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/link"
@@ -108,7 +109,7 @@ type Agent struct {
 	holders    *holders.Reader
 	listens    *sockets.Iterator // nil: not supported here
 	lacks      map[string]error  // by capability
-	events     path.Events
+	events     events.Hub
 	model      *model
 	holding    *holding
 	vmms       *vmms
@@ -231,7 +232,7 @@ func (a *Agent) wire() (err error) {
 func (a *Agent) Addr() net.Addr { return a.listener.Addr() }
 
 // Events are all events of the host's slots.
-func (a *Agent) Events() *path.Events { return &a.events }
+func (a *Agent) Events() *events.Hub { return &a.events }
 
 // Slots returns every slot as it is now.
 func (a *Agent) Slots() []path.Slot { return a.model.Slots() }

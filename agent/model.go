@@ -12,6 +12,7 @@ import (
 
 	"tapwatch/agent/diagnose"
 	"tapwatch/agent/discover"
+	"tapwatch/agent/events"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
@@ -26,7 +27,7 @@ import (
 // asking the kernel: a carrier that goes waits for none of them.
 type model struct {
 	log     *slog.Logger
-	events  *path.Events
+	events  *events.Hub
 	probe   *probe.Probe
 	listens *sockets.Iterator // nil: unknown
 	links   *link.Watcher

@@ -123,7 +123,7 @@ func TestHolders(t *testing.T) {
 }
 
 // Whatever the iterator writes, what is whole is read, and what is cut is an error.
-func FuzzDecode(f *testing.F) {
+func FuzzHolders(f *testing.F) {
 	size := binary.Size(bpf.HoldersHolder{})
 	f.Add(make([]byte, size))
 	f.Add(bytes.Repeat([]byte{1}, 3*size))

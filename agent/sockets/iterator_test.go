@@ -150,7 +150,7 @@ func TestListenersQueues(t *testing.T) {
 }
 
 // Whatever the iterator writes, what is whole is read, and what is cut is an error.
-func FuzzDecodeFound(f *testing.F) {
+func FuzzListeners(f *testing.F) {
 	size := binary.Size(bpf.ListenersListener{})
 	f.Add(make([]byte, size))
 	f.Add(bytes.Repeat([]byte{1}, 3*size))
