@@ -53,7 +53,7 @@ var onlyIn = []struct {
 }{
 	{
 		"os/exec", regexp.MustCompile(`"os/exec"`),
-		[]string{"internal/sandbox/vmm", "internal/sandbox/template", "internal/sandbox/envd/guest", "internal/sandbox/envd/proto/generate", "internal/proctest", "internal/flowtest", "internal/drill"}, true,
+		[]string{"internal/sandbox/vmm", "internal/sandbox/template", "internal/sandbox/envd/guest", "internal/sandbox/envd/proto/generate", "internal/proctest", "internal/flowtest", "internal/nettest", "internal/drill"}, true,
 		"processes are VMMs, a template's build tools, a guest's commands, what a drill breaks a sandbox with, or what tests put into a path: the agent reads the kernel, not what tools print",
 	},
 	{

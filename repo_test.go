@@ -40,26 +40,30 @@ var importRules = []rule{
 	{"internal/profile", nil, "a profiler must not see what it profiles"},
 	{"internal/nettest", []string{"internal/netns"}, "helps the tests of all, so it builds on none of them"},
 
-	{"agent/path", []string{"internal/e2b", "internal/netns", "internal/registry"}, "facts are values: nothing here reads the kernel"},
+	{"agent/path", []string{"internal/netns", "internal/registry"}, "facts are values: nothing here reads the kernel"},
 	{"agent/identity", []string{"internal/clean"}, "facts in, identity out, no I/O"},
+	{"agent/events", []string{"agent/path"}, "hands on what it is told"},
+	{"agent/draw", []string{"agent/path", "internal/e2b", "internal/registry"}, "writes what is known as text"},
 	{"agent/diagnose", []string{"agent/path", "internal/registry"}, "facts in, findings out, no I/O"},
 	{"agent/link", []string{"internal/netns", "internal/nlsafe"}, "the kernel's side of links, whosever they are"},
 	{"agent/discover", []string{"agent/path", "internal/e2b", "internal/netns", "internal/nlsafe", "internal/proc", "internal/registry"}, "learns whose a namespace is from outside: it must serve hosts that we did not launch"},
 	{"agent/flow", []string{"bpf", "agent/path", "internal/e2b", "internal/ktime", "internal/netns"}, "measures requests, knows no sandbox"},
 	{"agent/probe", []string{"bpf", "internal/caps", "internal/e2b", "internal/ktime", "internal/netns"}, "attaches hooks, interprets nothing"},
+	{"agent/holders", []string{"bpf", "internal/netns"}, "lists who holds taps, whosever they are"},
 	{"agent/exits", []string{"bpf", "internal/ktime"}, "tells of processes, whosever they are"},
 	{"agent/notices", []string{"internal/netns", "internal/nlsafe"}, "hears that something changed, reads nothing"},
-	{"agent/inspect", []string{"agent/path", "internal/caps", "internal/netns", "internal/nlsafe", "internal/proc"}, "looks closely at what no event tells of"},
+	{"agent/filter", []string{"agent/path", "internal/netns", "internal/nlsafe"}, "judges what rules do with packets, whichever they are"},
+	{"agent/inspect", []string{"agent/filter", "agent/path", "internal/caps", "internal/netns", "internal/nlsafe", "internal/proc"}, "looks closely at what no event tells of"},
 	{"agent/sockets", []string{"bpf", "internal/netns", "internal/nlsafe"}, "asks the kernel who listens, and is told who begins to"},
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},
 	{"agent/prober", []string{"agent/path", "internal/e2b", "internal/netns"}, "asks envd, knows no slot"},
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},
 	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns"}, "exports what is known and finds nothing out"},
-	{"agent/httpapi", []string{"agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent/config", []string{"agent/identity", "internal/e2b"}, "reads what the operator wrote, knows no host"},
+	{"agent/httpapi", []string{"agent/draw", "agent/events", "agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent", []string{
 		"bpf", // for the kernel's types, which its parts share while it starts them
-		"agent/diagnose", "agent/discover", "agent/exits", "agent/firecracker", "agent/flow", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
+		"agent/diagnose", "agent/discover", "agent/events", "agent/exits", "agent/filter", "agent/firecracker", "agent/flow", "agent/holders", "agent/httpapi", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/sockets",
 		"internal/caps", "internal/e2b", "internal/image", "internal/ktime", "internal/netns", "internal/nlsafe", "internal/pairing", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 
@@ -90,7 +94,7 @@ var importRules = []rule{
 	{"internal/sandbox/server", []string{"internal/e2b", "internal/sandbox", "internal/sandbox/api", "internal/sandbox/metrics", "internal/sandbox/proxy", "internal/sandbox/stream"}, "puts the launcher's listeners together"},
 	{"internal/proctest", nil, "runs programs for tests, whichever they are"},
 	{"internal/flowtest", []string{"internal/e2b", "internal/netns", "internal/nettest", "internal/proctest"}, "makes paths for tests without the launcher, so that either side's tests may use it"},
-	{"internal/demo", []string{"agent/path", "internal/e2b", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/template"}, "uses the launcher as a client would and reads what the agent says of it"},
+	{"internal/demo", []string{"agent/draw", "agent/path", "internal/e2b", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/template"}, "uses the launcher as a client would and reads what the agent says of it"},
 
 	{"internal/drill", []string{
 		"agent/path", "internal/e2b", "internal/netns", "internal/registry", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/network", "internal/sandbox/proxy",

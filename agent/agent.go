@@ -19,10 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/discover"
+	"tapwatch/agent/events"
+	"tapwatch/agent/holders"
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/agent/sockets"
 	"tapwatch/bpf"
 	"tapwatch/internal/caps"
 	"tapwatch/internal/e2b"
@@ -103,9 +106,12 @@ type Agent struct {
 	discover   *discover.Watcher
 	links      *link.Watcher
 	probe      *probe.Probe
-	events     path.Events
+	holders    *holders.Reader
+	listens    *sockets.Iterator // nil: not supported here
+	lacks      map[string]error  // by capability
+	events     events.Hub
 	model      *model
-	holders    *holders
+	holding    *holding
 	vmms       *vmms
 	inspector  *inspector
 	told       *told
@@ -154,7 +160,14 @@ func New(cfg Config) (_ *Agent, err error) {
 
 func (a *Agent) load() (err error) {
 	a.probe, err = probe.Load(probe.Config{EnvdPort: e2b.EnvdPort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode})
-	return err
+	if err != nil {
+		return err
+	}
+	a.holders = holders.Open(holders.Config{})
+	var lack error
+	a.listens, lack = sockets.LoadIterator()
+	a.lacks = map[string]error{"holder_iterator": a.holders.Lacks(), "listener_iterator": lack}
+	return nil
 }
 
 // settlePrivileges gives up what is needed no more, and notes what there is.
@@ -198,8 +211,8 @@ func (a *Agent) wire() (err error) {
 			a.told.relays.ask()
 		}
 	}
-	a.holders = newHolders(a.model, a.discover, log)
-	a.model.nameOf = a.holders.nameOf
+	a.holding = newHolding(a.holders, a.model, a.discover, log)
+	a.model.nameOf = a.holding.nameOf
 	a.vmms = newVMMs(a.model, log)
 	if a.hops, err = newHops(a.cfg, a.model, log.With("part", "hops")); err != nil {
 		return err
@@ -219,7 +232,7 @@ func (a *Agent) wire() (err error) {
 func (a *Agent) Addr() net.Addr { return a.listener.Addr() }
 
 // Events are all events of the host's slots.
-func (a *Agent) Events() *path.Events { return &a.events }
+func (a *Agent) Events() *events.Hub { return &a.events }
 
 // Slots returns every slot as it is now.
 func (a *Agent) Slots() []path.Slot { return a.model.Slots() }
@@ -245,7 +258,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.links.Run(ctx) })
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { a.observe(ctx); return nil })
-	g.Go(func() error { a.holders.run(ctx, a.holders.read); return nil })
+	g.Go(func() error { a.holding.run(ctx, a.holding.read); return nil })
 	go a.readTemplates(ctx) // not waited for: a store may hang
 	g.Go(func() error { return a.vmms.run(ctx) })
 	g.Go(func() error { a.inspector.run(ctx); return nil })
@@ -286,7 +299,7 @@ func (a *Agent) Close() error {
 	errs = append(errs, a.told.close())
 	a.told = nil
 	if a.probe != nil {
-		errs = append(errs, a.probe.Close())
+		errs = append(errs, a.probe.Close(), a.holders.Close(), a.listens.Close())
 		a.probe = nil
 	}
 	if a.lock != nil {

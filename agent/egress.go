@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"tapwatch/agent/filter"
 	"tapwatch/agent/inspect"
 	"tapwatch/agent/path"
 )
@@ -17,7 +18,7 @@ const hostRulesEvery = 10 * time.Second
 // egress looks at guests' ways out of the host.
 type egress struct {
 	mu    sync.Mutex
-	rules *inspect.HostRules
+	rules *filter.HostRules
 	err   error
 	read  time.Time
 }
@@ -45,7 +46,7 @@ func (e *egress) throughHost(p inspect.Plan, as netip.Addr) (path.Egress, error)
 	e.mu.Lock() // sets are read as rules look into them
 	defer e.mu.Unlock()
 	if time.Since(e.read) >= hostRulesEvery {
-		e.rules, e.err = inspect.ReadHostRules()
+		e.rules, e.err = filter.ReadHostRules()
 		e.read = time.Now()
 	}
 	if e.err != nil {

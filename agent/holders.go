@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"tapwatch/agent/discover"
+	"tapwatch/agent/holders"
 	"tapwatch/agent/path"
-	"tapwatch/agent/probe"
 	"tapwatch/internal/netns"
 )
 
@@ -19,31 +19,32 @@ const (
 	holdersRest = 250 * time.Millisecond
 )
 
-// holders reads who holds the taps that changed, all of them at once, in a
+// holding reads who holds the taps that changed, all of them at once, in a
 // goroutine of its own, and has the checks run over those slots after it.
-type holders struct {
+type holding struct {
 	*asker
+	reader   *holders.Reader
 	model    *model
 	discover *discover.Watcher
 	log      *slog.Logger
 }
 
-func newHolders(m *model, d *discover.Watcher, log *slog.Logger) *holders {
-	return &holders{asker: newAsker(holdersDelay, 9, holdersRest), model: m, discover: d, log: log.With("part", "holders")}
+func newHolding(r *holders.Reader, m *model, d *discover.Watcher, log *slog.Logger) *holding {
+	return &holding{reader: r, asker: newAsker(holdersDelay, 9, holdersRest), model: m, discover: d, log: log.With("part", "holders")}
 }
 
 // read asks the kernel, and tells those that were asked about. A slot whose tap
 // changes meanwhile asks again.
-func (h *holders) read(asked []*slot) {
+func (h *holding) read(asked []*slot) {
 	if len(asked) == 0 {
 		return
 	}
-	all, err := h.model.probe.Holders()
+	all, err := h.reader.Read()
 	if err != nil {
 		h.log.Debug("read holders", "err", err)
 	}
 	of := h.model.holdersOf(all)
-	byPID := map[int][]probe.Holder{}
+	byPID := map[int][]holders.Holder{}
 	for _, f := range all {
 		byPID[f.PID] = append(byPID[f.PID], f)
 	}
@@ -66,7 +67,7 @@ func (h *holders) read(asked []*slot) {
 }
 
 // holdersOf puts what the kernel says of processes in the words of slots.
-func (m *model) holdersOf(all []probe.Holder) map[netns.Device][]path.Holder {
+func (m *model) holdersOf(all []holders.Holder) map[netns.Device][]path.Holder {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	vmms := make(map[int]string, len(m.bound))
@@ -90,7 +91,7 @@ func (m *model) holdersOf(all []probe.Holder) map[netns.Device][]path.Holder {
 const heldMost = 8
 
 // held names the taps that a VMM has open.
-func (h *holders) held(s *slot, by []probe.Holder) []path.HeldTap {
+func (h *holding) held(s *slot, by []holders.Holder) []path.HeldTap {
 	held := []path.HeldTap{}
 	here, elsewhere := 0, 0
 	for _, f := range by {
@@ -111,7 +112,7 @@ func (h *holders) held(s *slot, by []probe.Holder) []path.HeldTap {
 }
 
 // nameOf is a namespace's name, or words for one that has none.
-func (h *holders) nameOf(c netns.Cookie) string {
+func (h *holding) nameOf(c netns.Cookie) string {
 	if e, ok := h.discover.Get(c); ok && e.Name != "" {
 		return e.Name
 	}

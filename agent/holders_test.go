@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"tapwatch/agent/discover"
+	"tapwatch/agent/holders"
 	"tapwatch/agent/path"
-	"tapwatch/agent/probe"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/proc"
 )
@@ -19,7 +19,7 @@ func TestHoldersInTheWordsOfSlots(t *testing.T) {
 	one, two := slotIn(1, "ns-1", "i1", 11), slotIn(2, "ns-2", "i2", 22)
 	m := &model{slots: map[netns.Cookie]*slot{1: one, 2: two}, bound: map[*slot]struct{}{one: {}, two: {}}}
 	tap := netns.Device{Netns: 1, Ifindex: 3}
-	got := m.holdersOf([]probe.Holder{
+	got := m.holdersOf([]holders.Holder{
 		{Tap: tap, PID: 11, Command: "qemu", ProcessNetns: 1},
 		{Tap: tap, PID: 22, Command: "firecracker", ProcessNetns: 2}, // another slot's VMM
 		{Tap: tap, PID: 33, Command: "stray", ProcessNetns: 9},
@@ -41,13 +41,13 @@ func TestHeldIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &holders{discover: d}
+	h := &holding{discover: d}
 	s := &slot{entry: &discover.Entry{Namespace: discover.Namespace{Cookie: 1, Name: "ns-1"}}}
-	var by []probe.Holder
+	var by []holders.Holder
 	for c := range netns.Cookie(1000) {
-		by = append(by, probe.Holder{Tap: netns.Device{Netns: 1001 - c, Ifindex: 2}, TapName: "tap0", PID: 11})
+		by = append(by, holders.Holder{Tap: netns.Device{Netns: 1001 - c, Ifindex: 2}, TapName: "tap0", PID: 11})
 	}
-	by = append(by, probe.Holder{Tap: netns.Device{Netns: 1, Ifindex: 2}, TapName: "tap0", PID: 11})
+	by = append(by, holders.Holder{Tap: netns.Device{Netns: 1, Ifindex: 2}, TapName: "tap0", PID: 11})
 	got := h.held(s, by)
 	if len(got) != heldMost+1 || got[heldMost] != (path.HeldTap{Device: "tap0", Here: true, Netns: "ns-1"}) {
 		t.Errorf("%+v, want the slot's own last and %d others", got, heldMost)

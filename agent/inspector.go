@@ -12,6 +12,7 @@ import (
 	"github.com/google/nftables"
 
 	"tapwatch/agent/discover"
+	"tapwatch/agent/filter"
 	"tapwatch/agent/inspect"
 	"tapwatch/agent/path"
 	"tapwatch/internal/e2b"
@@ -252,7 +253,7 @@ func (i *inspector) look(t target) (c closer) {
 
 func (i *inspector) readRules(t target, c *closer) {
 	in := &c.within.Inside
-	r, err := inspect.ReadRules(t.path, packets(t), translated(t))
+	r, err := filter.ReadRules(t.path, packets(t), translated(t))
 	if err != nil {
 		in.Unread = append(in.Unread, path.Unread{What: "rules of packet filters", Because: err.Error()})
 		return
@@ -272,13 +273,13 @@ func (i *inspector) readRules(t target, c *closer) {
 // translated is what a dnat path's namespace must give another destination: what
 // comes for the sandbox's address in the host, 10.11.0.0/16 + i, or for the vpeer's
 // own, 10.12.0.0/16 + 2i+1. Of a foreign path it is not known whether it has to.
-func translated(t target) []inspect.Packet {
+func translated(t target) []filter.Packet {
 	if t.shape != registry.DNAT && t.shape != "" {
 		return nil
 	}
 	client := netip.AddrPortFrom(t.vpeer.Prev(), 0)
-	packet := inspect.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: e2b.Vpeer, From: client}
-	var list []inspect.Packet
+	packet := filter.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: e2b.Vpeer, From: client}
+	var list []filter.Packet
 	for _, to := range []netip.Addr{hostIP(t.vpeer), t.vpeer} {
 		packet.To = netip.AddrPortFrom(to, e2b.EnvdPort)
 		list = append(list, packet)
@@ -305,7 +306,7 @@ func planOf(t target) inspect.Plan {
 }
 
 // packets is what a path of the target's shape sends through its namespace.
-func packets(t target) []inspect.Packet {
+func packets(t target) []filter.Packet {
 	relay, guest := netip.AddrPortFrom(t.vpeer, e2b.EnvdPort), netip.AddrPortFrom(t.guest, e2b.EnvdPort)
 	own := netip.AddrPortFrom(e2b.TapIP(), 0)
 	var client netip.AddrPort
@@ -314,19 +315,19 @@ func packets(t target) []inspect.Packet {
 	}
 	switch t.shape {
 	case registry.DNAT:
-		return []inspect.Packet{
+		return []filter.Packet{
 			{What: "what is forwarded to the guest", Hook: *nftables.ChainHookForward, In: e2b.Vpeer, Out: t.tap, From: client, To: guest},
 			{What: "what the guest answers", Hook: *nftables.ChainHookForward, In: t.tap, Out: e2b.Vpeer, From: guest, To: client, Established: true},
 		}
 	case registry.Relay, "":
-		return []inspect.Packet{
+		return []filter.Packet{
 			{What: "what layer 1 sends the relay", Hook: *nftables.ChainHookInput, In: e2b.Vpeer, From: client, To: relay},
 			{What: "what the relay answers layer 1", Hook: *nftables.ChainHookOutput, Out: e2b.Vpeer, From: relay, To: client, Established: true},
 			{What: "what the relay sends the guest", Hook: *nftables.ChainHookOutput, Out: t.tap, From: own, To: guest},
 			{What: "what the guest answers", Hook: *nftables.ChainHookInput, In: t.tap, From: guest, To: own, Established: true},
 		}
 	}
-	return []inspect.Packet{
+	return []filter.Packet{
 		{What: "what layer 1 sends the guest", Hook: *nftables.ChainHookOutput, Out: t.tap, From: own, To: guest},
 		{What: "what the guest answers", Hook: *nftables.ChainHookInput, In: t.tap, From: guest, To: own, Established: true},
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
-	"tapwatch/agent/probe"
 	"tapwatch/agent/sockets"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
@@ -15,16 +14,16 @@ import (
 
 // listening is who listens where, as it was read.
 type listening struct {
-	all []probe.Listener // by namespace
-	err error            // of a reading of all; then each namespace is read by itself
+	all []sockets.Found // by namespace
+	err error           // of a reading of all; then each namespace is read by itself
 	own netns.Cookie
 }
 
 // listenAll reads the listeners of all namespaces at once.
 func (m *model) listenAll() listening {
 	l := listening{own: m.self}
-	l.all, l.err = m.probe.Listeners()
-	slices.SortFunc(l.all, func(a, b probe.Listener) int { return cmp.Compare(a.Netns, b.Netns) })
+	l.all, l.err = m.listens.All()
+	slices.SortFunc(l.all, func(a, b sockets.Found) int { return cmp.Compare(a.Netns, b.Netns) })
 	return l
 }
 
@@ -35,13 +34,13 @@ func (l *listening) at(c netns.Cookie, path string, port uint16) ([]sockets.List
 		return sockets.Listening(path, port)
 	}
 	var all []sockets.Listener
-	first, _ := slices.BinarySearchFunc(l.all, c, func(a probe.Listener, c netns.Cookie) int { return cmp.Compare(a.Netns, c) })
+	first, _ := slices.BinarySearchFunc(l.all, c, func(a sockets.Found, c netns.Cookie) int { return cmp.Compare(a.Netns, c) })
 	for _, a := range l.all[first:] {
 		if a.Netns != c {
 			break
 		}
-		if a.Addr.Port() == port {
-			all = append(all, sockets.Listener{Addr: a.Addr.Addr(), Only6: a.Only6, PID: a.PID, Waiting: a.Waiting, Most: a.Most})
+		if a.Port == port {
+			all = append(all, a.Listener)
 		}
 	}
 	return all, nil

@@ -123,7 +123,7 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 	m.readListeners(a.cfg.Proxy)
 	var bound []*slot
 	m.eachBound(func(s *slot) { bound = append(bound, s) })
-	a.holders.read(bound)
+	a.holding.read(bound)
 	a.readTemplatesOnce(bound)
 	var early questions // of sandboxes that booted then
 	var g errgroup.Group

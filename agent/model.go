@@ -12,10 +12,12 @@ import (
 
 	"tapwatch/agent/diagnose"
 	"tapwatch/agent/discover"
+	"tapwatch/agent/events"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/agent/recorder"
+	"tapwatch/agent/sockets"
 	"tapwatch/internal/ktime"
 	"tapwatch/internal/netns"
 )
@@ -24,11 +26,12 @@ import (
 // (Agent.observe, hooker, holders) changes it under mu, which nobody keeps while
 // asking the kernel: a carrier that goes waits for none of them.
 type model struct {
-	log    *slog.Logger
-	events *path.Events
-	probe  *probe.Probe
-	links  *link.Watcher
-	hooker *hooker
+	log     *slog.Logger
+	events  *events.Hub
+	probe   *probe.Probe
+	listens *sockets.Iterator // nil: unknown
+	links   *link.Watcher
+	hooker  *hooker
 
 	noHooks    bool // taps are left as they are
 	tellsExits bool // the kernel does, of every bound VMM
@@ -75,7 +78,7 @@ type model struct {
 }
 
 func newModel(a *Agent, log *slog.Logger) *model {
-	m := &model{log: log, events: &a.events, probe: a.probe, links: a.links,
+	m := &model{log: log, events: &a.events, probe: a.probe, listens: a.listens, links: a.links,
 		hooker: newHooker(a.probe, log), slots: map[netns.Cookie]*slot{}, bound: map[*slot]struct{}{}, waiting: map[*slot]struct{}{},
 		recorder: recorder.New(), began: time.Now(), self: a.self, grace: a.cfg.SeriesGrace,
 		hostLinks: map[string]*link.Link{}, byVeth: map[string]*slot{},

@@ -69,7 +69,7 @@ func (a *Agent) observe(ctx context.Context) {
 		if n%holdersEvery == 0 {
 			if odd := a.model.suspicious(); len(odd) > 0 {
 				a.discover.Rescan()
-				a.holders.ask(odd...)
+				a.holding.ask(odd...)
 			}
 		}
 	}

@@ -112,6 +112,9 @@ func (a *Agent) snapshot() metrics.Snapshot {
 	for _, c := range a.probe.Capabilities() {
 		s.Capabilities[c.Name] = c.Have
 	}
+	for name, lack := range a.lacks {
+		s.Capabilities[name] = lack == nil
+	}
 	s.Capabilities["vmm_exits"] = a.vmms.exits != nil
 	s.Capabilities["hop_latency"] = a.hops.flow != nil
 	maps.Copy(s.Capabilities, a.privileges)

@@ -45,7 +45,7 @@ func (a *Agent) namespaceChanged(c discover.Change) {
 	}
 	a.links.AddNamespace(c.New.NSID)
 	if c.New.Binding != nil {
-		a.holders.ask(a.model.get(c.New.Cookie))
+		a.holding.ask(a.model.get(c.New.Cookie))
 	}
 }
 
@@ -53,7 +53,7 @@ func (a *Agent) namespaceChanged(c discover.Change) {
 // VMM that came or went, so holders and processes are looked at too.
 func (a *Agent) linkChanged(c link.Change) {
 	if s := a.model.linkChanged(c); s != nil {
-		a.holders.ask(s)
+		a.holding.ask(s)
 		a.discover.Rescan()
 	}
 }

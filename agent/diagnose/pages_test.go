@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tapwatch/agent/draw"
 	"tapwatch/agent/path"
 	"tapwatch/internal/registry"
 )
@@ -100,7 +101,7 @@ func TestPagesShowThePicture(t *testing.T) {
 				t.Fatalf("the example is none: %s", summary(d))
 			}
 			var picture strings.Builder
-			path.Draw(&picture, path.Slot{Facts: f, Diagnosis: d}, path.Screen{})
+			draw.Path(&picture, path.Slot{Facts: f, Diagnosis: d}, draw.Screen{})
 			if !strings.Contains(page, "```text\n"+picture.String()+"```\n") {
 				t.Errorf("the page does not show\n%s", picture.String())
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tapwatch/agent/events"
 	"tapwatch/agent/metrics"
 	"tapwatch/agent/path"
 )
@@ -22,7 +23,7 @@ type Config struct {
 	Slots   func() []path.Slot
 	Metrics func() metrics.Snapshot
 	Also    []prometheus.Collector // exported beside it
-	Events  *path.Events
+	Events  *events.Hub
 	// Recorder keeps the histories of sandboxes.
 	Recorder Recorder
 	// Ready says whether the agent has a full picture; the error says what is missing.

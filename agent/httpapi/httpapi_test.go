@@ -13,13 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/agent/draw"
+	"tapwatch/agent/events"
 	"tapwatch/agent/metrics"
 	"tapwatch/agent/path"
 )
 
 type fixture struct {
 	*httptest.Server
-	events path.Events
+	events events.Hub
 	ready  error
 }
 
@@ -172,8 +174,8 @@ func TestClientPaths(t *testing.T) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	var a, b bytes.Buffer
-	path.Draw(&a, broken(), path.Screen{})
-	path.Draw(&b, got[0], path.Screen{})
+	draw.Path(&a, broken(), draw.Screen{})
+	draw.Path(&b, got[0], draw.Screen{})
 	if a.String() != b.String() {
 		t.Errorf("the picture changes on the wire:\n%s\n%s", &a, &b)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"tapwatch/agent/draw"
 	"tapwatch/agent/path"
 )
 
@@ -18,7 +19,7 @@ type page struct{ *template.Template }
 
 func newPage() (page, error) {
 	t, err := template.New("index.html").Funcs(template.FuncMap{
-		"place": path.Place,
+		"place": draw.Place,
 		"clock": func(t time.Time) string { return t.Format("15:04:05.000") },
 	}).ParseFS(ui, "ui/index.html")
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables"
 
+	"tapwatch/agent/filter"
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 )
@@ -15,21 +16,18 @@ import (
 // httpsPort is what a guest that gets out gets to.
 const httpsPort = 443
 
-// masquerade is how a rule translates that takes the address of the device.
-const masquerade = "masquerade"
-
 // LeavesAs says what source the namespace's rules give the packets of its guest:
 // as, where they give it one of their own, the slot's address in the host, and the
 // vpeer's where they masquerade. The zero address: none, or that is not known.
 func LeavesAs(ns string, p Plan, as netip.Addr) (netip.Addr, error) {
-	out := Packet{What: "what the guest sends outside", Hook: *nftables.ChainHookPostrouting, Out: p.Vpeer,
+	out := filter.Packet{What: "what the guest sends outside", Hook: *nftables.ChainHookPostrouting, Out: p.Vpeer,
 		From: netip.AddrPortFrom(p.Guest, 0), To: netip.AddrPortFrom(outside, httpsPort)}
 	var how string
 	is := path.Unknown
 	err := netns.Do(ns, func() error {
-		r, err := ReadHostRules()
+		r, err := filter.ReadHostRules()
 		if err == nil {
-			is, how = r.translates(out)
+			is, how = r.Translates(&out)
 		}
 		return err
 	})
@@ -38,43 +36,15 @@ func LeavesAs(ns string, p Plan, as netip.Addr) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("read the rules of %s: %w", ns, err)
 	case is != path.Yes:
 		return netip.Addr{}, nil
-	case how == masquerade:
+	case how == filter.Masquerade:
 		return p.VpeerAddr, nil
 	}
 	return as, nil
 }
 
-// HostRules is the packet filters of the namespace that they were read in.
-type HostRules struct {
-	set    *ruleset
-	tables []*legacy
-}
-
-// ReadHostRules reads those of the thread's namespace.
-func ReadHostRules() (*HostRules, error) {
-	c, err := nftables.New()
-	if err != nil {
-		return nil, err
-	}
-	set, err := readRules(c)
-	if err != nil {
-		return nil, err
-	}
-	tables, err := readLegacy()
-	if err != nil {
-		return nil, fmt.Errorf("iptables-legacy: %w", err)
-	}
-	return &HostRules{set, tables}, nil
-}
-
-// translates says whether a packet is given another address, and how.
-func (h *HostRules) translates(p Packet) (path.Tristate, string) {
-	return translation(h.set, h.tables, &p)
-}
-
 // Egress asks how the host treats what a guest begins, which comes by the slot's
 // veth with that source.
-func Egress(p Plan, as netip.Addr, rules *HostRules) (e path.Egress, err error) {
+func Egress(p Plan, as netip.Addr, rules *filter.HostRules) (e path.Egress, err error) {
 	e.As = as.String()
 	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
 	if err != nil {
@@ -92,14 +62,11 @@ func Egress(p Plan, as netip.Addr, rules *HostRules) (e path.Egress, err error) 
 	}
 	device := e.Route.Device
 	from, to := netip.AddrPortFrom(as, 0), netip.AddrPortFrom(outside, httpsPort)
-	packets := []Packet{
+	packets := []filter.Packet{
 		{What: "what the guest sends outside", Hook: *nftables.ChainHookForward, In: p.HostVeth, Out: device, From: from, To: to},
 		{What: "what comes back to the guest", Hook: *nftables.ChainHookForward, In: device, Out: p.HostVeth, From: to, To: from, Established: true},
 	}
-	e.Drops = rules.set.drops(packets)
-	for _, t := range rules.tables {
-		e.Drops = append(e.Drops, t.drops(packets)...)
-	}
-	e.Translated, _ = rules.translates(Packet{Hook: *nftables.ChainHookPostrouting, Out: device, From: from, To: to})
+	e.Drops = rules.Drops(packets)
+	e.Translated, _ = rules.Translates(&filter.Packet{Hook: *nftables.ChainHookPostrouting, Out: device, From: from, To: to})
 	return e, nil
 }

@@ -14,6 +14,8 @@ import (
 	"tapwatch/internal/registry"
 
 	"github.com/vishvananda/netlink"
+
+	"tapwatch/agent/filter"
 )
 
 // address gives a link of the thread's namespace an address.
@@ -149,10 +151,10 @@ func TestEgress(t *testing.T) {
 		}
 		ip(t, host, "addr", "add", "10.99.0.1/24", "dev", "wan")
 		ip(t, host, "route", "add", "default", "via", "10.99.0.2")
-		legacyTool(t, host, "-t", "nat", "-A", "POSTROUTING", "-s", "10.11.0.0/16", "-o", "wan", "-j", "MASQUERADE")
+		nettest.IptablesLegacy(t, host, "-t", "nat", "-A", "POSTROUTING", "-s", "10.11.0.0/16", "-o", "wan", "-j", "MASQUERADE")
 		change(t, host, ns)
 		nettest.In(t, host, func() (err error) {
-			rules, err := ReadHostRules()
+			rules, err := filter.ReadHostRules()
 			if err == nil {
 				e, err = Egress(p, as, rules)
 			}
@@ -178,21 +180,21 @@ func TestEgress(t *testing.T) {
 			},
 		},
 		"Docker's policy": {
-			func(t *testing.T, host, _ string) { legacyTool(t, host, "-P", "FORWARD", "DROP") },
+			func(t *testing.T, host, _ string) { nettest.IptablesLegacy(t, host, "-P", "FORWARD", "DROP") },
 			func(e path.Egress) bool {
 				return len(e.Drops) == 2 && strings.Contains(e.Drops[0], "chain FORWARD of table filter (iptables-legacy) drops what the guest sends outside, by its policy")
 			},
 		},
 		"Docker's policy, and the launcher's rules": {
 			func(t *testing.T, host, _ string) {
-				legacyTool(t, host, "-P", "FORWARD", "DROP")
-				legacyTool(t, host, "-A", "FORWARD", "-i", "veth-1", "-o", "wan", "-j", "ACCEPT")
-				legacyTool(t, host, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
+				nettest.IptablesLegacy(t, host, "-P", "FORWARD", "DROP")
+				nettest.IptablesLegacy(t, host, "-A", "FORWARD", "-i", "veth-1", "-o", "wan", "-j", "ACCEPT")
+				nettest.IptablesLegacy(t, host, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
 			},
 			func(e path.Egress) bool { return len(e.Drops) == 0 },
 		},
 		"nothing masquerades": {
-			func(t *testing.T, host, _ string) { legacyTool(t, host, "-t", "nat", "-F") },
+			func(t *testing.T, host, _ string) { nettest.IptablesLegacy(t, host, "-t", "nat", "-F") },
 			func(e path.Egress) bool { return e.Translated == path.No },
 		},
 	} {
@@ -218,12 +220,12 @@ func TestLeavesAs(t *testing.T) {
 		}
 	}
 	leaves("")
-	legacyTool(t, ns, "-t", "nat", "-A", "POSTROUTING", "-o", "other", "-j", "MASQUERADE")
+	nettest.IptablesLegacy(t, ns, "-t", "nat", "-A", "POSTROUTING", "-o", "other", "-j", "MASQUERADE")
 	leaves("")
-	legacyTool(t, ns, "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-s", "169.254.0.21", "-j", "SNAT", "--to", "10.11.0.1")
+	nettest.IptablesLegacy(t, ns, "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-s", "169.254.0.21", "-j", "SNAT", "--to", "10.11.0.1")
 	leaves("10.11.0.1")
-	legacyTool(t, ns, "-t", "nat", "-F")
-	legacyTool(t, ns, "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
+	nettest.IptablesLegacy(t, ns, "-t", "nat", "-F")
+	nettest.IptablesLegacy(t, ns, "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
 	leaves(p.VpeerAddr.String())
 }
 

@@ -2,8 +2,9 @@ package path
 
 import (
 	"net/http"
-	"tapwatch/internal/registry"
 	"time"
+
+	"tapwatch/internal/registry"
 )
 
 // Health is what came of a question for envd's health, of the agent's own. Without

@@ -2,9 +2,10 @@ package path
 
 import (
 	"maps"
-	"tapwatch/internal/registry"
 	"testing"
 	"time"
+
+	"tapwatch/internal/registry"
 )
 
 // What is not known for certain is absent.

@@ -1,9 +1,6 @@
 package path
 
 import (
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -32,37 +29,6 @@ func TestLastLoss(t *testing.T) {
 	} {
 		if got := (History{Events: c.events}).LastLoss(); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
-		}
-	}
-}
-
-func TestDrawHistory(t *testing.T) {
-	begin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	at := func(us int) time.Time { return begin.Add(time.Duration(us) * time.Microsecond) }
-	boot := &Boot{Begin: begin, Watched: true}
-	for i, us := range []int{2_500, 30_000, 140_000, 140_000, 1_100_000, 1_200_000, 2_000_000} {
-		boot = boot.With(Phases[i], at(us))
-	}
-	events := []Event{
-		{Time: at(2_000), Kind: Bound, Text: "sandbox bound to the slot"},
-		{Time: at(140_000), Kind: CarrierUp, Text: "carrier on tap0"},
-		{Time: at(9_000_000), Kind: VMMExited, HeldTap: Yes, Text: "qemu-system-x86 (pid 42) was killed by SIGKILL"},
-		{Time: at(9_000_412), Kind: CarrierLost, Text: "NO-CARRIER on tap0"},
-	}
-	for name, h := range map[string]History{
-		"lived":      {Lived: Lived{SandboxID: "i1", Name: "healthy", Netns: "ns-7", Gone: at(60_000_000)}, Boot: boot, Events: events},
-		"unseen":     {Lived: Lived{SandboxID: "i2", Netns: "ns-8"}, Boot: &Boot{Begin: begin}, Events: events[:1], Dropped: 3},
-		"unfinished": {Lived: Lived{SandboxID: "i4", Netns: "ns-9"}, Boot: (&Boot{Begin: begin, Watched: true}).With(VMMStarted, at(30_000))},
-		"no-boot":    {Lived: Lived{SandboxID: "i3", Netns: "ns-9"}},
-	} {
-		want, err := os.ReadFile(filepath.Join("testdata", "history-"+name+".txt"))
-		if err != nil {
-			t.Error(err)
-		}
-		var got strings.Builder
-		DrawHistory(&got, h, Screen{})
-		if got.String() != string(want) {
-			t.Errorf("%s: got\n%s\nwant\n%s", name, got.String(), want)
 		}
 	}
 }

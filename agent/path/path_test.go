@@ -29,6 +29,24 @@ func TestTristateJSON(t *testing.T) {
 	}
 }
 
+// noCarrier is a slot whose VMM has not opened the tap.
+func noCarrier() Slot {
+	return Slot{
+		Facts: Facts{
+			Netns:   "ns-7",
+			Sandbox: &Sandbox{ID: "i1", Name: "no-carrier"},
+			Proxy:   Listener{Addr: "127.0.0.1:49983"},
+			Relay:   Listener{Addr: "10.12.0.15:49983"},
+			Device:  Device{Name: "tap0", Addr: "169.254.0.22", GuestAddr: "169.254.0.21", Carrier: Yes},
+		},
+		Diagnosis: Diagnosis{State: Broken, Hops: []HopState{
+			{Hop: Proxy, State: OK, Detail: "listens"},
+			{Hop: Tap, State: Broken, Detail: "NO-CARRIER: the VMM runs (pid 4242) but has not opened tap0"},
+			{Hop: Guest, State: Undecided, Detail: "behind the break"},
+		}, Findings: []Finding{{Code: "vmm-not-attached", Hop: Tap, Severity: Critical, Cause: "NO-CARRIER", Evidence: []string{"IFLA_CARRIER of tap0 in ns-7 is 0"}, Fix: "its network interface was not configured"}}},
+	}
+}
+
 // TestSlotJSON holds what clients of the API read: what is unknown says so, and
 // nothing is lost on the way.
 func TestSlotJSON(t *testing.T) {
@@ -42,7 +60,7 @@ func TestSlotJSON(t *testing.T) {
 		}
 	}
 
-	full := pictures["no-carrier"]
+	full := noCarrier()
 	full.Now = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	full.Cookie = 1<<53 + 1 // more than a float64 holds
 	full.Device.Holders = []Holder{}

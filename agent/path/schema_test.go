@@ -164,8 +164,8 @@ func TestSchemaIsTheDocumented(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &plain); err != nil {
 		t.Fatal(err)
 	}
-	slots := slices.Collect(maps.Values(pictures))
-	slots = append(slots, full())
+	idle := Slot{Facts: Facts{Netns: "ns-8", Device: Device{Name: "tap0", Carrier: No}}, Diagnosis: Diagnosis{State: Idle}}
+	slots := []Slot{noCarrier(), idle, full()}
 	text, err := json.Marshal(map[string]any{"paths": slots})
 	if err != nil {
 		t.Fatal(err)

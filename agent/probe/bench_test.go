@@ -7,7 +7,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
@@ -20,18 +19,7 @@ func field(b *testing.B, n int) (names []string, devices []netns.Device) {
 	for range n {
 		ns := nettest.Netns(b)
 		nettest.Tap(b, ns, "tap0")
-		d := netns.Device{}
-		nettest.In(b, ns, func() (err error) {
-			if d.Netns, err = netns.Current(); err != nil {
-				return err
-			}
-			l, err := netlink.LinkByName("tap0")
-			if err == nil {
-				d.Ifindex = netns.Ifindex(l.Attrs().Index)
-			}
-			return err
-		})
-		names, devices = append(names, ns), append(devices, d)
+		names, devices = append(names, ns), append(devices, nettest.Device(b, ns, "tap0"))
 	}
 	return names, devices
 }

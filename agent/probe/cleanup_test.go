@@ -4,9 +4,6 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/vishvananda/netlink"
-
-	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -14,19 +11,9 @@ import (
 func TestCleanupWithoutName(t *testing.T) {
 	t.Parallel()
 	killed := load(t)
-	ns := "/proc/" + strconv.Itoa(withFiles(t).Process.Pid) + "/ns/net"
+	ns := "/proc/" + strconv.Itoa(nettest.WithFiles(t).Process.Pid) + "/ns/net"
 	nettest.Tap(t, ns, "tap0")
-	var d netns.Device
-	nettest.In(t, ns, func() (err error) {
-		if d.Netns, err = netns.Current(); err != nil {
-			return err
-		}
-		l, err := netlink.LinkByName("tap0")
-		if err == nil {
-			d.Ifindex = netns.Ifindex(l.Attrs().Index)
-		}
-		return err
-	})
+	d := nettest.Device(t, ns, "tap0")
 	if err := killed.Attach(ns, d, "tap0"); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package probe
 import (
 	"bytes"
 	"encoding/binary"
-	"strings"
 	"testing"
 
 	"tapwatch/bpf"
@@ -50,33 +49,6 @@ func FuzzDrops(f *testing.F) {
 				t.Errorf("%s is there twice", r.Reason)
 			}
 			seen[r.Reason] = true
-		}
-	})
-}
-
-// Whatever an iterator writes, what is whole is read, and what is cut is an error.
-func FuzzIterators(f *testing.F) {
-	holder, listener := binary.Size(bpf.HoldersHolder{}), binary.Size(bpf.ListenersListener{})
-	f.Add(make([]byte, holder))
-	f.Add(bytes.Repeat([]byte{1}, 3*listener))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		holders, err := decodeHolders(bytes.NewReader(raw))
-		if whole := len(raw)%holder == 0; whole != (err == nil) || whole && len(holders) != len(raw)/holder {
-			t.Errorf("%d holders of %d bytes: %v", len(holders), len(raw), err)
-		}
-		for _, h := range holders {
-			if strings.ContainsRune(h.Command+h.TapName, 0) {
-				t.Errorf("a name goes on after its end: %+v", h)
-			}
-		}
-		listeners, err := decodeListeners(bytes.NewReader(raw))
-		if whole := len(raw)%listener == 0; whole != (err == nil) || whole && len(listeners) != len(raw)/listener {
-			t.Errorf("%d listeners of %d bytes: %v", len(listeners), len(raw), err)
-		}
-		for _, l := range listeners {
-			if !l.Addr.IsValid() || l.Addr.Addr().Is4In6() {
-				t.Errorf("an address that compares with no other: %+v", l)
-			}
 		}
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 
 	"tapwatch/bpf"
 )
@@ -45,7 +44,7 @@ func loadTap(cfg Config, handle uint32, takeOver bool, leaveOut []string) (*tapO
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
 	if err != nil {
-		return nil, fmt.Errorf("load tap programs: %w", explain(err))
+		return nil, fmt.Errorf("load tap programs: %w", bpf.Explain(err))
 	}
 	o := &tapObjects{Collection: coll, Taps: coll.Maps[bpf.TapMapTaps], tags: map[string]string{}, taken: opts.MapReplacements != nil}
 	if err := o.describe(); err != nil {
@@ -99,17 +98,4 @@ func (o *tapObjects) describe() error {
 		o.mapIDs = append(o.mapIDs, id)
 	}
 	return nil
-}
-
-// explain says which privilege or kernel feature a refused load lacks.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, ebpf.ErrNotSupported):
-		return fmt.Errorf("%w: needs Linux 5.15 or newer with BTF", err)
-	case errors.Is(err, btf.ErrNotFound):
-		return fmt.Errorf("%w: the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", err)
-	case isPermission(err):
-		return fmt.Errorf("%w: needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN", err)
-	}
-	return err
 }

@@ -76,13 +76,13 @@ func (p *Probe) attachLosses(leaveOut []string) (*losses, error) {
 		bpf.TapMapTaps: p.tap.Taps, bpf.TapMapDrops: p.tap.Maps[bpf.TapMapDrops], bpf.TapMapActive: p.tap.Maps[bpf.TapMapActive],
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("load loss programs: %w", explain(err))
+		return nil, fmt.Errorf("load loss programs: %w", bpf.Explain(err))
 	}
 	l := &losses{coll: coll}
 	for _, prog := range coll.Programs {
 		at, err := link.AttachTracing(link.TracingOptions{Program: prog})
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("attach loss program: %w", explain(err)), l.Close())
+			return nil, errors.Join(fmt.Errorf("attach loss program: %w", bpf.Explain(err)), l.Close())
 		}
 		l.links = append(l.links, at)
 	}

@@ -29,9 +29,6 @@ type Config struct {
 	// Cleanup after a kill; empty means DefaultHooksDir.
 	HooksDir string
 	Mode     Mode // how to see frames; empty means ModeAuto
-	// HoldersByProc has holders read from /proc, as is done by itself where the
-	// kernel has no iterator over files.
-	HoldersByProc bool
 }
 
 // DefaultHooksDir is used where Config names none.
@@ -39,11 +36,8 @@ const DefaultHooksDir = "/run/tapwatch/hooks"
 
 // Probe is the loaded programs. Its methods are safe for concurrent use.
 type Probe struct {
-	tap     *tapObjects
-	holders *holderIterator // nil: not supported here, /proc is read instead
-	// Nil where they are not supported, see Capabilities.
-	listeners *listenerIterator
-	losses    *losses
+	tap       *tapObjects
+	losses    *losses // nil: not supported here, see Capabilities
 	hooks     hooks
 	features  []Capability
 	mode      Mode   // of every device, but where it cannot stand
@@ -92,14 +86,7 @@ func Load(cfg Config) (*Probe, error) {
 	if p.tap, err = loadTap(cfg, p.hooks.handle, lack[ModeTC] == nil, lackingPrograms(lack)); err != nil {
 		return nil, err
 	}
-	if !cfg.HoldersByProc {
-		p.holders, err = loadHolders()
-		p.note("holder_iterator", err)
-	}
 	p.losses = p.loadLosses()
-	listeners, err := loadListeners()
-	p.note("listener_iterator", err)
-	p.listeners = listeners
 	return p, nil
 }
 
@@ -123,5 +110,5 @@ func (p *Probe) Close() error {
 		links = append(links, d.links...)
 	}
 	p.mu.Unlock()
-	return errors.Join(closeLinks(links), p.tap.Close(), p.holders.Close(), p.listeners.Close(), p.losses.Close())
+	return errors.Join(closeLinks(links), p.tap.Close(), p.losses.Close())
 }

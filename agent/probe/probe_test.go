@@ -237,36 +237,3 @@ func TestWrongDevice(t *testing.T) {
 		t.Errorf("got %v, want ErrNotExist", err)
 	}
 }
-
-func TestHolders(t *testing.T) {
-	t.Parallel()
-	p := load(t)
-	_, d, guest := tap(t)
-	held := func() *Holder {
-		hs, err := p.Holders()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, h := range hs {
-			if h.Tap == d {
-				return &h
-			}
-		}
-		return nil
-	}
-	h := held()
-	if h == nil {
-		t.Fatal("the tap's holder is not listed")
-	}
-	self, err := netns.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.PID != os.Getpid() || h.TapName != "tap0" || h.ProcessNetns != self {
-		t.Errorf("holder %+v, want this process (%d) in namespace %d", h, os.Getpid(), self)
-	}
-	guest.Close()
-	if h := held(); h != nil {
-		t.Errorf("closed, and still held: %+v", h)
-	}
-}

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"fmt"
+
 	"tapwatch/internal/netns"
 )
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"tapwatch/bpf"
+
 	"github.com/cilium/ebpf/link"
 )
 
@@ -20,7 +22,7 @@ func (p *Probe) attachTracepoints() error {
 	for _, dir := range directions {
 		l, err := link.AttachTracing(link.TracingOptions{Program: p.tap.Programs[dir.global]})
 		if err != nil {
-			return errors.Join(fmt.Errorf("attach tracepoint: %w", explain(err)), closeLinks(links))
+			return errors.Join(fmt.Errorf("attach tracepoint: %w", bpf.Explain(err)), closeLinks(links))
 		}
 		links = append(links, l)
 	}

@@ -1,5 +1,5 @@
-// Package sockets reads which TCP sockets listen in a network namespace, by
-// inet_diag.
+// Package sockets reads which TCP sockets listen: in one network namespace by
+// inet_diag, in all of them by a BPF iterator. A Watcher says when that changes.
 package sockets
 
 import (

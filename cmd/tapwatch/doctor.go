@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tapwatch/agent"
+	"tapwatch/agent/draw"
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
 	"tapwatch/internal/registry"
@@ -62,7 +63,7 @@ sandbox, it boots, nobody may look.`,
 					return err
 				}
 			} else {
-				path.DrawAll(cmd.OutOrStdout(), slots, screenOf(cmd.OutOrStdout()))
+				draw.All(cmd.OutOrStdout(), slots, screenOf(cmd.OutOrStdout()))
 			}
 			return verdict(slots)
 		},

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/draw"
 	"tapwatch/agent/httpapi"
-	"tapwatch/agent/path"
 )
 
 // printHistory is doctor --history.
@@ -24,6 +24,6 @@ func printHistory(cmd *cobra.Command, args []string, agentURL string, noAgent bo
 	if output == "json" {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(h)
 	}
-	path.DrawHistory(cmd.OutOrStdout(), h, screenOf(cmd.OutOrStdout()))
+	draw.History(cmd.OutOrStdout(), h, screenOf(cmd.OutOrStdout()))
 	return nil
 }

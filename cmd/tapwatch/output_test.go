@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"tapwatch/agent/path"
+	"tapwatch/agent/draw"
 	"tapwatch/internal/image"
 )
 
@@ -39,7 +39,7 @@ func TestDrawChecksKeepsWithinAScreen(t *testing.T) {
 	drawChecks(&out, tpl, []image.Result{{
 		Check: "init", State: image.Broken,
 		Detail: `the first line of /sbin/init is no shebang that a kernel takes: it begins with #\!, as a shell with history expansion writes it`,
-	}}, path.Screen{Width: 80})
+	}}, draw.Screen{Width: 80})
 	keptWithin(t, out.String(), 80)
 	if first, _, _ := strings.Cut(out.String(), "\n"); first != tpl.Rootfs {
 		t.Errorf("the title is %q", first)
@@ -51,7 +51,7 @@ func TestDrawDiffKeepsWithinAScreen(t *testing.T) {
 		{What: "kernel", A: "6.1.0-56-cloud-amd64_ed75013b", B: "6.1.0-56-cloud-amd64_ed75013b"},
 		{What: "init", A: "/sbin/init -rwxr-xr-x, 3051 bytes, sha256 570ddc6d56dd", B: "/sbin/init -rwxr-xr-x, 3052 bytes, sha256 dfa4e1357a12", Differ: true},
 	}}
-	narrow, wide := draw(t, d, 80), draw(t, d, 0)
+	narrow, wide := drawn(t, d, 80), drawn(t, d, 0)
 	keptWithin(t, narrow, 80)
 	for _, row := range d.Rows {
 		if !strings.Contains(narrow, row.A) || !strings.Contains(narrow, row.B) {
@@ -63,10 +63,10 @@ func TestDrawDiffKeepsWithinAScreen(t *testing.T) {
 	}
 }
 
-func draw(t *testing.T, d image.Difference, width int) string {
+func drawn(t *testing.T, d image.Difference, width int) string {
 	t.Helper()
 	var out strings.Builder
-	if err := drawDiff(&out, "base", "desktop", d, path.Screen{Width: width}); err != nil {
+	if err := drawDiff(&out, "base", "desktop", d, draw.Screen{Width: width}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

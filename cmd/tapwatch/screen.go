@@ -6,18 +6,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tapwatch/agent/path"
+	"tapwatch/agent/draw"
 )
 
 // screenOf is the terminal that a command writes to; the zero value: it is none.
-func screenOf(w io.Writer) path.Screen {
+func screenOf(w io.Writer) draw.Screen {
 	f, ok := w.(*os.File)
 	if !ok {
-		return path.Screen{}
+		return draw.Screen{}
 	}
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
-		return path.Screen{}
+		return draw.Screen{}
 	}
-	return path.Screen{Color: os.Getenv("NO_COLOR") == "", Width: int(size.Col)}
+	return draw.Screen{Color: os.Getenv("NO_COLOR") == "", Width: int(size.Col)}
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tapwatch/agent/path"
+	"tapwatch/agent/draw"
 	"tapwatch/internal/catalog"
 	"tapwatch/internal/image"
 	"tapwatch/internal/sandbox/template"
@@ -114,7 +114,7 @@ func checkStatus(results []image.Result) error {
 	return worst
 }
 
-func drawChecks(w io.Writer, t *image.Template, results []image.Result, on path.Screen) {
+func drawChecks(w io.Writer, t *image.Template, results []image.Result, on draw.Screen) {
 	title := t.Name + "  " + t.Rootfs
 	if strings.HasPrefix(t.Rootfs, t.Name) { // it was given by its path
 		title = t.Rootfs

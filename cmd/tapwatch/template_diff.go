@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tapwatch/agent/path"
+	"tapwatch/agent/draw"
 	"tapwatch/internal/image"
 )
 
@@ -72,7 +72,7 @@ func (f *templateFinder) diff(cmd *cobra.Command, nameA, nameB string) (d image.
 	return d, err
 }
 
-func drawDiff(out io.Writer, a, b string, d image.Difference, on path.Screen) error {
+func drawDiff(out io.Writer, a, b string, d image.Difference, on draw.Screen) error {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "\t%s\t%s\t\n", a, b)

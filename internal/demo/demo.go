@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tapwatch/agent/draw"
 	"tapwatch/agent/path"
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/template"
@@ -25,7 +26,7 @@ type Config struct {
 	ProxyURL string             // of layer 1
 	Slots    func() []path.Slot // what the agent sees
 	Out      io.Writer
-	Screen   path.Screen
+	Screen   draw.Screen
 }
 
 // drill is one sandbox of the demo and what must be seen of it.
@@ -135,7 +136,7 @@ func (d *Demo) Draw(ctx context.Context) error {
 			continue
 		}
 		fmt.Fprintln(d.cfg.Out)
-		path.Draw(d.cfg.Out, s, d.cfg.Screen)
+		draw.Path(d.cfg.Out, s, d.cfg.Screen)
 		if !as(s, dr) {
 			errs = append(errs, fmt.Errorf("%s: %s, and the agent sees it %s at %q, not broken at %q",
 				dr.name, dr.what, s.Diagnosis.State, s.Diagnosis.BrokenAt(), dr.broken))

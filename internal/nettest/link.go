@@ -32,6 +32,22 @@ func persistent(t testing.TB, ns, tap string) {
 	}
 }
 
+// Device is how a link in a namespace is known for good.
+func Device(t testing.TB, ns, link string) (d netns.Device) {
+	t.Helper()
+	In(t, ns, func() (err error) {
+		if d.Netns, err = netns.Current(); err != nil {
+			return err
+		}
+		l, err := netlink.LinkByName(link)
+		if err == nil {
+			d.Ifindex = netns.Ifindex(l.Attrs().Index)
+		}
+		return err
+	})
+	return d
+}
+
 // SetUp sets the administrative state of a link in a namespace.
 func SetUp(t testing.TB, ns, link string, up bool) {
 	t.Helper()

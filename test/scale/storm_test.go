@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tapwatch/agent"
+	"tapwatch/agent/events"
 	"tapwatch/agent/path"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/sandbox/network"
@@ -85,7 +86,7 @@ func (f *fleet) hold(t testing.TB, taps ...int) {
 // through HTTP.
 type inProcess struct {
 	*agent.Agent
-	sub    *path.Subscription
+	sub    *events.Subscription
 	missed uint64 // events of the start, which nobody reads in time
 
 	mu   sync.Mutex

@@ -1,4 +1,4 @@
-package inspect
+package filter
 
 import (
 	"encoding/binary"
@@ -175,7 +175,7 @@ func (t *legacy) verdict(p *Packet, e entry, takes answer, how string, next uint
 		case verdict.Kind == verdictNAT:
 			return result{translated, ""}, true
 		case verdict.Kind == verdictMasquerade:
-			return result{translated, masquerade}, true
+			return result{translated, Masquerade}, true
 		}
 		return result{dropped, how}, true
 	}

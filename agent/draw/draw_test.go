@@ -1,78 +1,80 @@
-package path
+package draw
 
 import (
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"tapwatch/internal/registry"
 	"testing"
 	"unicode/utf8"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // slot is a bound slot whose hops all stand as given.
-func slot(name string, d Diagnosis) Slot {
-	return Slot{
-		Facts: Facts{
+func slot(name string, d path.Diagnosis) path.Slot {
+	return path.Slot{
+		Facts: path.Facts{
 			Netns:   "ns-7",
-			Sandbox: &Sandbox{ID: "i1", Name: name},
-			Proxy:   Listener{Addr: "127.0.0.1:49983"},
-			Relay:   Listener{Addr: "10.12.0.15:49983"},
-			Device:  Device{Name: "tap0", Addr: "169.254.0.22", GuestAddr: "169.254.0.21", Carrier: Yes},
+			Sandbox: &path.Sandbox{ID: "i1", Name: name},
+			Proxy:   path.Listener{Addr: "127.0.0.1:49983"},
+			Relay:   path.Listener{Addr: "10.12.0.15:49983"},
+			Device:  path.Device{Name: "tap0", Addr: "169.254.0.22", GuestAddr: "169.254.0.21", Carrier: path.Yes},
 		},
 		Diagnosis: d,
 	}
 }
 
-func shaped(shape registry.Shape, s Slot) Slot {
+func shaped(shape registry.Shape, s path.Slot) path.Slot {
 	s.Sandbox.Shape = shape
 	return s
 }
 
 // unread is a slot of which something could not be read.
-func unread(s Slot) Slot {
-	s.Inside.Unread = []Unread{{What: "connection tracking", Because: "open /proc/sys/net/netfilter/nf_conntrack_max: permission denied"}}
+func unread(s path.Slot) path.Slot {
+	s.Inside.Unread = []path.Unread{{What: "connection tracking", Because: "open /proc/sys/net/netfilter/nf_conntrack_max: permission denied"}}
 	return s
 }
 
 // hops gives the hops their states in order, each with its detail.
-func hops(of ...string) []HopState {
-	var hs []HopState
-	for i, hop := range Hops {
-		hs = append(hs, HopState{Hop: hop, State: State(of[2*i]), Detail: of[2*i+1]})
+func hops(of ...string) []path.HopState {
+	var hs []path.HopState
+	for i, hop := range path.Hops {
+		hs = append(hs, path.HopState{Hop: hop, State: path.State(of[2*i]), Detail: of[2*i+1]})
 	}
 	return hs
 }
 
-var pictures = map[string]Slot{
-	"healthy": slot("healthy", Diagnosis{State: OK, Hops: hops("ok", "listens", "ok", "listens",
+var pictures = map[string]path.Slot{
+	"healthy": slot("healthy", path.Diagnosis{State: path.OK, Hops: hops("ok", "listens", "ok", "listens",
 		"ok", "carrier, held by qemu-system-x86 (pid 4242)", "ok", "last frame 2s ago", "ok", "answered a SYN 2s ago")}),
-	"no-carrier": slot("no-carrier", Diagnosis{State: Broken, Hops: hops("ok", "listens", "ok", "listens",
+	"no-carrier": slot("no-carrier", path.Diagnosis{State: path.Broken, Hops: hops("ok", "listens", "ok", "listens",
 		"broken", "NO-CARRIER: the VMM runs (pid 4242) but has not opened tap0", "unknown", "behind the break", "unknown", "behind the break"),
-		Findings: []Finding{{Code: "vmm-not-attached", Hop: Tap, Severity: Critical, Cause: "NO-CARRIER: the VMM runs (pid 4242) but has not opened tap0",
+		Findings: []path.Finding{{Code: "vmm-not-attached", Hop: path.Tap, Severity: path.Critical, Cause: "NO-CARRIER: the VMM runs (pid 4242) but has not opened tap0",
 			Evidence: []string{"IFLA_CARRIER of tap0 in ns-7 is 0", "no process has the tap open"}, Fix: "its network interface was not configured"}}}),
-	"no-driver": slot("no-driver", Diagnosis{State: Broken, Hops: hops("ok", "listens", "ok", "listens",
+	"no-driver": slot("no-driver", path.Diagnosis{State: path.Broken, Hops: hops("ok", "listens", "ok", "listens",
 		"ok", "carrier", "broken", "the guest is silent", "unknown", "behind the break"),
-		Findings: []Finding{{Code: "guest-silent", Hop: Guest, Severity: Critical, Cause: "the guest is silent",
+		Findings: []path.Finding{{Code: "guest-silent", Hop: path.Guest, Severity: path.Critical, Cause: "the guest is silent",
 			Evidence: []string{"frames from the guest: 0 (the last: never); to it: 9"}, Fix: "read the guest's console"}}}),
-	"no-envd": slot("no-envd", Diagnosis{State: Broken, Hops: hops("ok", "listens", "ok", "listens",
+	"no-envd": slot("no-envd", path.Diagnosis{State: path.Broken, Hops: hops("ok", "listens", "ok", "listens",
 		"ok", "carrier", "ok", "last frame 2s ago", "broken", "nothing listens on envd's port"),
-		Findings: []Finding{{Code: "envd-refused", Hop: Envd, Severity: Critical, Cause: "nothing listens on envd's port",
+		Findings: []path.Finding{{Code: "envd-refused", Hop: path.Envd, Severity: path.Critical, Cause: "nothing listens on envd's port",
 			Evidence: []string{"a SYN to envd's port was answered with RST 300ms ago"}, Fix: "read the guest's console"}}}),
-	"two-causes": slot("", Diagnosis{State: Broken, Hops: hops("broken", "no process listens", "unknown", "not read",
+	"two-causes": slot("", path.Diagnosis{State: path.Broken, Hops: hops("broken", "no process listens", "unknown", "not read",
 		"ok", "carrier", "ok", "last frame 2s ago", "broken", "nothing listens on envd's port"),
-		Findings: []Finding{{Code: "proxy-not-listening", Hop: Proxy, Severity: Critical, Cause: "no process listens", Evidence: []string{"no TCP socket in state LISTEN"}, Fix: "start layer 1"},
-			{Code: "envd-refused", Hop: Envd, Severity: Critical, Cause: "nothing listens on envd's port", Evidence: []string{"a RST"}, Fix: "read the guest's console"}}}),
-	"booting": slot("new", Diagnosis{State: Booting, Hops: hops("ok", "listens", "ok", "listens",
+		Findings: []path.Finding{{Code: "proxy-not-listening", Hop: path.Proxy, Severity: path.Critical, Cause: "no process listens", Evidence: []string{"no TCP socket in state LISTEN"}, Fix: "start layer 1"},
+			{Code: "envd-refused", Hop: path.Envd, Severity: path.Critical, Cause: "nothing listens on envd's port", Evidence: []string{"a RST"}, Fix: "read the guest's console"}}}),
+	"booting": slot("new", path.Diagnosis{State: path.Booting, Hops: hops("ok", "listens", "ok", "listens",
 		"booting", "NO-CARRIER", "unknown", "behind the break", "unknown", "behind the break")}),
-	"fused": shaped(registry.Fused, slot("fast", Diagnosis{State: OK, Hops: []HopState{{Proxy, OK, "listens"}, {Tap, OK, "carrier"}, {Guest, OK, "last frame 2s ago"}, {Envd, OK, "answered"}}})),
-	"dnat": shaped(registry.DNAT, slot("up", Diagnosis{State: OK, Hops: hops("ok", "listens", "ok", "the kernel passes on",
+	"fused": shaped(registry.Fused, slot("fast", path.Diagnosis{State: path.OK, Hops: []path.HopState{{Hop: path.Proxy, State: path.OK, Detail: "listens"}, {Hop: path.Tap, State: path.OK, Detail: "carrier"}, {Hop: path.Guest, State: path.OK, Detail: "last frame 2s ago"}, {Hop: path.Envd, State: path.OK, Detail: "answered"}}})),
+	"dnat": shaped(registry.DNAT, slot("up", path.Diagnosis{State: path.OK, Hops: hops("ok", "listens", "ok", "the kernel passes on",
 		"ok", "carrier", "ok", "last frame 2s ago", "ok", "answered")})),
 	// A detail that is not there leaves no blanks at the line's end.
-	"no-detail": slot("", Diagnosis{State: Undecided, Hops: hops("unknown", "", "ok", "", "unknown", "", "unknown", "", "unknown", "")}),
-	"unread":    unread(slot("", Diagnosis{State: OK, Hops: hops("ok", "listens", "ok", "listens", "ok", "carrier", "ok", "last frame 2s ago", "ok", "answered")})),
-	"idle-held": {Facts: Facts{Netns: "ns-9", Device: Device{Name: "tap0", Carrier: Yes}}, Diagnosis: Diagnosis{State: Idle}},
-	"idle":      {Facts: Facts{Netns: "ns-8", Device: Device{Name: "tap0", Carrier: No}}, Diagnosis: Diagnosis{State: Idle}},
+	"no-detail": slot("", path.Diagnosis{State: path.Undecided, Hops: hops("unknown", "", "ok", "", "unknown", "", "unknown", "", "unknown", "")}),
+	"unread":    unread(slot("", path.Diagnosis{State: path.OK, Hops: hops("ok", "listens", "ok", "listens", "ok", "carrier", "ok", "last frame 2s ago", "ok", "answered")})),
+	"idle-held": {Facts: path.Facts{Netns: "ns-9", Device: path.Device{Name: "tap0", Carrier: path.Yes}}, Diagnosis: path.Diagnosis{State: path.Idle}},
+	"idle":      {Facts: path.Facts{Netns: "ns-8", Device: path.Device{Name: "tap0", Carrier: path.No}}, Diagnosis: path.Diagnosis{State: path.Idle}},
 }
 
 func TestDraw(t *testing.T) {
@@ -88,7 +90,7 @@ func TestDraw(t *testing.T) {
 					t.Fatal(err)
 				}
 				var got strings.Builder
-				Draw(&got, s, Screen{Color: color})
+				Path(&got, s, Screen{Color: color})
 				if got.String() != string(want) {
 					t.Errorf("got\n%s\nwant\n%s\n%q", got.String(), want, got.String())
 				}
@@ -103,8 +105,8 @@ func TestDrawKeepsWithinAScreen(t *testing.T) {
 	for name, s := range pictures {
 		for _, width := range []int{72, 80, 132} {
 			var wide, narrow strings.Builder
-			Draw(&wide, s, Screen{})
-			Draw(&narrow, s, Screen{Width: width})
+			Path(&wide, s, Screen{})
+			Path(&narrow, s, Screen{Width: width})
 			for line := range strings.Lines(narrow.String()) {
 				if n := utf8.RuneCountInString(line) - 1; n > width && s.Sandbox != nil {
 					t.Errorf("%s: %d columns of %d: %s", name, n, width, line)
@@ -117,7 +119,7 @@ func TestDrawKeepsWithinAScreen(t *testing.T) {
 	}
 	for _, file := range []string{"no-carrier", "two-causes"} {
 		var got strings.Builder
-		Draw(&got, pictures[file], Screen{Width: 80})
+		Path(&got, pictures[file], Screen{Width: 80})
 		golden(t, file+".80.txt", got.String())
 	}
 }
@@ -133,17 +135,17 @@ func golden(t *testing.T, file, got string) {
 // TestDrawAll holds that what is broken stands last, that many healthy ones take a
 // line each, and that the last line names what is wrong.
 func TestDrawAll(t *testing.T) {
-	many := []Slot{pictures["no-carrier"], pictures["idle"]}
+	many := []path.Slot{pictures["no-carrier"], pictures["idle"]}
 	for range 5 {
 		many = append(many, pictures["healthy"])
 	}
-	for file, slots := range map[string][]Slot{
+	for file, slots := range map[string][]path.Slot{
 		"all-few.txt":  {pictures["no-carrier"], pictures["healthy"], pictures["booting"]},
 		"all-many.txt": many,
 		"all-one.txt":  {pictures["healthy"]},
 	} {
 		var got strings.Builder
-		DrawAll(&got, slots, Screen{Width: 80})
+		All(&got, slots, Screen{Width: 80})
 		golden(t, file, got.String())
 	}
 }
@@ -154,8 +156,8 @@ func TestColorsChangeNothingElse(t *testing.T) {
 	escapes := strings.NewReplacer("\x1b[32m", "", "\x1b[1;31m", "", "\x1b[33m", "", "\x1b[36m", "", "\x1b[0m", "")
 	for name, s := range pictures {
 		var plain, colored strings.Builder
-		Draw(&plain, s, Screen{})
-		Draw(&colored, s, Screen{Color: true})
+		Path(&plain, s, Screen{})
+		Path(&colored, s, Screen{Color: true})
 		if strings.Contains(plain.String(), "\x1b") {
 			t.Errorf("%s: escapes where none were asked for", name)
 		}
@@ -168,16 +170,6 @@ func TestColorsChangeNothingElse(t *testing.T) {
 		}
 		if got := strings.Join(lines, ""); got != plain.String() {
 			t.Errorf("%s: got\n%swant\n%s", name, got, plain.String())
-		}
-	}
-}
-
-func TestBrokenAt(t *testing.T) {
-	for name, want := range map[string]Hop{
-		"healthy": "", "idle": "", "no-detail": "", "no-carrier": Tap, "no-driver": Guest, "no-envd": Envd, "two-causes": Proxy, "booting": Tap,
-	} {
-		if got := pictures[name].Diagnosis.BrokenAt(); got != want {
-			t.Errorf("%s: broken at %q, want %q", name, got, want)
 		}
 	}
 }

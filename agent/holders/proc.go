@@ -1,4 +1,4 @@
-package probe
+package holders
 
 import (
 	"bytes"
@@ -21,9 +21,9 @@ import (
 // tunMajor and tunMinor are /dev/net/tun, by whatever name a process opened it.
 const tunMajor, tunMinor = 10, 200
 
-// holdersByProc lists what the iterator does. A process that may not be looked
+// byProc lists what the iterator does. A process that may not be looked
 // into is an error: a tap that it holds must not pass for one that nobody has.
-func holdersByProc() (holders []Holder, err error) {
+func byProc() (holders []Holder, err error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("read holders from /proc: %w", err)

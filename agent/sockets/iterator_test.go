@@ -1,6 +1,8 @@
-package probe
+package sockets
 
 import (
+	"bytes"
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"os"
@@ -10,14 +12,30 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tapwatch/bpf"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
+func loadIterator(t *testing.T) *Iterator {
+	t.Helper()
+	nettest.NeedRoot(t)
+	it, err := LoadIterator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := it.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return it
+}
+
 // Sockets of other namespaces are listed without entering them, each with its
 // own address; one that is closed or merely connected is not.
 func TestListenersOfAllNamespaces(t *testing.T) {
-	p := load(t)
+	it := loadIterator(t)
 	ns := nettest.Netns(t)
 	inside, err := netns.CookieOf(ns)
 	if err != nil {
@@ -50,12 +68,12 @@ func TestListenersOfAllNamespaces(t *testing.T) {
 	defer c.Close()
 	has := func(ns netns.Cookie, a net.Addr) bool {
 		t.Helper()
-		ls, err := p.Listeners()
+		ls, err := it.All()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return slices.ContainsFunc(ls, func(l Listener) bool {
-			return l.Netns == ns && l.Addr == a.(*net.TCPAddr).AddrPort() && l.PID == os.Getpid() && l.Most > 0 && !l.Only6
+		return slices.ContainsFunc(ls, func(l Found) bool {
+			return l.Netns == ns && netip.AddrPortFrom(l.Addr, l.Port) == a.(*net.TCPAddr).AddrPort() && l.PID == os.Getpid() && l.Most > 0 && !l.Only6
 		})
 	}
 	for _, want := range []struct {
@@ -79,7 +97,7 @@ func TestListenersOfAllNamespaces(t *testing.T) {
 // The queue of a socket that nobody accepts from is as long as it is, of TCP and of
 // MPTCP; and one of IPv6 alone says so.
 func TestListenersQueues(t *testing.T) {
-	p := load(t)
+	it := loadIterator(t)
 	ns := nettest.Netns(t)
 	inside, err := netns.CookieOf(ns)
 	if err != nil {
@@ -112,13 +130,13 @@ func TestListenersQueues(t *testing.T) {
 		}
 		return err
 	})
-	of := func(port uint16) (found Listener) {
-		ls, err := p.Listeners()
+	of := func(port uint16) (found Found) {
+		ls, err := it.All()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, l := range ls {
-			if l.Netns == inside && l.Addr.Port() == port {
+			if l.Netns == inside && l.Port == port {
 				found = l
 			}
 		}
@@ -126,7 +144,25 @@ func TestListenersQueues(t *testing.T) {
 	}
 	nettest.Eventually(t, "a full queue", func() bool { return of(81).Waiting == 2 && of(81).Most == 1 })
 	nettest.Eventually(t, "three that wait", func() bool { return of(82).Waiting == 3 && of(82).Most > 3 })
-	if l := of(83); !l.Only6 || !l.Addr.Addr().IsUnspecified() {
+	if l := of(83); !l.Only6 || !l.Addr.IsUnspecified() {
 		t.Errorf("of IPv6 alone: %+v", l)
 	}
+}
+
+// Whatever the iterator writes, what is whole is read, and what is cut is an error.
+func FuzzListeners(f *testing.F) {
+	size := binary.Size(bpf.ListenersListener{})
+	f.Add(make([]byte, size))
+	f.Add(bytes.Repeat([]byte{1}, 3*size))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		found, err := decodeFound(bytes.NewReader(raw))
+		if whole := len(raw)%size == 0; whole != (err == nil) || whole && len(found) != len(raw)/size {
+			t.Errorf("%d listeners of %d bytes: %v", len(found), len(raw), err)
+		}
+		for _, l := range found {
+			if !l.Addr.IsValid() || l.Addr.Is4In6() {
+				t.Errorf("an address that compares with no other: %+v", l)
+			}
+		}
+	})
 }

@@ -1,7 +1,8 @@
-package inspect
+package filter
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -38,12 +39,28 @@ func (s *ruleset) readSet(t *nftables.Table, name string) *set {
 	if err != nil || len(elements) > maxElements {
 		return nil
 	}
-	read := &set{found.Interval, elements}
-	if found.Interval {
-		slices.SortStableFunc(read.elements, func(a, b nftables.SetElement) int { return bytes.Compare(a.Key, b.Key) })
-	}
+	read := newSet(found.Interval, elements)
 	s.sets[key] = read
 	return read
+}
+
+// newSet puts the bounds of intervals in order. Of two intervals that touch, the
+// end of the one and the begin of the next have one key: the end comes first, since
+// its value is no more part of its interval.
+func newSet(interval bool, elements []nftables.SetElement) *set {
+	if interval {
+		slices.SortStableFunc(elements, func(a, b nftables.SetElement) int {
+			return cmp.Or(bytes.Compare(a.Key, b.Key), boundRank(a)-boundRank(b))
+		})
+	}
+	return &set{interval, elements}
+}
+
+func boundRank(e nftables.SetElement) int {
+	if e.IntervalEnd {
+		return 0
+	}
+	return 1
 }
 
 // find returns the element that holds a value; perhaps where that is not known.

@@ -1,72 +1,73 @@
-package probe
+package holders
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"reflect"
 	"slices"
 	"strconv"
-	"syscall"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"tapwatch/bpf"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
-// withFiles starts a process in a namespace of its own that has files open from
-// descriptor 3 on, and ends with the test.
-func withFiles(t testing.TB, files ...*os.File) *exec.Cmd {
+// open loads the reader, and unloads it with the test.
+func open(t *testing.T, cfg Config) *Reader {
 	t.Helper()
-	cmd := exec.Command("cat")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	cmd.ExtraFiles = files
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
-	return cmd
+	nettest.NeedRoot(t)
+	r := Open(cfg)
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// tap makes a tap in a namespace of its own that the test holds.
+func tap(t *testing.T) (d netns.Device, guest *os.File) {
+	t.Helper()
+	ns := nettest.Netns(t)
+	guest = nettest.AttachTap(t, ns, "tap0")
+	return nettest.Device(t, ns, "tap0"), guest
 }
 
 // TestHoldersBothWays compares what the iterator says of this test's taps with
 // what /proc says.
 func TestHoldersBothWays(t *testing.T) {
 	t.Parallel()
-	p := load(t)
-	if p.holders == nil {
-		nettest.Unfit(t, "no iterator to compare with")
+	iterator, byProc := open(t, Config{}), open(t, Config{ByProc: true})
+	if err := iterator.Lacks(); err != nil {
+		nettest.Unfit(t, "no iterator to compare with: "+err.Error())
 	}
-	byProc, err := Load(Config{HooksDir: t.TempDir() + "/hooks", HoldersByProc: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { byProc.Close() })
 
 	mine := map[netns.Cookie]bool{}
-	_, d, guest := tap(t)
+	d, guest := tap(t)
 	mine[d.Netns] = true
-	_, other, theirs := tap(t)
+	other, theirs := tap(t)
 	mine[other.Netns] = true
 	unattached, err := os.OpenFile("/dev/net/tun", unix.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unattached.Close()
-	child := withFiles(t, theirs, unattached, guest)
+	child := nettest.WithFiles(t, theirs, unattached, guest)
 	theirs.Close() // only the child has it now
 	nettest.Eventually(t, "the child is its own program", func() bool {
 		comm, err := os.ReadFile("/proc/" + strconv.Itoa(child.Process.Pid) + "/comm")
 		return err == nil && string(comm) == "cat\n"
 	})
 
-	read := func(p *Probe) []Holder {
-		all, err := p.Holders()
+	read := func(r *Reader) []Holder {
+		all, err := r.Read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +75,7 @@ func TestHoldersBothWays(t *testing.T) {
 		slices.SortFunc(all, func(a, b Holder) int { return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.FD, b.FD)) })
 		return all
 	}
-	iterated, walked := read(p), read(byProc)
+	iterated, walked := read(iterator), read(byProc)
 	if !reflect.DeepEqual(iterated, walked) {
 		t.Errorf("the iterator says\n%+v\n/proc says\n%+v", iterated, walked)
 	}
@@ -86,6 +87,57 @@ func TestHoldersBothWays(t *testing.T) {
 	if h.PID != child.Process.Pid || h.FD != 3 || h.Command != "cat" || h.TapName != "tap0" || h.ProcessNetns == other.Netns {
 		t.Errorf("the tap that only the child has: %+v", h)
 	}
+}
+
+func TestHolders(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	d, guest := tap(t)
+	held := func() *Holder {
+		hs, err := r.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range hs {
+			if h.Tap == d {
+				return &h
+			}
+		}
+		return nil
+	}
+	h := held()
+	if h == nil {
+		t.Fatal("the tap's holder is not listed")
+	}
+	self, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.PID != os.Getpid() || h.TapName != "tap0" || h.ProcessNetns != self {
+		t.Errorf("holder %+v, want this process (%d) in namespace %d", h, os.Getpid(), self)
+	}
+	guest.Close()
+	if h := held(); h != nil {
+		t.Errorf("closed, and still held: %+v", h)
+	}
+}
+
+// Whatever the iterator writes, what is whole is read, and what is cut is an error.
+func FuzzHolders(f *testing.F) {
+	size := binary.Size(bpf.HoldersHolder{})
+	f.Add(make([]byte, size))
+	f.Add(bytes.Repeat([]byte{1}, 3*size))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		holders, err := decode(bytes.NewReader(raw))
+		if whole := len(raw)%size == 0; whole != (err == nil) || whole && len(holders) != len(raw)/size {
+			t.Errorf("%d holders of %d bytes: %v", len(holders), len(raw), err)
+		}
+		for _, h := range holders {
+			if strings.ContainsRune(h.Command+h.TapName, 0) {
+				t.Errorf("a name goes on after its end: %+v", h)
+			}
+		}
+	})
 }
 
 func TestTapName(t *testing.T) {
@@ -114,7 +166,12 @@ func BenchmarkHolders(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer null.Close()
-	names, _ := field(b, 100)
+	var names []string
+	for range 100 {
+		ns := nettest.Netns(b)
+		nettest.Tap(b, ns, "tap0")
+		names = append(names, ns)
+	}
 	for i := range 1000 {
 		files := slices.Repeat([]*os.File{null}, 20)
 		if i < len(names) {
@@ -133,13 +190,10 @@ func BenchmarkHolders(b *testing.B) {
 	}
 	for name, byProc := range map[string]bool{"iterator": false, "proc": true} {
 		b.Run(name, func(b *testing.B) {
-			p, err := Load(Config{HooksDir: b.TempDir() + "/hooks", HoldersByProc: byProc})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer p.Close()
+			r := Open(Config{ByProc: byProc})
+			defer r.Close()
 			for b.Loop() {
-				held, err := p.Holders()
+				held, err := r.Read()
 				if err != nil {
 					b.Fatal(err)
 				}

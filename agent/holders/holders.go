@@ -1,4 +1,5 @@
-package probe
+// Package holders reads who keeps taps open, in all namespaces at one time.
+package holders
 
 import (
 	"bufio"
@@ -6,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -28,15 +28,34 @@ type Holder struct {
 	ProcessNetns netns.Cookie // differs from Tap.Netns where the holder sits elsewhere
 }
 
-type holderIterator struct {
-	prog *ebpf.Program
-	link *link.Iter
+// Config says how holders are read; the zero value works.
+type Config struct {
+	// ByProc has them read from /proc, as is done by itself where the kernel has no
+	// iterator over files.
+	ByProc bool
 }
 
-func loadHolders() (*holderIterator, error) {
+// Reader reads holders. Its methods are safe for concurrent use.
+type Reader struct {
+	prog *ebpf.Program
+	iter *link.Iter // nil: /proc is read instead
+	lack error
+}
+
+// Open loads the iterator over open files. Where the kernel has none, /proc is read
+// instead, and Lacks says why.
+func Open(cfg Config) *Reader {
+	r := &Reader{}
+	if !cfg.ByProc {
+		r.prog, r.iter, r.lack = load()
+	}
+	return r
+}
+
+func load() (*ebpf.Program, *link.Iter, error) {
 	spec, err := bpf.LoadHolders()
 	if err != nil {
-		return nil, fmt.Errorf("read holder iterator: %w", err)
+		return nil, nil, fmt.Errorf("read holder iterator: %w", err)
 	}
 	types, giveBack := bpf.Types()
 	defer giveBack()
@@ -47,44 +66,43 @@ func loadHolders() (*holderIterator, error) {
 	}
 	var objs bpf.HoldersObjects
 	if err := spec.LoadAndAssign(&objs, &opts); err != nil {
-		return nil, fmt.Errorf("load holder iterator: %w", explain(err))
+		return nil, nil, fmt.Errorf("load holder iterator: %w", bpf.Explain(err))
 	}
 	it, err := link.AttachIter(link.IterOptions{Program: objs.TapHolders})
 	if err != nil {
-		objs.Close()
-		return nil, fmt.Errorf("attach holder iterator: %w", explain(err))
+		return nil, nil, errors.Join(fmt.Errorf("attach holder iterator: %w", bpf.Explain(err)), objs.Close())
 	}
-	return &holderIterator{prog: objs.TapHolders, link: it}, nil
+	return objs.TapHolders, it, nil
 }
 
-func (h *holderIterator) Close() error {
-	if h == nil {
+// Lacks says why /proc is read; nil where the iterator is, or /proc was asked for.
+func (r *Reader) Lacks() error { return r.lack }
+
+// Close unloads the iterator.
+func (r *Reader) Close() error {
+	if r == nil || r.iter == nil {
 		return nil
 	}
-	return errors.Join(h.link.Close(), h.prog.Close())
+	return errors.Join(r.iter.Close(), r.prog.Close())
 }
 
-// Holders lists the holders of all taps in all namespaces, at one time. It costs
+// Read lists the holders of all taps in all namespaces, at one time. It costs
 // some milliseconds at a thousand processes, and ten times that where there is no
 // iterator: call it on a change, not on a scrape.
-func (p *Probe) Holders() ([]Holder, error) {
-	if p.holders == nil {
-		return holdersByProc()
+func (r *Reader) Read() ([]Holder, error) {
+	if r.iter == nil {
+		return byProc()
 	}
-	return p.holders.read()
-}
-
-func (h *holderIterator) read() ([]Holder, error) {
-	r, err := h.link.Open()
+	f, err := r.iter.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open holder iterator: %w", err)
 	}
-	defer r.Close()
-	return decodeHolders(r)
+	defer f.Close()
+	return decode(f)
 }
 
-// decodeHolders reads what the iterator writes, one after the other.
-func decodeHolders(r io.Reader) (holders []Holder, err error) {
+// decode reads what the iterator writes, one after the other.
+func decode(r io.Reader) (holders []Holder, err error) {
 	for buffered := bufio.NewReaderSize(r, 64<<10); ; {
 		var h bpf.HoldersHolder
 		err := binary.Read(buffered, binary.NativeEndian, &h)
@@ -104,5 +122,3 @@ func decodeHolders(r io.Reader) (holders []Holder, err error) {
 		})
 	}
 }
-
-func isPermission(err error) bool { return errors.Is(err, fs.ErrPermission) }

@@ -1,13 +1,16 @@
-package path
+// Package draw draws paths and histories as text, for terminals and files.
+package draw
 
 import (
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"tapwatch/agent/path"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/registry"
-	"unicode/utf8"
 )
 
 // Screen is where a picture is drawn. The zero value is a file.
@@ -16,15 +19,15 @@ type Screen struct {
 	Width int  // columns to keep within, as far as words allow; 0: any
 }
 
-// Draw writes a path as a picture, one line a hop, with the place where it
+// Path writes a path as a picture, one line a hop, with the place where it
 // breaks, the cause, the evidence and the fix.
-func Draw(w io.Writer, s Slot, on Screen) {
+func Path(w io.Writer, s path.Slot, on Screen) {
 	paint := painter(on.Color)
 	switch {
 	case s.Sandbox == nil:
 		fmt.Fprintf(w, "%s  idle slot%s\n", s.Netns, idleWords(s))
 		return
-	case s.Sandbox.Ending && s.Diagnosis.State == Idle:
+	case s.Sandbox.Ending && s.Diagnosis.State == path.Idle:
 		fmt.Fprintf(w, "%s  %s in %s: is being removed\n", title(s), s.Sandbox.ID, s.Netns)
 		return
 	}
@@ -37,7 +40,7 @@ func Draw(w io.Writer, s Slot, on Screen) {
 		line := strings.TrimRight(head+paint(h.State, marks[h.State])+" "+detail, " ")
 		if h.Hop == at {
 			arrow := lostHere
-			if h.State == Booting { // it may yet come
+			if h.State == path.Booting { // it may yet come
 				arrow = soFar
 			}
 			if on.Width > 0 && last+len(arrow) > on.Width {
@@ -61,7 +64,7 @@ func Draw(w io.Writer, s Slot, on Screen) {
 	}
 }
 
-func drawTitle(w io.Writer, s Slot, on Screen) {
+func drawTitle(w io.Writer, s path.Slot, on Screen) {
 	state := painter(on.Color)(s.Diagnosis.State, string(s.Diagnosis.State))
 	fmt.Fprintf(w, "%s  %s in %s%s: %s\n", title(s), s.Sandbox.ID, s.Netns, shapeWords(s.Sandbox.Shape), state)
 }
@@ -75,7 +78,7 @@ const (
 const placesInFile = 34
 
 // placeWidth leaves on a screen what it can to the details.
-func placeWidth(s Slot, on Screen) int {
+func placeWidth(s path.Slot, on Screen) int {
 	if on.Width == 0 {
 		return placesInFile
 	}
@@ -125,11 +128,11 @@ func (on Screen) fold(text string, indent int) (folded string, end int) {
 	return b.String(), end
 }
 
-func idleWords(s Slot) string {
+func idleWords(s path.Slot) string {
 	switch s.Device.Carrier {
-	case No:
+	case path.No:
 		return ", healthy: no sandbox is bound, so " + s.Device.Name + " has no carrier"
-	case Yes: // of a launcher that leaves no trace, or of nobody any more
+	case path.Yes: // of a launcher that leaves no trace, or of nobody any more
 		return ": no sandbox is known here, yet somebody holds " + s.Device.Name
 	}
 	return ": no sandbox is bound"
@@ -137,15 +140,15 @@ func idleWords(s Slot) string {
 
 // shapeWords says why no relay listens in a path.
 func shapeWords(shape registry.Shape) string {
-	if HasRelay(shape) {
+	if path.HasRelay(shape) {
 		return ""
 	}
 	return ", " + string(shape) + " path"
 }
 
-var marks = map[State]string{OK: "ok     ", Broken: "BROKEN ", Undecided: "?      ", Booting: "booting"}
+var marks = map[path.State]string{path.OK: "ok     ", path.Broken: "BROKEN ", path.Undecided: "?      ", path.Booting: "booting"}
 
-func title(s Slot) string {
+func title(s path.Slot) string {
 	if s.Sandbox.Name != "" {
 		return s.Sandbox.Name
 	}
@@ -153,28 +156,28 @@ func title(s Slot) string {
 }
 
 // Place says where a hop is, in the words of the kernel.
-func Place(s Slot, h Hop) string {
+func Place(s path.Slot, h path.Hop) string {
 	switch h {
-	case Proxy:
+	case path.Proxy:
 		return s.Proxy.Addr
-	case Relay:
+	case path.Relay:
 		if s.Sandbox != nil && s.Sandbox.Shape == registry.DNAT {
 			return "DNAT in " + s.Netns
 		}
 		return s.Relay.Addr + " in " + s.Netns
-	case Tap:
+	case path.Tap:
 		return s.Device.Name + " " + s.Device.Addr
-	case Guest:
+	case path.Guest:
 		return "eth0 " + s.Device.GuestAddr
-	case Envd:
+	case path.Envd:
 		return s.Device.GuestAddr + ":" + strconv.Itoa(e2b.EnvdPort)
 	}
 	return ""
 }
 
-func painter(color bool) func(State, string) string {
-	codes := map[State]string{OK: "32", Broken: "1;31", Undecided: "33", Booting: "36"}
-	return func(s State, text string) string {
+func painter(color bool) func(path.State, string) string {
+	codes := map[path.State]string{path.OK: "32", path.Broken: "1;31", path.Undecided: "33", path.Booting: "36"}
+	return func(s path.State, text string) string {
 		if !color || codes[s] == "" {
 			return text
 		}

@@ -1,4 +1,4 @@
-package inspect
+package filter
 
 import (
 	"fmt"
@@ -35,23 +35,11 @@ type Rules struct {
 // come for an address of the namespace's own are passed on (DNAT).
 func ReadRules(ns string, packets, translated []Packet) (r Rules, err error) {
 	err = netns.Do(ns, func() error {
-		c, err := nftables.New()
+		h, err := ReadHostRules()
 		if err != nil {
 			return err
 		}
-		set, err := readRules(c)
-		if err != nil {
-			return err
-		}
-		tables, err := readLegacy()
-		if err != nil {
-			return fmt.Errorf("iptables-legacy: %w", err)
-		}
-		r.Drops = set.drops(packets)
-		for _, t := range tables {
-			r.Drops = append(r.Drops, t.drops(packets)...)
-		}
-		r.Translates = translates(set, tables, translated)
+		r.Drops, r.Translates = h.Drops(packets), translates(h.set, h.tables, translated)
 		return nil
 	})
 	if err != nil {
@@ -185,7 +173,7 @@ func (s *ruleset) walk(chain *nftables.Chain, p *Packet, depth int) result {
 		case v.Kind == verdictNAT:
 			return result{translated, ""}
 		case v.Kind == verdictMasquerade:
-			return result{translated, masquerade}
+			return result{translated, Masquerade}
 		case v.Kind == expr.VerdictAccept:
 			return result{accepted, ""}
 		case v.Kind == expr.VerdictReturn:

@@ -1,4 +1,4 @@
-package path
+package draw
 
 import (
 	"cmp"
@@ -6,19 +6,21 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"tapwatch/agent/path"
 )
 
 // wholeHealthy is how many healthy paths are drawn whole; of more each gets a line.
 const wholeHealthy = 4
 
 // rankOnScreen puts what matters most where a terminal still shows it: at the end.
-var rankOnScreen = map[State]int{Idle: 0, OK: 1, Booting: 2, Undecided: 3, Broken: 4}
+var rankOnScreen = map[path.State]int{path.Idle: 0, path.OK: 1, path.Booting: 2, path.Undecided: 3, path.Broken: 4}
 
-// DrawAll draws several paths, the broken ones last, and under them a line that
+// All draws several paths, the broken ones last, and under them a line that
 // counts and names what is wrong.
-func DrawAll(w io.Writer, slots []Slot, on Screen) {
+func All(w io.Writer, slots []path.Slot, on Screen) {
 	slots = slices.Clone(slots)
-	slices.SortStableFunc(slots, func(a, b Slot) int {
+	slices.SortStableFunc(slots, func(a, b path.Slot) int {
 		return cmp.Or(rankOnScreen[a.Diagnosis.State]-rankOnScreen[b.Diagnosis.State], len(a.Diagnosis.Findings)-len(b.Diagnosis.Findings))
 	})
 	healthy := 0
@@ -29,16 +31,16 @@ func DrawAll(w io.Writer, slots []Slot, on Screen) {
 	}
 	apart := false // a picture has stood before
 	for i, s := range slots {
-		short := s.Diagnosis.State == Idle || isHealthy(s) && healthy > wholeHealthy
+		short := s.Diagnosis.State == path.Idle || isHealthy(s) && healthy > wholeHealthy
 		if i > 0 && (!short || apart) {
 			fmt.Fprintln(w)
 		}
 		apart = !short
-		if short && s.Diagnosis.State != Idle {
+		if short && s.Diagnosis.State != path.Idle {
 			drawTitle(w, s, on)
 			continue
 		}
-		Draw(w, s, on)
+		Path(w, s, on)
 	}
 	if len(slots) > 1 {
 		text, _ := on.fold(Summary(slots), 0)
@@ -46,14 +48,16 @@ func DrawAll(w io.Writer, slots []Slot, on Screen) {
 	}
 }
 
-func isHealthy(s Slot) bool { return s.Diagnosis.State == OK && len(s.Diagnosis.Findings) == 0 }
+func isHealthy(s path.Slot) bool {
+	return s.Diagnosis.State == path.OK && len(s.Diagnosis.Findings) == 0
+}
 
 // namedMost bounds how many findings a summary names.
 const namedMost = 8
 
 // Summary counts paths by state and names what was found, in one line.
-func Summary(slots []Slot) string {
-	counts := map[State]int{}
+func Summary(slots []path.Slot) string {
+	counts := map[path.State]int{}
 	var found []string
 	for _, s := range slots {
 		counts[s.Diagnosis.State]++
@@ -62,7 +66,7 @@ func Summary(slots []Slot) string {
 		}
 	}
 	var parts []string
-	for _, state := range []State{Idle, OK, Booting, Undecided, Broken} {
+	for _, state := range []path.State{path.Idle, path.OK, path.Booting, path.Undecided, path.Broken} {
 		if n := counts[state]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, state))
 		}

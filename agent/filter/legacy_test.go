@@ -1,9 +1,8 @@
-package inspect
+package filter
 
 import (
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -14,23 +13,6 @@ import (
 	"tapwatch/agent/path"
 	"tapwatch/internal/nettest"
 )
-
-// legacyTool runs a program of iptables-legacy in a namespace.
-func legacyTool(t *testing.T, ns string, args ...string) {
-	t.Helper()
-	const program = "/usr/sbin/iptables-legacy"
-	if _, err := os.Stat(program); err != nil {
-		nettest.Unfit(t, "no iptables-legacy")
-	}
-	nettest.In(t, ns, func() error {
-		cmd := exec.CommandContext(t.Context(), program, args...)
-		cmd.Env = append(os.Environ(), "XTABLES_LOCKFILE="+t.TempDir()+"/lock")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("iptables-legacy %v: %v: %s", args, err, out)
-		}
-		return nil
-	})
-}
 
 // Rules as iptables-legacy makes them.
 func TestLegacyRules(t *testing.T) {
@@ -70,7 +52,7 @@ func TestLegacyRules(t *testing.T) {
 			t.Parallel()
 			ns := nettest.Netns(t)
 			for _, r := range c.rules {
-				legacyTool(t, ns, strings.Fields(r)...)
+				nettest.IptablesLegacy(t, ns, strings.Fields(r)...)
 			}
 			r, err := ReadRules(ns, []Packet{toRelay, fromRelay}, nil)
 			got := strings.Join(r.Drops, "\n")
@@ -105,59 +87,6 @@ func FuzzLegacy(f *testing.F) {
 	})
 }
 
-// Rules that look into sets.
-func TestSets(t *testing.T) {
-	nettest.NeedRoot(t)
-	port := func(p uint16) []byte { return []byte{byte(p >> 8), byte(p)} }
-	drop := &expr.Verdict{Kind: expr.VerdictDrop}
-	for name, c := range map[string]struct {
-		set      nftables.Set
-		elements []nftables.SetElement
-		invert   bool
-		want     bool
-	}{
-		"one of them":          {nftables.Set{}, []nftables.SetElement{{Key: port(22)}, {Key: port(49983)}}, false, true},
-		"none of them":         {nftables.Set{}, []nftables.SetElement{{Key: port(22)}}, false, false},
-		"all but them":         {nftables.Set{}, []nftables.SetElement{{Key: port(22)}}, true, true},
-		"all but one of them":  {nftables.Set{}, []nftables.SetElement{{Key: port(49983)}}, true, false},
-		"in a range":           {nftables.Set{Interval: true}, []nftables.SetElement{{Key: port(49000)}, {Key: port(50000), IntervalEnd: true}}, false, true},
-		"behind a range":       {nftables.Set{Interval: true}, []nftables.SetElement{{Key: port(1000)}, {Key: port(2000), IntervalEnd: true}}, false, false},
-		"between two":          {nftables.Set{Interval: true}, []nftables.SetElement{{Key: port(1)}, {Key: port(2), IntervalEnd: true}, {Key: port(50000)}, {Key: port(60000), IntervalEnd: true}}, false, false},
-		"a verdict that drops": {nftables.Set{IsMap: true, DataType: nftables.TypeVerdict}, []nftables.SetElement{{Key: port(49983), VerdictData: drop}}, false, true},
-		"another's verdict":    {nftables.Set{IsMap: true, DataType: nftables.TypeVerdict}, []nftables.SetElement{{Key: port(22), VerdictData: drop}}, false, false},
-	} {
-		t.Run(name, func(t *testing.T) { // one by one: the library counts sets without a lock
-			ns := nettest.Netns(t)
-			nettest.In(t, ns, func() error {
-				conn, err := nftables.New()
-				if err != nil {
-					return err
-				}
-				table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "filter"})
-				set := c.set
-				set.Table, set.Name, set.KeyType = table, "some", nftables.TypeInetService
-				if err := conn.AddSet(&set, c.elements); err != nil {
-					return err
-				}
-				chain := conn.AddChain(&nftables.Chain{Name: "input", Table: table, Type: nftables.ChainTypeFilter,
-					Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter})
-				look := &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID, Invert: c.invert, IsDestRegSet: set.IsMap}
-				exprs := []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
-					&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, look}
-				if !set.IsMap {
-					exprs = append(exprs, drop)
-				}
-				conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
-				return conn.Flush()
-			})
-			r, err := ReadRules(ns, []Packet{toRelay}, nil)
-			if err != nil || (len(r.Drops) > 0) != c.want {
-				t.Errorf("got %q, %v, want any: %t", r.Drops, err, c.want)
-			}
-		})
-	}
-}
-
 func TestTranslates(t *testing.T) {
 	nettest.NeedRoot(t)
 	toHost := Packet{What: "what comes for the sandbox", Hook: *nftables.ChainHookPrerouting, In: "eth0",
@@ -183,7 +112,7 @@ func TestTranslates(t *testing.T) {
 		}
 	}
 	legacy := func(rule string) func(*testing.T, string) {
-		return func(t *testing.T, ns string) { legacyTool(t, ns, strings.Fields(rule)...) }
+		return func(t *testing.T, ns string) { nettest.IptablesLegacy(t, ns, strings.Fields(rule)...) }
 	}
 	for name, c := range map[string]struct {
 		do   func(*testing.T, string)

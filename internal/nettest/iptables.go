@@ -1,0 +1,24 @@
+package nettest
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// IptablesLegacy runs iptables-legacy in a namespace with those arguments.
+func IptablesLegacy(t testing.TB, ns string, args ...string) {
+	t.Helper()
+	const program = "/usr/sbin/iptables-legacy"
+	if _, err := os.Stat(program); err != nil {
+		Unfit(t, "no iptables-legacy")
+	}
+	In(t, ns, func() error {
+		cmd := exec.CommandContext(t.Context(), program, args...)
+		cmd.Env = append(os.Environ(), "XTABLES_LOCKFILE="+t.TempDir()+"/lock")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("iptables-legacy %v: %v: %s", args, err, out)
+		}
+		return nil
+	})
+}
