@@ -6,31 +6,32 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"tapwatch/agent/slots"
 )
 
-// asker gathers the slots that something was told of and has them worked on
-// together: soon, and in a bounded part of the time.
+// asker gathers the places that work is asked for, and has it done together: soon, and
+// in a bounded part of the time.
 type asker struct {
 	delay time.Duration // in which a burst is gathered
 	share int           // how many times its own duration the work rests
 	rest  time.Duration // the longest rest
 
 	mu    sync.Mutex
-	asked map[*slot]bool
+	asked map[slots.Key]bool
 	wake  chan struct{} // holds one
 }
 
 func newAsker(delay time.Duration, share int, rest time.Duration) *asker {
-	return &asker{delay: delay, share: share, rest: rest, asked: map[*slot]bool{}, wake: make(chan struct{}, 1)}
+	return &asker{delay: delay, share: share, rest: rest, asked: map[slots.Key]bool{}, wake: make(chan struct{}, 1)}
 }
 
-// ask has these slots worked on; nil stands for none. It does not wait.
-func (a *asker) ask(slots ...*slot) {
+// ask has these places worked on, without waiting. Work that is for no place is asked
+// for without any.
+func (a *asker) ask(keys ...slots.Key) {
 	a.mu.Lock()
-	for _, s := range slots {
-		if s != nil {
-			a.asked[s] = true
-		}
+	for _, k := range keys {
+		a.asked[k] = true
 	}
 	a.mu.Unlock()
 	select {
@@ -40,7 +41,7 @@ func (a *asker) ask(slots ...*slot) {
 }
 
 // run works until the context ends.
-func (a *asker) run(ctx context.Context, work func([]*slot)) {
+func (a *asker) run(ctx context.Context, work func([]slots.Key)) {
 	var took time.Duration
 	for {
 		select {
@@ -55,7 +56,7 @@ func (a *asker) run(ctx context.Context, work func([]*slot)) {
 		}
 		a.mu.Lock()
 		asked := slices.Collect(maps.Keys(a.asked))
-		a.asked = map[*slot]bool{}
+		a.asked = map[slots.Key]bool{}
 		a.mu.Unlock()
 		began := time.Now()
 		work(asked)

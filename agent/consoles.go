@@ -6,7 +6,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"tapwatch/agent/inspect"
+	"tapwatch/agent/slots"
 )
 
 // consoles has a guest's console read as it is written to: a panic stands there
@@ -15,7 +15,7 @@ import (
 type consoles struct {
 	fs    *fsnotify.Watcher
 	asked *asker
-	of    map[string]*slot // by file; of the goroutine alone
+	of    map[string]slots.Key // by file; of the goroutine alone
 }
 
 const (
@@ -31,7 +31,7 @@ func newConsoles() (*consoles, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &consoles{fs: fs, asked: newAsker(2*toldDelay, consolesShare, consolesRest), of: map[string]*slot{}}, nil
+	return &consoles{fs: fs, asked: newAsker(2*noticeDelay, consolesShare, consolesRest), of: map[string]slots.Key{}}, nil
 }
 
 // run watches until the context ends.
@@ -40,10 +40,8 @@ func (c *consoles) run(ctx context.Context, i *inspector) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.asked.run(ctx, func(slots []*slot) {
-			for _, t := range i.targets(slots) {
-				i.lookInTime(t, i.lookAtConsole)
-			}
+		c.asked.run(ctx, func(keys []slots.Key) {
+			i.readConsoles(i.slots.Targets(keys...))
 		})
 	}()
 	defer func() { <-done }()
@@ -54,12 +52,12 @@ func (c *consoles) run(ctx context.Context, i *inspector) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if now := i.model.bindings.Load(); now != followed && c.follow(i) {
+			if now := i.slots.Bindings(); now != followed && c.follow(i) {
 				followed = now
 			}
 		case e := <-c.fs.Events:
-			if s := c.of[e.Name]; s != nil {
-				c.asked.ask(s)
+			if k, ok := c.of[e.Name]; ok {
+				c.asked.ask(k)
 			}
 		case err := <-c.fs.Errors: // an overflow: who wrote meanwhile is not known
 			i.log.Debug("consoles are read in turn", "err", err)
@@ -70,42 +68,29 @@ func (c *consoles) run(ctx context.Context, i *inspector) {
 // follow watches the consoles of the sandboxes that there are, and reports whether it
 // does so of all. A file that goes is watched no more.
 func (c *consoles) follow(i *inspector) (all bool) {
-	now := map[string]*slot{}
-	i.model.mu.Lock()
-	for s := range i.model.bound {
-		if file := s.entry.Binding.Console; file != "" {
-			now[file] = s
+	now := map[string]slots.Key{}
+	for _, t := range i.slots.Bound(nil) {
+		if t.Console != "" {
+			now[t.Console] = t.Key
 		}
 	}
-	i.model.mu.Unlock()
 	for file := range c.of {
-		if now[file] == nil {
+		if _, ok := now[file]; !ok {
 			_ = c.fs.Remove(file) // it has gone by itself, as a rule
 			delete(c.of, file)
 		}
 	}
 	all = true
-	for file, s := range now {
-		if c.of[file] == nil {
+	for file, k := range now {
+		if _, ok := c.of[file]; !ok {
 			if err := c.fs.Add(file); err != nil {
 				i.log.Debug("a console is read in turn only", "file", file, "err", err)
 				all = false // it may not be there yet
 				continue
 			}
-			c.asked.ask(s)
+			c.asked.ask(k)
 		}
-		c.of[file] = s
+		c.of[file] = k
 	}
 	return all
-}
-
-// lookAtConsole is a look at nothing else: the rest is as it was found.
-func (i *inspector) lookAtConsole(t target) closer {
-	c := t.before
-	said, err := inspect.Console(t.console, t.before.console)
-	if err != nil {
-		i.log.Debug("read a console", "err", err)
-	}
-	c.console = said
-	return c
 }

@@ -9,6 +9,7 @@ import (
 	"tapwatch/agent/filter"
 	"tapwatch/agent/inspect"
 	"tapwatch/agent/path"
+	"tapwatch/agent/slots"
 )
 
 // hostRulesEvery is how old the host's rules may be: they are the same for all
@@ -25,12 +26,12 @@ type egress struct {
 
 // of asks for one slot's; nil where its namespace does not pass on what its guest
 // begins.
-func (e *egress) of(t target) (*path.Egress, error) {
-	if !t.vpeer.IsValid() || !t.guest.IsValid() || t.veth == "" {
+func (e *egress) of(t slots.Target) (*path.Egress, error) {
+	if !t.Addrs.Vpeer.IsValid() || !t.Addrs.Guest.IsValid() || !t.Addrs.Host.IsValid() || t.Veth.Host == "" {
 		return nil, nil
 	}
 	plan := planOf(t)
-	as, err := inspect.LeavesAs(t.path, plan, hostIP(t.vpeer))
+	as, err := inspect.LeavesAs(t.Path, plan, t.Addrs.Host)
 	if err != nil || !as.IsValid() {
 		return nil, err
 	}
@@ -38,7 +39,7 @@ func (e *egress) of(t target) (*path.Egress, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.Forwards, err = inspect.Forwards(t.path)
+	out.Forwards, err = inspect.Forwards(t.Path)
 	return &out, err
 }
 

@@ -67,62 +67,60 @@ func (h *hidings) concludes(b link.Bytes) bool {
 
 func (h *hidings) now() bool { return h.receive.now || h.transmit.now }
 
-// lookForHidden compares the counters of some of the bound slots. Hooks that do
-// not see what passes are put on again: they may have been taken away.
-func (m *model) lookForHidden(n int) {
-	for _, c := range m.dueForHidden(n) {
-		driver, err := m.links.Bytes(netns.Device{Netns: c.device.Netns, Ifindex: netns.Ifindex(c.device.Ifindex)})
-		if err == nil && !c.before.concludes(driver) {
-			continue
-		}
-		var hooks probe.Counters
-		if err == nil {
-			hooks, err = m.probe.Counters(c.device)
-		}
-		if err != nil { // gone meanwhile, most likely
-			m.log.Debug("compare counters", "netns", c.device.Netns, "err", err)
-			continue
-		}
-		m.concludeHidden(c, driver, &hooks)
-	}
-}
-
-// comparison is a tap whose counters are to be compared.
-type comparison struct {
-	slot   *slot
-	device netns.Device
-	before hidings
-}
-
-func (m *model) dueForHidden(n int) (due []comparison) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for s := range m.bound {
-		if s.hooks != nil && int(s.entry.Cookie%hiddenTurn) == n%hiddenTurn {
-			due = append(due, comparison{s, s.hooks.device, s.hooks.hidings})
+// lookForHidden compares the counters of some of the taps, in turn. Hooks that do not
+// see what passes are put on again: they may have been taken away.
+func (a *Agent) lookForHidden(n int) {
+	for _, d := range a.counters.all() {
+		if int(d.Netns)%hiddenTurn == n%hiddenTurn {
+			a.compare(d)
 		}
 	}
-	return due
 }
 
-func (m *model) concludeHidden(c comparison, driver link.Bytes, hooks *probe.Counters) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := c.slot
-	if s.hooks == nil || s.hooks.device != c.device {
+func (a *Agent) compare(d netns.Device) {
+	c := a.counters
+	driver, err := a.links.Bytes(d)
+	if err == nil && !c.concludes(d, driver) {
 		return
 	}
-	before := s.hooks.hidings
-	s.hooks.hidings.take(driver, hooks)
-	if s.hooks.hidings == before {
+	var hooks probe.Counters
+	if err == nil {
+		hooks, err = c.probe.Counters(d)
+	}
+	if err != nil { // gone meanwhile, most likely
+		c.log.Debug("compare counters", "netns", d.Netns, "err", err)
 		return
 	}
-	s.changed()
-	if s.hooks.hidings.now() && !before.now() {
-		m.log.Warn("another program keeps frames from our hooks, or took them away: this tap's counters are too low",
-			"netns", s.entry.Name, "cookie", s.entry.Cookie)
-		m.hook(s)
+	if c.conclude(d, driver, &hooks) {
+		c.log.Warn("another program keeps frames from our hooks, or took them away: this tap's counters are too low",
+			"cookie", d.Netns, "ifindex", d.Ifindex)
+		a.slots.Rehook(d)
 	}
+}
+
+func (c *counters) concludes(d netns.Device, driver link.Bytes) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.tallies[d]
+	return t != nil && t.hidings.concludes(driver)
+}
+
+// conclude takes both counters of a tap, and reports whether frames are hidden that
+// were not before.
+func (c *counters) conclude(d netns.Device, driver link.Bytes, hooks *probe.Counters) (news bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.tallies[d]
+	if t == nil {
+		return false
+	}
+	before := t.hidings
+	t.hidings.take(driver, hooks)
+	if t.hidings == before {
+		return false
+	}
+	c.show(d, t)
+	return t.hidings.now() && !before.now()
 }
 
 // addTo adds what was hidden to what is shown of a tap's traffic.

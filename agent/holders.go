@@ -1,14 +1,13 @@
 package agent
 
 import (
-	"fmt"
 	"log/slog"
 	"time"
 
 	"tapwatch/agent/discover"
-	"tapwatch/agent/holders"
-	"tapwatch/agent/path"
-	"tapwatch/internal/netns"
+	"tapwatch/agent/probe"
+	"tapwatch/agent/slots"
+	"tapwatch/internal/proc"
 )
 
 const (
@@ -19,102 +18,61 @@ const (
 	holdersRest = 250 * time.Millisecond
 )
 
-// holding reads who holds the taps that changed, all of them at once, in a
-// goroutine of its own, and has the checks run over those slots after it.
-type holding struct {
+// holders reads who holds the taps, all of them at once, and who those processes are.
+type holders struct {
 	*asker
-	reader   *holders.Reader
-	model    *model
-	discover *discover.Watcher
-	log      *slog.Logger
+	slots *slots.Slots
+	probe *probe.Probe
+	who   *discover.Watcher
+	vmms  *vmms
+	log   *slog.Logger
 }
 
-func newHolding(r *holders.Reader, m *model, d *discover.Watcher, log *slog.Logger) *holding {
-	return &holding{reader: r, asker: newAsker(holdersDelay, 9, holdersRest), model: m, discover: d, log: log.With("part", "holders")}
+func newHolders(p *probe.Probe, s *slots.Slots, who *discover.Watcher, v *vmms, log *slog.Logger) *holders {
+	return &holders{asker: newAsker(holdersDelay, 9, holdersRest), slots: s, probe: p, who: who, vmms: v, log: log.With("part", "holders")}
 }
 
-// read asks the kernel, and tells those that were asked about. A slot whose tap
-// changes meanwhile asks again.
-func (h *holding) read(asked []*slot) {
+// read asks the kernel, and hands on what concerns the taps that were asked about.
+func (h *holders) read(asked []slots.Key) {
 	if len(asked) == 0 {
 		return
 	}
-	all, err := h.reader.Read()
+	all, err := h.probe.Holders()
 	if err != nil {
 		h.log.Debug("read holders", "err", err)
 	}
-	of := h.model.holdersOf(all)
-	byPID := map[int][]holders.Holder{}
-	for _, f := range all {
-		byPID[f.PID] = append(byPID[f.PID], f)
+	for _, t := range h.slots.Targets(asked...) { // a carrier that went may have gone with its VMM
+		h.vmms.look(t)
 	}
-	h.model.eachOf(asked, func(s *slot) {
-		s.holders, s.held = nil, nil
-		if pid := vmmOf(s.entry); pid != 0 && err == nil {
-			s.held = h.held(s, byPID[pid])
-		}
-		if s.tap != nil && err == nil {
-			s.holders = of[netns.Device{Netns: s.entry.Cookie, Ifindex: netns.Ifindex(s.tap.Ifindex)}]
-			if len(s.holders) > 0 {
-				h.model.phase(s, path.TapAttached, time.Now())
-			} else {
-				s.holders = []path.Holder{} // nobody, which is not the same as unknown
+	h.slots.TakeHolders(asked, h.identify(all), err == nil)
+}
+
+// identify says who the holders are.
+func (h *holders) identify(all []probe.Holder) []slots.Holder {
+	type hold struct {
+		pid int
+		of  probe.Holder
+	}
+	out := make([]slots.Holder, 0, len(all))
+	on := map[hold]bool{}
+	for _, f := range all {
+		on[hold{f.PID, probe.Holder{Tap: f.Tap}}] = true
+	}
+	for _, f := range all {
+		v, ok := h.who.Process(f.PID, f.TapName)
+		if !ok { // it has ended meanwhile, or may not be looked into
+			process, err := proc.ProcessOf(f.PID)
+			if err != nil {
+				continue
 			}
+			v.Process, v.Started = process, process.Started()
 		}
-		s.look()
-		h.model.diagnose(s, time.Now())
-	})
-}
-
-// holdersOf puts what the kernel says of processes in the words of slots.
-func (m *model) holdersOf(all []holders.Holder) map[netns.Device][]path.Holder {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	vmms := make(map[int]string, len(m.bound))
-	for s := range m.bound {
-		vmms[s.entry.Binding.VMM.PID] = s.entry.Binding.SandboxID
+		if v.Command == "" {
+			v.Command = f.Command
+		}
+		h.vmms.watch(f.PID)
+		out = append(out, slots.Holder{VMM: vmmOf(&v), Device: f.Tap, Tap: f.TapName, In: f.ProcessNetns,
+			Inherited: v.Parent != 0 && on[hold{v.Parent, probe.Holder{Tap: f.Tap}}]})
 	}
-	of := map[netns.Device][]path.Holder{}
-	for _, f := range all {
-		h := path.Holder{PID: f.PID, Command: f.Command, SameNS: f.ProcessNetns == f.Tap.Netns, SandboxID: vmms[f.PID]}
-		if s := m.slots[f.ProcessNetns]; s != nil {
-			h.Netns = s.entry.Name
-		}
-		of[f.Tap] = append(of[f.Tap], h)
-	}
-	return of
-}
-
-// heldMost bounds what is told of the taps that a VMM has open, of those in its
-// slot's namespace and of those elsewhere. It has one; by a fault a few. One
-// process that is the VMM of a thousand slots would be told of in a million lines.
-const heldMost = 8
-
-// held names the taps that a VMM has open.
-func (h *holding) held(s *slot, by []holders.Holder) []path.HeldTap {
-	held := []path.HeldTap{}
-	here, elsewhere := 0, 0
-	for _, f := range by {
-		t := path.HeldTap{Device: f.TapName, Here: f.Tap.Netns == s.entry.Cookie, Netns: s.entry.Name}
-		n := &here
-		if !t.Here {
-			n = &elsewhere
-		}
-		if *n++; *n > heldMost {
-			continue
-		}
-		if !t.Here {
-			t.Netns = h.nameOf(f.Tap.Netns)
-		}
-		held = append(held, t)
-	}
-	return held
-}
-
-// nameOf is a namespace's name, or words for one that has none.
-func (h *holding) nameOf(c netns.Cookie) string {
-	if e, ok := h.discover.Get(c); ok && e.Name != "" {
-		return e.Name
-	}
-	return fmt.Sprintf("the namespace with cookie %d", c)
+	return out
 }

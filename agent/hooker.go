@@ -8,122 +8,103 @@ import (
 	"sync"
 
 	"tapwatch/agent/probe"
+	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
 )
 
-// hooker puts hooks on taps and takes them off, in the order in which it is
-// told to, in a goroutine of its own: each takes part of a millisecond, and with
-// a thousand taps at once nothing else may wait for that.
+// hooker puts hooks on taps and takes them off, in the order in which slots wants it,
+// in a goroutine of its own: each takes part of a millisecond, and with a thousand taps
+// at once nothing else may wait for that.
 type hooker struct {
-	log   *slog.Logger
-	probe *probe.Probe
-	// wanted says whether an attachment still is; attached is told how it ended,
-	// and whether the hooks may stay; retired gets what hooks that go had counted.
-	wanted   func(hooking) bool
-	attached func(o hooking, done bool) (stay bool)
-	retired  func(hooking)
+	log      *slog.Logger
+	probe    *probe.Probe
+	slots    *slots.Slots
+	counters *counters
+	wake     *asker
 
-	mu     sync.Mutex // of what follows
-	queue  []hooking
-	wake   chan struct{} // holds one
-	errors map[string]uint64
+	mu     sync.Mutex
+	errors map[string]uint64     // failed attachments, by reason
+	said   map[netns.Device]bool // taps whose failure was logged: it is tried again and again
 }
 
-// hooking is one thing to do.
-type hooking struct {
-	slot    *slot // of an attachment; nil: to be taken off
-	attempt uint64
-	path    string
-	device  netns.Device
-	name    string
-	last    probe.Counters // what was read before, of one to be taken off
-	gone    *gone          // where the last counters are to be told; nil: nowhere
+func newHooker(p *probe.Probe, s *slots.Slots, c *counters, log *slog.Logger) *hooker {
+	return &hooker{log: log, probe: p, slots: s, counters: c, wake: newAsker(0, 0, 0), errors: map[string]uint64{}, said: map[netns.Device]bool{}}
 }
 
-func newHooker(p *probe.Probe, log *slog.Logger) *hooker {
-	return &hooker{log: log, probe: p, wake: make(chan struct{}, 1), errors: map[string]uint64{}}
+// run works until the context ends; the rest of what is to be taken off is left to
+// stop.
+func (h *hooker) run(ctx context.Context) {
+	h.wake.run(ctx, func([]slots.Key) {
+		for orders := h.slots.Orders(); len(orders) > 0; orders = h.slots.Orders() {
+			for i, o := range orders {
+				if ctx.Err() != nil {
+					h.takeOff(orders[i:])
+					return
+				}
+				h.one(o)
+			}
+		}
+	})
 }
 
-func (h *hooker) do(o hooking) {
-	h.mu.Lock()
-	h.queue = append(h.queue, o)
-	h.mu.Unlock()
-	select {
-	case h.wake <- struct{}{}:
-	default:
+// stop takes all hooks off, after the end of run.
+func (h *hooker) stop() {
+	h.slots.Unhook()
+	h.takeOff(h.slots.Orders())
+}
+
+func (h *hooker) takeOff(orders []slots.Order) {
+	for _, o := range orders {
+		if o.Off {
+			h.detach(o)
+		}
 	}
 }
 
-func (h *hooker) take() (o hooking, ok bool) {
+func (h *hooker) one(o slots.Order) {
+	if o.Off {
+		h.detach(o)
+		return
+	}
+	if !h.slots.Wanted(o) {
+		return
+	}
+	if err := h.probe.Attach(o.Path, o.Device, o.Name); err != nil {
+		h.failed(o, err)
+		h.slots.TakeHooked(o, false)
+		return
+	}
+	if !h.slots.TakeHooked(o, true) { // let go of meanwhile
+		h.detach(o)
+		return
+	}
+	h.counters.hooked(o.Device)
+	h.mu.Lock()
+	delete(h.said, o.Device)
+	h.mu.Unlock()
+}
+
+func (h *hooker) failed(o slots.Order, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.queue) == 0 {
-		h.queue = nil // what a storm needed is given back
-		return o, false
-	}
-	o, h.queue = h.queue[0], h.queue[1:]
-	return o, true
-}
-
-// run works until the context ends; what is then still queued is left to
-// model.detachAll.
-func (h *hooker) run(ctx context.Context) {
-	for {
-		for o, ok := h.take(); ok && ctx.Err() == nil; o, ok = h.take() {
-			h.one(o)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-h.wake:
-		}
-	}
-}
-
-// rest does what was still queued when run ended: only what takes hooks off.
-func (h *hooker) rest() {
-	for o, ok := h.take(); ok; o, ok = h.take() {
-		if o.slot == nil {
-			h.one(o)
-		}
-	}
-}
-
-func (h *hooker) one(o hooking) {
-	if o.slot == nil {
-		h.detach(o)
-		return
-	}
-	if !h.wanted(o) {
-		return
-	}
-	if err := h.probe.Attach(o.path, o.device, o.name); err != nil {
-		h.failed(o, err)
-		h.attached(o, false)
-	} else if !h.attached(o, true) { // let go of meanwhile
-		h.detach(o)
-	}
-}
-
-func (h *hooker) failed(o hooking, err error) {
-	h.mu.Lock()
 	h.errors[reason(err)]++
-	h.mu.Unlock()
-	if errors.Is(err, netns.ErrNotExist) || errors.Is(err, probe.ErrWrongDevice) {
-		h.log.Debug("attach hooks", "netns", o.path, "err", err) // it went meanwhile
-	} else if o.slot.attachFailed.CompareAndSwap(false, true) { // it is tried again and again: say it once
-		h.log.Warn("attach hooks: this tap's traffic is not seen", "netns", o.path, "err", err)
+	switch {
+	case errors.Is(err, netns.ErrNotExist) || errors.Is(err, probe.ErrWrongDevice):
+		h.log.Debug("attach hooks", "netns", o.Path, "err", err) // it went meanwhile
+	case !h.said[o.Device]:
+		h.said[o.Device] = true
+		h.log.Warn("attach hooks: this tap's traffic is not seen", "netns", o.Path, "device", o.Name, "err", err)
 	}
 }
 
 // detach takes the hooks off, and hands on what they counted to the last.
-func (h *hooker) detach(o hooking) {
-	if c, err := h.probe.Counters(o.device); err == nil {
-		o.last = c
+func (h *hooker) detach(o slots.Order) {
+	last := h.counters.unhooked(o.Device)
+	if o.Last != nil && last != nil {
+		o.Last(last)
 	}
-	h.retired(o)
-	if err := h.probe.Detach(o.path, o.device); err != nil {
-		h.log.Warn("detach hooks", "netns", o.path, "err", err)
+	if err := h.probe.Detach(o.Path, o.Device); err != nil {
+		h.log.Warn("detach hooks", "netns", o.Path, "err", err)
 	}
 }
 
@@ -150,84 +131,3 @@ func (h *hooker) failures() map[string]uint64 {
 	return maps.Clone(h.errors)
 }
 
-// attach has hooks put on the slot's tap where it has none.
-func (m *model) attach(s *slot) {
-	if s.hooks == nil && !m.noHooks {
-		m.hook(s)
-	}
-}
-
-// hook has hooks put on the slot's tap, again where it has some: what still
-// stands there is left as it is.
-func (m *model) hook(s *slot) {
-	if s.tap == nil || s.attaching {
-		return
-	}
-	s.attaching = true
-	m.hooker.do(hooking{slot: s, attempt: s.attempt, path: s.entry.Path, name: s.tap.Name,
-		device: netns.Device{Netns: s.entry.Cookie, Ifindex: netns.Ifindex(s.tap.Ifindex)}})
-}
-
-func (m *model) wantsHooks(o hooking) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return o.slot.attaching && o.slot.attempt == o.attempt
-}
-
-// attached takes note of how an attachment ended, and says whether it is still
-// wanted.
-func (m *model) attached(o hooking, done bool) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := o.slot
-	if !s.attaching || s.attempt != o.attempt {
-		return false
-	}
-	s.attaching = false
-	if done {
-		if s.hooks == nil || s.hooks.device != o.device {
-			s.hooks = &hooked{device: o.device}
-		}
-		s.changed()
-		s.attachFailed.Store(false)
-	}
-	return true
-}
-
-// detach has the hooks taken off, and a pending attachment given up.
-func (m *model) detach(s *slot) { m.unhook(s, nil) }
-
-// unhook is detach, and has the last counters told with what has gone.
-func (m *model) unhook(s *slot, g *gone) {
-	s.attaching = false
-	s.attempt++
-	if s.hooks == nil {
-		return
-	}
-	m.hooker.do(hooking{path: s.entry.Path, device: s.hooks.device, last: s.hooks.counters, gone: g})
-	s.hooks = nil
-	s.changed()
-}
-
-// retire keeps the latencies of hooks that go in the fleet's histogram, and their
-// counters for as long as they are told.
-func (m *model) retire(o hooking) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.retired.add(&o.last)
-	if o.gone != nil {
-		o.gone.last(o.last)
-	}
-}
-
-// detachAll is the clean stop, after the hooker's end. Sandboxes lose their hooks
-// last, since the next agent may be about to come.
-func (m *model) detachAll() {
-	m.each(func(s *slot) {
-		if _, bound := m.bound[s]; !bound {
-			m.detach(s)
-		}
-	})
-	m.eachBound(m.detach)
-	m.hooker.rest()
-}

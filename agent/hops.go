@@ -10,6 +10,7 @@ import (
 
 	"tapwatch/agent/flow"
 	"tapwatch/agent/path"
+	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/pairing"
 	"tapwatch/internal/registry"
@@ -20,15 +21,15 @@ import (
 type hops struct {
 	flow    *flow.Flow // nil: not asked for, or not supported here
 	pairing *pairing.Server
-	model   *model
+	slots   *slots.Slots
 	log     *slog.Logger
 	looking sync.Mutex // what was read first is taken first
 }
 
 // newHops loads the programs. What they need and this kernel lacks is no reason to
 // watch nothing at all: it is said, and the latencies are absent.
-func newHops(cfg Config, m *model, log *slog.Logger) (*hops, error) {
-	h := &hops{model: m, log: log}
+func newHops(cfg Config, s *slots.Slots, log *slog.Logger) (*hops, error) {
+	h := &hops{slots: s, log: log}
 	if cfg.NoHops {
 		return h, nil
 	}
@@ -55,9 +56,9 @@ func (h *hops) run(ctx context.Context) {
 	go h.pairing.Run()
 	tick := time.NewTicker(hopsEvery)
 	defer tick.Stop()
-	for measured := uint64(0); ; { // no model's bindings are 0 once it has a path
-		if now := h.model.bindings.Load(); now != measured {
-			paths := h.model.paths()
+	for measured := uint64(0); ; { // they are 0 only where there is no path
+		if now := h.slots.Bindings(); now != measured {
+			paths := h.paths()
 			if err := errors.Join(h.flow.Keep(paths...), h.flow.Add(paths...)); err != nil {
 				h.log.Warn("the latency of hops is not measured for all sandboxes", "err", err)
 			} else {
@@ -85,7 +86,7 @@ func (h *hops) look() {
 		h.log.Warn("what traffic shows is not known", "err", err)
 		return
 	}
-	h.model.seen(seen)
+	h.slots.TakeTraces(tracesOf(seen))
 }
 
 // stats reads what was measured; nil: it is not known.
@@ -138,66 +139,23 @@ func (h *hops) close() error {
 	return nil
 }
 
-// seen takes what traffic has newly shown of the hops.
-func (m *model) seen(fresh map[netns.Cookie]flow.Seen) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for c, now := range fresh {
-		s := m.slots[c]
-		if _, bound := m.bound[s]; !bound {
-			continue
+// tracesOf turns what was seen into what slots keeps.
+func tracesOf(seen map[netns.Cookie]flow.Seen) map[netns.Cookie]slots.Traces {
+	of := make(map[netns.Cookie]slots.Traces, len(seen))
+	for c, s := range seen {
+		var t slots.Traces
+		for i := range t { // flow.Hops and slots.Traced are in one order, which a test holds
+			t[i] = path.Seen{Good: s.Good[i], Bad: s.Bad[i]}
 		}
-		if s.seen == nil {
-			s.seen = &traffic{}
-		}
-		if s.seen.takes(now, &s.asked) {
-			s.changed()
-		}
-	}
-}
-
-// seenOf is that, as facts.
-func seenOf(s flow.Seen) map[path.Hop]path.Seen {
-	if s == (flow.Seen{}) {
-		return nil
-	}
-	of := map[path.Hop]path.Seen{}
-	for i, hop := range flow.Hops {
-		if !s.Good[i].IsZero() || !s.Bad[i].IsZero() {
-			of[path.Hop(hop)] = path.Seen{Good: s.Good[i], Bad: s.Bad[i]}
-		}
+		of[c] = t
 	}
 	return of
 }
 
-// paths is where the requests to bound sandboxes pass.
-func (m *model) paths() []flow.Path {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := make([]flow.Path, 0, len(m.bound))
-	for s := range m.bound {
-		if p, ok := pathOf(s.entry.Binding.Shape, &s.addrs); ok {
-			p.Netns = s.entry.Cookie
-			if s.tap != nil {
-				p.Tap = uint32(s.tap.Ifindex)
-			}
-			all = append(all, p)
-		}
+// paths is where the requests to the sandboxes pass.
+func (h *hops) paths() (all []flow.Path) {
+	for _, p := range h.slots.Paths() {
+		all = append(all, flow.Path{Netns: p.Netns, Tap: uint32(p.Tap), Guest: p.Addrs.Guest, Vpeer: p.Addrs.Vpeer, HostIP: p.Addrs.Host})
 	}
 	return all
-}
-
-// pathOf leaves out what a path of that shape has not. Of a foreign one the shape is
-// unknown: it has whatever is used.
-func pathOf(shape registry.Shape, at *addrs) (p flow.Path, ok bool) {
-	if p.Guest = at.guest; !p.Guest.Is4() {
-		return p, false
-	}
-	if shape == registry.Relay || shape == "" {
-		p.Vpeer = at.vpeer
-	}
-	if shape == registry.DNAT || shape == "" {
-		p.HostIP = at.host
-	}
-	return p, true
 }

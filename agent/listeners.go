@@ -2,11 +2,15 @@ package agent
 
 import (
 	"cmp"
+	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
+	"tapwatch/agent/slots"
 	"tapwatch/agent/sockets"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
@@ -14,16 +18,15 @@ import (
 
 // listening is who listens where, as it was read.
 type listening struct {
-	all []sockets.Found // by namespace
-	err error           // of a reading of all; then each namespace is read by itself
-	own netns.Cookie
+	all []probe.Listener // by namespace
+	err error            // of a reading of all; then each namespace is read by itself
 }
 
 // listenAll reads the listeners of all namespaces at once.
-func (m *model) listenAll() listening {
-	l := listening{own: m.self}
-	l.all, l.err = m.listens.All()
-	slices.SortFunc(l.all, func(a, b sockets.Found) int { return cmp.Compare(a.Netns, b.Netns) })
+func (r *listeners) listenAll() listening {
+	var l listening
+	l.all, l.err = r.probe.Listeners()
+	slices.SortFunc(l.all, func(a, b probe.Listener) int { return cmp.Compare(a.Netns, b.Netns) })
 	return l
 }
 
@@ -34,109 +37,84 @@ func (l *listening) at(c netns.Cookie, path string, port uint16) ([]sockets.List
 		return sockets.Listening(path, port)
 	}
 	var all []sockets.Listener
-	first, _ := slices.BinarySearchFunc(l.all, c, func(a sockets.Found, c netns.Cookie) int { return cmp.Compare(a.Netns, c) })
+	first, _ := slices.BinarySearchFunc(l.all, c, func(a probe.Listener, c netns.Cookie) int { return cmp.Compare(a.Netns, c) })
 	for _, a := range l.all[first:] {
 		if a.Netns != c {
 			break
 		}
-		if a.Port == port {
-			all = append(all, a.Listener)
+		if a.Addr.Port() == port {
+			all = append(all, sockets.Listener{Addr: a.Addr.Addr(), Only6: a.Only6, PID: a.PID, Waiting: a.Waiting, Most: a.Most})
 		}
 	}
 	return all, nil
 }
 
-// relayReading is a relay whose listener is read.
-type relayReading struct {
-	slot *slot
-	in   netns.Cookie
-	at   netip.AddrPort
-	path string
-	is   path.Listener
+// listeners reads who listens where the proxy and the relays are expected.
+type listeners struct {
+	slots     *slots.Slots
+	probe     *probe.Probe
+	self      netns.Cookie
+	proxy     netip.AddrPort
+	expected  bool   // somebody means the proxy to be there
+	port      uint16 // of envd
+	log       *slog.Logger
+	wake      *asker
+	processes processes        // of the goroutine of run alone, like what follows
+	bound     []slots.Target   // room
+	reads     []slots.RelayRead // room
 }
 
-// readListeners reads the listeners of the proxy and of every bound slot's relay,
-// and runs the checks where one has changed.
-func (m *model) readListeners(proxy netip.AddrPort) {
-	l := m.listenAll()
-	m.processes.begin(time.Now())
-	m.proxyIs(m.listener(&l, l.own, "", proxy))
-	clear(m.relays) // a slot that has gone is not kept by them
-	relays := m.relays[:0]
-	m.eachBound(func(s *slot) {
-		if s.addrs.vpeer.IsValid() && path.HasRelay(s.entry.Binding.Shape) && s.entry.Path != "" { // else there is none, or where it should be is unknown
-			relays = append(relays, relayReading{slot: s, in: s.entry.Cookie, at: netip.AddrPortFrom(s.addrs.vpeer, e2b.EnvdPort), path: s.entry.Path})
+func newListeners(cfg Config, p *probe.Probe, s *slots.Slots, self netns.Cookie, log *slog.Logger) *listeners {
+	return &listeners{slots: s, probe: p, self: self, proxy: cfg.Proxy, expected: cfg.ProxyExpected, port: cfg.ServicePort, log: log.With("part", "listeners"),
+		wake: newAsker(noticeDelay, 9, noticeRest)}
+}
+
+func (l *listeners) run(ctx context.Context) {
+	l.wake.run(ctx, func([]slots.Key) { l.read() })
+}
+
+// read reads all listeners.
+func (l *listeners) read() {
+	all := l.listenAll()
+	l.processes.begin(time.Now())
+	proxy := l.listener(&all, l.self, "", l.proxy)
+	proxy.Expected = l.expected
+	l.slots.TakeProxy(proxy)
+	l.bound = l.slots.Bound(l.bound)
+	l.reads = l.reads[:0]
+	for _, t := range l.bound {
+		if !t.Addrs.Vpeer.IsValid() || !path.HasRelay(t.Shape) || t.Path == "" || t.Key.Claim != 0 { // there is none, or where it should be is unknown
+			continue
 		}
-	})
-	m.relays = relays
-	for i := range relays {
-		r := &relays[i]
-		r.is = m.listener(&l, r.in, r.path, r.at)
+		l.reads = append(l.reads, slots.RelayRead{Target: t, Is: l.listener(&all, t.Key.Netns, t.Path, netip.AddrPortFrom(t.Addrs.Vpeer, l.port))})
 	}
-	for len(relays) > 0 {
-		part := relays[:min(chunk, len(relays))]
-		relays = relays[len(part):]
-		m.mu.Lock()
-		for i := range part {
-			m.relayIs(part[i].slot, &part[i].is)
-		}
-		m.mu.Unlock()
+	for some := range slices.Chunk(l.reads, chunk) {
+		l.slots.TakeRelays(some)
 	}
-}
-
-func (m *model) proxyIs(l path.Listener) {
-	m.mu.Lock()
-	l.Queue.FullSince = fullSince(l.Queue, m.proxy.Queue)
-	same := m.proxy.Judged() == l.Judged()
-	m.proxy = l
-	m.mu.Unlock()
-	switch {
-	case !same:
-		m.each(func(s *slot) { m.diagnose(s, time.Now()) })
-	case !l.Queue.FullSince.IsZero(): // for how long it is matters
-		m.eachBound(func(s *slot) { m.diagnose(s, time.Now()) })
-	}
-}
-
-func (m *model) relayIs(s *slot, l *path.Listener) {
-	if s.entry.Binding.Idle || m.slots[s.entry.Cookie] != s {
-		return
-	}
-	l.Queue.FullSince = fullSince(l.Queue, s.relay.Queue)
-	same := s.relay.Judged() == l.Judged()
-	s.relay = *l
-	if !same || !l.Queue.FullSince.IsZero() { // for how long it is matters
-		m.diagnose(s, time.Now())
-	}
+	clear(l.bound) // a sandbox that has gone is not kept by them
+	clear(l.reads)
 }
 
 // listener says whether want is listened on in a namespace.
-func (m *model) listener(all *listening, c netns.Cookie, nsPath string, want netip.AddrPort) path.Listener {
-	l := path.Listener{Addr: want.String()}
+func (l *listeners) listener(all *listening, c netns.Cookie, nsPath string, want netip.AddrPort) path.Listener {
+	is := path.Listener{Addr: want.String()}
 	there, err := all.at(c, nsPath, want.Port())
 	if err != nil {
-		m.log.Debug("read listening sockets", "netns", nsPath, "err", err)
-		return l
+		l.log.Debug("read listening sockets", "netns", nsPath, "err", err)
+		return is
 	}
 	accepts, ok := sockets.Accepting(there, want.Addr())
-	l.Listening = path.Known(ok)
+	is.Listening = path.Known(ok)
 	switch {
 	case ok:
-		l.Queue = path.Queue{Waiting: accepts.Waiting, Max: accepts.Most}
+		is.Queue = path.Queue{Waiting: accepts.Waiting, Max: accepts.Most}
 		if accepts.Full() {
-			l.Queue.FullSince = time.Now()
+			is.Queue.FullSince = time.Now()
 		}
-		l.Process = m.processes.of(accepts.PID, accepts.Waiting > 0) // else it would have taken them
+		is.Process = l.processes.of(accepts.PID, accepts.Waiting > 0) // else it would have taken them
 	case len(there) > 0:
-		l.Actual = netip.AddrPortFrom(there[0].Addr, want.Port()).String()
+		is.Actual = netip.AddrPortFrom(there[0].Addr, want.Port()).String()
 	}
-	return l
+	return is
 }
 
-// fullSince is since when a queue is full that was so before.
-func fullSince(now, before path.Queue) time.Time {
-	if now.FullSince.IsZero() || before.FullSince.IsZero() {
-		return now.FullSince
-	}
-	return before.FullSince
-}

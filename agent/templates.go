@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/agent/slots"
 	"tapwatch/internal/image"
 )
 
@@ -30,12 +31,12 @@ func (a *Agent) readTemplates(ctx context.Context) {
 			return
 		case <-time.After(templatesEvery):
 		}
-		now := a.model.bindings.Load()
+		now := a.slots.Bindings()
 		if now == seen && !due(known) {
 			continue
 		}
 		seen = now
-		lacking := a.model.lacking(known, time.Now())
+		of := lacking(a.slots.Bound(nil), known)
 		maps.DeleteFunc(known, func(_ string, r *templateReading) bool { return !r.used })
 		for dir, r := range known {
 			if ctx.Err() != nil {
@@ -45,7 +46,7 @@ func (a *Agent) readTemplates(ctx context.Context) {
 				r.is = readTemplate(dir, a.cfg.TemplateCache)
 				r.until = time.Now().Add(max(templateAge, templateShare*time.Since(began)))
 			}
-			a.model.templateIs(lacking[dir], r.is)
+			a.slots.TakeTemplate(of[dir], r.is)
 		}
 	}
 }
@@ -54,7 +55,7 @@ func (a *Agent) readTemplates(ctx context.Context) {
 type templateReading struct {
 	until time.Time
 	is    *path.Template
-	used  bool // some slot boots from it
+	used  bool // some sandbox boots from it
 }
 
 func (r *templateReading) due(now time.Time) bool { return now.After(r.until) }
@@ -69,54 +70,26 @@ func due(known map[string]*templateReading) bool {
 	return false
 }
 
-// lacking returns the slots that do not have what was read of their template, or will
-// not have once it is read again, by its directory. It notes which are used.
-func (m *model) lacking(known map[string]*templateReading, now time.Time) map[string][]*slot {
+// lacking returns the sandboxes by the directory of their template, and notes which
+// templates are used.
+func lacking(bound []slots.Target, known map[string]*templateReading) map[string][]slots.Target {
 	for _, r := range known {
 		r.used = false
 	}
-	lacking := map[string][]*slot{}
-	m.eachBound(func(s *slot) {
-		dir := s.entry.Binding.TemplateDir
-		if dir == "" {
-			return
+	of := map[string][]slots.Target{}
+	for _, t := range bound {
+		if t.TemplateDir == "" {
+			continue
 		}
-		r := known[dir]
+		r := known[t.TemplateDir]
 		if r == nil {
 			r = &templateReading{}
-			known[dir] = r
+			known[t.TemplateDir] = r
 		}
-		if r.used = true; r.is == nil || s.template != r.is || r.due(now) {
-			lacking[dir] = append(lacking[dir], s)
-		}
-	})
-	return lacking
-}
-
-// templateIs notes what was read, and runs the checks where it is new.
-func (m *model) templateIs(slots []*slot, t *path.Template) {
-	m.eachOf(slots, func(s *slot) {
-		if s.entry.Binding.Idle || t == nil || s.entry.Binding.TemplateDir != t.Dir {
-			return
-		}
-		same := sameTemplate(s.template, t)
-		s.template = t
-		if !same {
-			m.diagnose(s, time.Now())
-		}
-	})
-}
-
-func sameTemplate(a, b *path.Template) bool {
-	if a == nil || a.Dir != b.Dir || len(a.Problems) != len(b.Problems) {
-		return false
+		r.used = true
+		of[t.TemplateDir] = append(of[t.TemplateDir], t)
 	}
-	for i := range a.Problems {
-		if a.Problems[i].Code != b.Problems[i].Code || a.Problems[i].Cause != b.Problems[i].Cause {
-			return false
-		}
-	}
-	return true
+	return of
 }
 
 // readTemplate returns nil where there is nothing to be read.

@@ -2,68 +2,89 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"tapwatch/agent/discover"
 	"tapwatch/agent/exits"
 	"tapwatch/agent/path"
+	"tapwatch/agent/slots"
+	"tapwatch/internal/proc"
 )
 
-// vmms has the kernel tell of the end of each bound VMM, so that it can be said
-// how it ended and whether the carrier went before or after.
+// vmms looks at the processes of VMMs, and has the kernel report the end of each, so
+// that it can be said how it ended and whether the carrier went before or after.
 type vmms struct {
-	model *model
-	exits *exits.Watcher // nil: the kernel does not tell
+	slots *slots.Slots
+	exits *exits.Watcher // nil: the kernel does not report it
 	once  sync.Once
 	log   *slog.Logger
+
+	mu      sync.Mutex
+	watched map[int]time.Time // pids, since when
 }
 
-// newVMMs loads the program. Without it the ends of VMMs are found by looking,
-// and nobody knows how they ended.
-func newVMMs(m *model, log *slog.Logger) *vmms {
-	v := &vmms{model: m, log: log.With("part", "vmms")}
+// openExits loads the program. Without it the ends of VMMs are found by looking, and
+// nobody knows how they ended.
+func openExits(log *slog.Logger) *exits.Watcher {
 	w, err := exits.Open()
 	if err != nil {
-		v.log.Warn("how VMMs end will not be known", "err", err)
-		return v
+		log.Warn("how VMMs end will not be known", "err", err)
+		return nil
 	}
-	v.exits, m.tellsExits = w, true
-	return v
+	return w
 }
 
-// follow watches the VMM that a change brought, and forgets the one that it took.
-func (v *vmms) follow(c discover.Change) {
-	old, fresh := vmmOf(c.Old), vmmOf(c.New)
-	if v.exits == nil || old == fresh {
+func newVMMs(w *exits.Watcher, s *slots.Slots, log *slog.Logger) *vmms {
+	return &vmms{slots: s, exits: w, log: log.With("part", "vmms"), watched: map[int]time.Time{}}
+}
+
+// watch has the end of a process reported, from now on.
+func (v *vmms) watch(pid int) {
+	if v.exits == nil || pid == 0 {
 		return
 	}
-	if old != 0 {
-		if err := v.exits.Forget(old); err != nil {
-			v.log.Debug("forget a VMM", "err", err)
-		}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, known := v.watched[pid]; known {
+		return
 	}
-	if fresh != 0 {
-		if err := v.exits.Watch(fresh); err != nil {
-			v.log.Warn("how this VMM ends will not be known", "err", err)
-		}
+	if err := v.exits.Watch(pid); err != nil {
+		v.log.Warn("how this VMM ends will not be known", "pid", pid, "err", err)
+		return
 	}
+	v.watched[pid] = time.Now()
 }
 
-func vmmOf(e *discover.Entry) int {
-	if e == nil || e.Binding == nil || e.Binding.Idle {
-		return 0
+// forgetAfter is how long a process is watched that no sandbox has as its VMM.
+const forgetAfter = 10 * time.Second
+
+// forget ends the watch of processes that are VMMs of no sandbox.
+func (v *vmms) forget() {
+	if v.exits == nil {
+		return
 	}
-	return e.Binding.VMM.PID
+	are := v.slots.VMMs()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for pid, since := range v.watched {
+		if are[pid] || time.Since(since) < forgetAfter {
+			continue
+		}
+		if err := v.exits.Forget(pid); err != nil {
+			v.log.Debug("forget a VMM", "err", err)
+		}
+		delete(v.watched, pid)
+	}
 }
 
 func (v *vmms) run(ctx context.Context) error {
 	if v.exits == nil {
 		return nil
 	}
-	return v.exits.Run(ctx, v.model.vmmExited, v.model.vmmSignalled)
+	return v.exits.Run(ctx, v.ended, v.signalled)
 }
 
 func (v *vmms) close() (err error) {
@@ -73,69 +94,48 @@ func (v *vmms) close() (err error) {
 	return err
 }
 
-// vmmExited takes the end of a bound VMM.
-func (m *model) vmmExited(e exits.Exit) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.byVMM[e.PID]
-	if s == nil {
-		return
-	}
-	s.vmmAlive = path.No
-	s.changed()
+// ended hands on the end of a process.
+func (v *vmms) ended(e exits.Exit) {
 	held := path.Unknown
 	if e.HeldKnown {
 		held = path.Known(e.HeldTap)
 	}
-	s.vmmExit = &path.VMMExit{Time: e.Time, Command: e.Command, How: e.String(), HeldTap: held, Wanted: e.Wanted()}
-	ev := s.event(e.Time, path.VMMExited, fmt.Sprintf("%s (pid %d) %s", e.Command, e.PID, e))
-	ev.HeldTap = held
-	m.publish(ev)
-	m.departed(s, time.Now())
+	v.slots.TakeExit(e.PID, path.VMMExit{Time: e.Time, Command: e.Command, How: e.String(), HeldTap: held, Wanted: e.Wanted()},
+		fmt.Sprintf("%s (pid %d) %s", e.Command, e.PID, e))
+	v.mu.Lock()
+	delete(v.watched, e.PID)
+	v.mu.Unlock()
 }
 
 // lookAgain is how long after a signal a VMM is looked at, which stops only as each
 // of its threads next leaves the kernel.
 var lookAgain = []time.Duration{2 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond}
 
-// vmmSignalled takes that a bound VMM is to stop or to go on.
-func (m *model) vmmSignalled(pid int, stop bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if s := m.byVMM[pid]; s != nil {
-		for _, d := range lookAgain {
-			time.AfterFunc(d, func() { m.lookWhetherStopped(s, pid, path.Known(stop)) })
-		}
+// signalled looks at a VMM that is to stop or to go on.
+func (v *vmms) signalled(pid int, _ bool) {
+	for _, d := range lookAgain {
+		time.AfterFunc(d, func() {
+			for _, t := range v.slots.Signalled(pid) {
+				v.look(t)
+			}
+		})
 	}
 }
 
-func (m *model) lookWhetherStopped(s *slot, pid int, want path.Tristate) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.byVMM[pid] != s || s.vmmStopped == want {
-		return
-	}
-	s.look()
-	if s.vmmStopped == want {
-		m.diagnose(s, time.Now())
-	}
-}
+// look reads what the VMM of a sandbox does.
+func (v *vmms) look(t slots.Target) { v.slots.TakeProcess(t, stateOf(proc.Process(t.VMM))) }
 
-// boundVMM notes the VMM of the slot's sandbox, which has come, changed or gone
-// (old is the process before).
-func (m *model) boundVMM(s *slot, old int) {
-	pid := vmmOf(s.entry)
-	if pid == old {
-		return
+// stateOf reads what a process does.
+func stateOf(p proc.Process) (is slots.ProcessState) {
+	state, err := p.State()
+	switch {
+	case errors.Is(err, proc.ErrGone):
+		is.Alive = path.No
+	case err != nil: // unknown
+	case state.Ended():
+		is.Alive, is.Zombie = path.No, state.Zombie()
+	default:
+		is.Alive, is.Stopped = path.Yes, path.Known(state.Stopped())
 	}
-	if m.byVMM[old] == s {
-		delete(m.byVMM, old)
-	}
-	s.vmmExit, s.api, s.zombieSince, s.vmmGoneSince = nil, nil, time.Time{}, time.Time{}
-	s.vmmExitTold = m.tellsExits && !m.noHooks // a look that ends at once is told nothing
-	if pid == 0 {
-		return
-	}
-	m.byVMM[pid] = s
-	m.tell(s, s.entry.Binding.VMM.Started(), path.VMMFound, fmt.Sprintf("the VMM is pid %d", pid))
+	return is
 }

@@ -1,14 +1,16 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 
 	"tapwatch/agent/discover"
 	"tapwatch/agent/link"
+	"tapwatch/agent/slots"
+	"tapwatch/internal/netns"
 )
 
-// watch applies what is told: of namespaces and of links. It never asks the
-// kernel, so that what is told is in the model at once.
+// watch applies what is reported of namespaces and of links, at once and in order.
 func (a *Agent) watch(ctx context.Context) error {
 	for {
 		select {
@@ -37,23 +39,45 @@ func (a *Agent) watch(ctx context.Context) error {
 	}
 }
 
+// namespaceChanged passes on what discovery found. The links of a namespace may have
+// been read before it was: they are passed on as they are now.
 func (a *Agent) namespaceChanged(c discover.Change) {
-	a.vmms.follow(c) // before its end can be missed
-	a.model.namespaceChanged(c)
 	if c.New == nil {
+		a.slots.DropNamespace(c.Old.Cookie, c.Time)
 		return
 	}
-	a.links.AddNamespace(c.New.NSID)
-	if c.New.Binding != nil {
-		a.holding.ask(a.model.get(c.New.Cookie))
+	for i := range c.New.VMMs { // before their end can be missed
+		a.vmms.watch(c.New.VMMs[i].Process.PID)
+	}
+	if s := c.New.Slot; s != nil && s.Record != nil && s.Record.Sandbox != nil {
+		a.vmms.watch(s.Record.Sandbox.VMMProcess.PID)
+	}
+	a.slots.TakeNamespace(namespaceOf(c.New), c.Time)
+	if c.Old == nil {
+		a.links.AddNamespace(c.New.NSID)
+		a.linksOf(c.New.Cookie)
+	}
+	a.holders.ask(a.slots.In(c.New.Cookie)...)
+}
+
+// linksOf passes on the links of a namespace as they are.
+func (a *Agent) linksOf(c netns.Cookie) {
+	for _, l := range a.links.In(c) {
+		a.slots.TakeLink(slots.Change{Of: l.Key(), New: linkOf(&l), Found: true})
+	}
+	if a.links.Known(c) {
+		a.slots.Linked(c)
 	}
 }
 
-// linkChanged passes a link's change on. Behind a change of a tap there may be a
-// VMM that came or went, so holders and processes are looked at too.
+// linkChanged passes a link's change on. Behind a change of a tap there may be a VMM
+// that came or went, so processes are looked at too.
 func (a *Agent) linkChanged(c link.Change) {
-	if s := a.model.linkChanged(c); s != nil {
-		a.holding.ask(s)
+	a.slots.TakeLink(changeOf(c))
+	if l := cmp.Or(c.New, c.Old); l.IsTap() && (c.New == nil || c.Old == nil || c.Old.Carrier != c.New.Carrier) {
 		a.discover.Rescan()
+	}
+	if c.Asked && a.links.Known(c.Key().Netns) {
+		a.slots.Linked(c.Key().Netns)
 	}
 }

@@ -1,10 +1,13 @@
-// Package discover finds the network namespaces of a host and whose they are:
-// slots of a launcher that keeps records, of foreign Firecracker processes, idle
-// slots of E2B's name, or none of ours. It keeps no namespace alive.
+// Package discover finds the network namespaces of a host, the agent's own among
+// them, whose slots they are by records and by names, and which processes in them are
+// VMMs by their command lines. It keeps no namespace alive.
 package discover
 
 import (
+	"net/netip"
+	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"tapwatch/agent/path"
@@ -13,76 +16,89 @@ import (
 	"tapwatch/internal/registry"
 )
 
-// Namespace is one network namespace other than the agent's own. Its identity
-// is the cookie; names come and go, and one namespace may have several.
+// Namespace is one network namespace. Its identity is the cookie; names come and go,
+// and one namespace may have several.
 type Namespace struct {
 	Cookie netns.Cookie
-	Name   string     // a label; empty where it has none (any more)
+	Host   bool       // it is the agent's own
+	Name   string     // under netns.Dir; empty where it has none
+	Last   string     // the name that it had before it lost it; empty: none
 	Names  []string   // all of them under netns.Dir, sorted
-	NSID   netns.NSID // in the agent's namespace; netns.NoNSID: could not be given
+	NSID   netns.NSID // in the agent's namespace; netns.NoNSID: could not be given, or the agent's own
 	Inode  uint64     // reused by the kernel at once: for display only
 	Path   string     // a file to enter it by; empty where none is known
 }
 
-// Source says who told whose a namespace is.
-type Source string
+// HostName is what the agent's own namespace is called.
+const HostName = "host"
 
-// The sources of a Binding.
-const (
-	Tapwatch    Source = "tapwatch"    // the record of a launcher
-	Firecracker Source = "firecracker" // a process that is in it
-	E2B         Source = "e2b"         // nothing but its name
-)
-
-// Binding says whose slot a namespace is. Strings that are not known are empty.
-type Binding struct {
-	Source   Source
-	Index    int // of the slot; 0: unknown
-	HostVeth string
-	Tap      string
-	VpeerIP  string
-	HostIP   string // by which the kernel passes on to the guest, in dnat paths
-	GuestIP  string
-	// OwnerAlive says of a record whether the launcher that wrote it runs.
-	OwnerAlive path.Tristate
-
-	// Idle is true where no sandbox is bound to the slot: that its tap has no
-	// carrier is then as it should be, and what follows is empty.
-	Idle       bool
-	SandboxID  string
-	Name       string // a label for people
-	TemplateID string
-	BuildID    string
-	Alias      string
-	// TemplateDir holds the image that the sandbox boots from.
-	TemplateDir string
-	State       registry.State // empty: unknown
-	Reason      string         // why Failed
-	Shape       registry.Shape // of the path
-	Console     string         // log file
-	CreatedAt   time.Time      // UTC; of a foreign VMM its process's start; zero: unknown
-	VMM         proc.Process
-	VMMAlive    path.Tristate // a zombie is not
-	APISocket   string        // of the VMM, as it sees it; empty: it has none, or none is known
-	// VMMs counts the Firecracker processes found in the namespace: with two,
-	// the elder may still hold the tap.
-	VMMs int
+// Label is how people and series call the namespace: by its name, by the one that it
+// had, else as the kernel calls it in /proc/PID/ns/net. It is never empty.
+func (n *Namespace) Label() string {
+	switch {
+	case n.Host:
+		return HostName
+	case n.Name != "":
+		return n.Name
+	case n.Last != "":
+		return n.Last
+	}
+	return "net:[" + strconv.FormatUint(n.Inode, 10) + "]"
 }
 
-// Entry is a namespace and its binding, nil where it is none of ours. A published
-// Entry is never changed again.
+// Linked says that the kernel reports the links of the namespace.
+func (n *Namespace) Linked() bool { return n.Host || n.NSID != netns.NoNSID }
+
+// Addrs are the addresses that a launcher means a slot to have; zero ones are not
+// known.
+type Addrs struct {
+	Vpeer netip.Addr // of the namespace's end of the veth pair
+	Host  netip.Addr // by which the host reaches the guest, in dnat paths
+	Tap   netip.Addr // the host's on the tap
+	Guest netip.Addr
+}
+
+// Slot is what a launcher means a namespace for.
+type Slot struct {
+	Launcher string // tapwatch, or the rule that knows the namespace's name
+	Tap      string
+	HostVeth string
+	Addrs    Addrs
+	Record   *registry.Slot // nil: nothing but the name says it
+	// OwnerAlive says of a record whether the launcher that wrote it runs, VMMAlive
+	// whether the VMM of its sandbox does. A zombie does not.
+	OwnerAlive, VMMAlive path.Tristate
+}
+
+// Entry is a namespace, whose slot it is (nil: nobody's) and the processes in it that
+// say they are VMMs, the eldest first. A published Entry is never changed again.
 type Entry struct {
 	Namespace
-	Binding *Binding
+	Slot *Slot
+	VMMs []*VMM
 }
 
 func (e *Entry) equal(o *Entry) bool {
-	if (e.Binding == nil) != (o.Binding == nil) {
-		return false
+	return e.Cookie == o.Cookie && e.Name == o.Name && e.Last == o.Last && slices.Equal(e.Names, o.Names) &&
+		e.NSID == o.NSID && e.Inode == o.Inode && e.Path == o.Path && e.Slot.equal(o.Slot) && slices.Equal(e.VMMs, o.VMMs)
+}
+
+func (s *Slot) equal(o *Slot) bool {
+	if s == nil || o == nil {
+		return s == o
 	}
-	return e.Cookie == o.Cookie && e.Name == o.Name && slices.Equal(e.Names, o.Names) &&
-		e.NSID == o.NSID && e.Inode == o.Inode && e.Path == o.Path &&
-		(e.Binding == nil || *e.Binding == *o.Binding)
+	a, b := *s, *o
+	a.Record, b.Record = nil, nil
+	return a == b && sameRecord(s.Record, o.Record)
+}
+
+func sameRecord(a, b *registry.Slot) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	x, y := *a, *b
+	x.Sandbox, y.Sandbox = nil, nil
+	return x == y && (a.Sandbox == b.Sandbox || reflect.DeepEqual(a.Sandbox, b.Sandbox))
 }
 
 // Change is one step of one namespace. Old is nil where it is new, New where it

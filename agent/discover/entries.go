@@ -9,16 +9,17 @@ import (
 	"time"
 
 	"tapwatch/internal/netns"
+	"tapwatch/internal/proc"
 )
 
 // merge makes the entries anew and tells what has changed.
 func (w *Watcher) merge(ctx context.Context) {
 	now := time.Now()
 	spaces := w.spaces(w.entries) // only this goroutine writes entries
-	claims := sources{w.records.Slots(), slices.Collect(maps.Values(w.procs.found)), remember(Alive)}.index()
+	claims := sources{w.records.Slots(), slices.Collect(maps.Values(w.procs.found)), remember(aliveOf), w.who.rules.Load(), w.cfg.Plan}.index()
 	next := make(map[netns.Cookie]*Entry, len(spaces))
 	for c, n := range spaces {
-		e := &Entry{*n, claims.bind(*n)}
+		e := &Entry{*n, claims.slot(n), claims.vmms[c]}
 		if old := w.entries[c]; old != nil && old.equal(e) {
 			e = old
 		}
@@ -58,15 +59,15 @@ func diff(old, next map[netns.Cookie]*Entry, now time.Time) []Change {
 	return append(gone, come...)
 }
 
-// rank is 0 of a slot with a sandbox, 1 of an idle one, 2 of no slot.
+// rank is 0 of a namespace with a sandbox, 1 of an idle slot, 2 of others.
 func (e *Entry) rank() int {
 	switch {
-	case e.Binding == nil:
-		return 2
-	case e.Binding.Idle:
+	case len(e.VMMs) > 0 || e.Slot != nil && e.Slot.Record != nil && e.Slot.Record.Sandbox != nil:
+		return 0
+	case e.Slot != nil:
 		return 1
 	}
-	return 0
+	return 2
 }
 
 func (w *Watcher) known() bool {
@@ -83,18 +84,15 @@ func (w *Watcher) publish(next map[netns.Cookie]*Entry) {
 			byNSID[e.NSID] = e
 		}
 	}
-	vmms := slices.SortedFunc(maps.Values(w.procs.found), func(a, b VMM) int {
-		return cmp.Compare(a.Process.PID, b.Process.PID)
-	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.vmms, w.ready = vmms, true
+	w.ready = true
 	if next != nil {
 		w.entries, w.byNSID = next, byNSID
 	}
 }
 
-// Snapshot returns every namespace but the agent's own, ordered by cookie.
+// Snapshot returns every namespace, ordered by cookie.
 func (w *Watcher) Snapshot() []Entry {
 	w.mu.Lock()
 	entries := w.entries
@@ -116,13 +114,14 @@ func (w *Watcher) Get(c netns.Cookie) (Entry, bool) {
 	return Entry{}, false
 }
 
-// VMMs returns every foreign Firecracker process by pid, those in the agent's
-// own namespace or in none that could be read among them.
-func (w *Watcher) VMMs() []VMM {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.vmms
+// Holder returns who a process is that holds a tap; false where it has ended or may
+// not be looked into.
+func (w *Watcher) Holder(pid int, device, kind string) (*VMM, bool) {
+	return w.who.holder(pid, device, kind)
 }
+
+// Holders says which processes hold taps now: the others are forgotten.
+func (w *Watcher) Holders(living map[proc.Process]bool) { w.who.forget(living) }
 
 // Self returns the cookie of the agent's own namespace; 0 before Run.
 func (w *Watcher) Self() netns.Cookie {

@@ -47,6 +47,10 @@ func (w *Watcher) loop(ctx context.Context) {
 		case <-timer.C:
 		case <-w.rescan:
 			w.work.procs.soon(time.Now())
+		case <-w.reread:
+			clear(w.procs.lines)
+			w.procs.changed = true
+			w.everything(time.Now())
 		case id := <-w.nsids.gone:
 			w.ended[id] = true
 			w.work.names.soon(time.Now())
@@ -135,6 +139,15 @@ func (w *Watcher) readRewritten() {
 
 func (w *Watcher) scanProcs(full bool) {
 	start := time.Now()
+	if w.names.changed {
+		names := make(map[uint64]string, len(w.names.bound))
+		for name, p := range w.names.bound {
+			if was, ok := names[p.inode]; !ok || name < was {
+				names[p.inode] = name
+			}
+		}
+		w.who.names.Store(&names)
+	}
 	w.failed(w.procs.scan(start, full))
 	w.stats.procsTook.Store(int64(time.Since(start)))
 	w.stats.procsRead.Store(uint64(w.procs.read))

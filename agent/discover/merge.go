@@ -2,8 +2,10 @@ package discover
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
+	"tapwatch/agent/identity"
 	"tapwatch/agent/path"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
@@ -14,14 +16,17 @@ import (
 // sources is what is known of whose the namespaces are, at one moment.
 type sources struct {
 	records []registry.Slot
-	vmms    []VMM
+	vmms    []*VMM
 	alive   func(proc.Process) path.Tristate
+	rules   *identity.Set
+	plan    e2b.Plan
 }
 
 // index orders the sources by namespace.
 func (s sources) index() claims {
-	c := claims{alive: s.alive, byCookie: map[netns.Cookie]registry.Slot{}, byName: map[string]registry.Slot{}, vmms: map[netns.Cookie][]VMM{}}
-	for _, r := range s.records {
+	c := claims{sources: s, byCookie: map[netns.Cookie]*registry.Slot{}, byName: map[string]*registry.Slot{}, vmms: map[netns.Cookie][]*VMM{}}
+	for i := range s.records {
+		r := &s.records[i]
 		switch {
 		case r.Cookie != 0:
 			c.byCookie[r.Cookie] = r
@@ -33,89 +38,65 @@ func (s sources) index() claims {
 		c.vmms[v.Netns] = append(c.vmms[v.Netns], v)
 	}
 	for _, vs := range c.vmms {
-		slices.SortFunc(vs, func(a, b VMM) int { return cmp.Compare(a.Process.Start, b.Process.Start) })
+		slices.SortFunc(vs, func(a, b *VMM) int {
+			return cmp.Or(cmp.Compare(a.Process.Start, b.Process.Start), cmp.Compare(a.Process.PID, b.Process.PID))
+		})
 	}
 	return c
 }
 
 // claims is sources, by namespace.
 type claims struct {
-	alive    func(proc.Process) path.Tristate
-	byCookie map[netns.Cookie]registry.Slot
-	byName   map[string]registry.Slot
-	vmms     map[netns.Cookie][]VMM // the youngest last
+	sources
+	byCookie map[netns.Cookie]*registry.Slot
+	byName   map[string]*registry.Slot
+	vmms     map[netns.Cookie][]*VMM
 }
 
-// bind says whose a namespace is. A record that names a sandbox comes first,
-// then a Firecracker process, then an idle slot's record, then E2B's name.
-func (c claims) bind(n Namespace) *Binding {
-	rec, recorded := c.record(n)
-	vmms := c.vmms[n.Cookie]
-	switch {
-	case recorded && (rec.Sandbox != nil || len(vmms) == 0):
-		b := c.ofRecord(rec)
-		b.VMMs = len(vmms)
-		return &b
-	case len(vmms) > 0:
-		b := ofVMM(n, vmms[len(vmms)-1])
-		b.VMMs = len(vmms)
-		return &b
+// slot says whose slot a namespace is: by a record, else by its name.
+func (c claims) slot(n *Namespace) *Slot {
+	if r := c.record(n); r != nil {
+		return c.ofRecord(r)
 	}
-	if b, ok := e2bSlot(n.Name); ok {
-		b.Source, b.Idle = E2B, true
-		return &b
+	if n.Host || n.Name == "" {
+		return nil
+	}
+	launcher, _, ok := c.rules.SlotOf(n.Name)
+	if !ok {
+		return nil
+	}
+	s := &Slot{Launcher: launcher}
+	if i, ok := e2b.Index(n.Name); ok && launcher == "e2b" {
+		s.Tap, s.HostVeth = e2b.Tap, e2b.HostVeth(i)
+		s.Addrs = Addrs{Tap: e2b.TapIP(), Guest: e2b.GuestIP()}
+		if at, ok := c.plan.Slot(i); ok {
+			s.Addrs.Vpeer, s.Addrs.Host = at.VpeerIP, at.HostIP
+		}
+	}
+	return s
+}
+
+func (c claims) record(n *Namespace) *registry.Slot {
+	if r := c.byCookie[n.Cookie]; r != nil {
+		return r
+	}
+	for _, name := range n.Names {
+		if r := c.byName[name]; r != nil {
+			return r
+		}
 	}
 	return nil
 }
 
-func (c claims) record(n Namespace) (registry.Slot, bool) {
-	if r, ok := c.byCookie[n.Cookie]; ok {
-		return r, true
+func (c claims) ofRecord(r *registry.Slot) *Slot {
+	addr := func(text string) netip.Addr {
+		a, _ := netip.ParseAddr(text) // what is no address is not known
+		return a
 	}
-	for _, name := range n.Names {
-		if r, ok := c.byName[name]; ok {
-			return r, true
-		}
+	s := &Slot{Launcher: "tapwatch", Tap: r.Tap, HostVeth: r.HostVeth, Record: r, OwnerAlive: c.alive(r.Owner),
+		Addrs: Addrs{Vpeer: addr(r.VpeerIP), Host: addr(r.HostIP), Tap: e2b.TapIP(), Guest: addr(r.GuestIP)}}
+	if r.Sandbox != nil {
+		s.VMMAlive = c.alive(r.Sandbox.VMMProcess)
 	}
-	return registry.Slot{}, false
-}
-
-func (c claims) ofRecord(r registry.Slot) Binding {
-	b := Binding{
-		Source:     Tapwatch,
-		Index:      r.Index,
-		HostVeth:   r.HostVeth,
-		Tap:        r.Tap,
-		VpeerIP:    r.VpeerIP,
-		HostIP:     r.HostIP,
-		GuestIP:    r.GuestIP,
-		OwnerAlive: c.alive(r.Owner),
-		Idle:       r.Sandbox == nil,
-	}
-	if s := r.Sandbox; s != nil {
-		b.SandboxID, b.Name = s.ID, s.Name
-		b.TemplateID, b.BuildID, b.Alias, b.TemplateDir = s.TemplateID, s.BuildID, s.Alias, s.TemplateDir
-		b.State, b.Reason, b.Shape, b.Console = s.State, s.Reason, s.Shape, s.Console
-		b.CreatedAt = s.CreatedAt.UTC()
-		b.VMM, b.VMMAlive = s.VMMProcess, c.alive(s.VMMProcess)
-	}
-	return b
-}
-
-// ofVMM binds by a foreign process; its slot's facts are those of E2B's plan
-// where the namespace has such a name. Else only what is the same in every slot
-// of E2B's is known, whose command line it is.
-func ofVMM(n Namespace, v VMM) Binding {
-	b, ok := e2bSlot(n.Name)
-	if !ok {
-		b.Tap, b.GuestIP = e2b.Tap, e2b.GuestAddr
-	}
-	b.Source = Firecracker
-	b.SandboxID = v.SandboxID
-	b.CreatedAt = v.Started
-	b.VMM, b.VMMAlive, b.APISocket = v.Process, path.Yes, v.Socket
-	if v.Zombie {
-		b.VMMAlive = path.No
-	}
-	return b
+	return s
 }

@@ -26,7 +26,9 @@ const unreaped = time.Second
 // look into them.
 type procs struct {
 	seen    map[int]sighting
-	found   map[int]VMM
+	who     *who
+	found   map[int]*VMM
+	lines   map[int]string    // their command lines
 	dead    map[int]time.Time // of those, since when a zombie
 	outside map[uint64]member // inode of a namespace that is not ours: who is in it
 	self    uint64            // inode of our own namespace
@@ -44,8 +46,8 @@ type sighting struct {
 	threads map[uint64]int
 }
 
-func newProcs() *procs {
-	return &procs{seen: map[int]sighting{}, found: map[int]VMM{}, dead: map[int]time.Time{}, self: inodeOfLink("/proc/thread-self/ns/net"), buf: make([]byte, 64<<10)}
+func newProcs(w *who) *procs {
+	return &procs{who: w, seen: map[int]sighting{}, found: map[int]*VMM{}, lines: map[int]string{}, dead: map[int]time.Time{}, self: inodeOfLink("/proc/thread-self/ns/net"), buf: make([]byte, 64<<10)}
 }
 
 // scan looks for VMMs in new and young processes, in all of them where full is
@@ -86,62 +88,51 @@ func (p *procs) scan(now time.Time, full bool) error {
 // was known stays known as one, for what it holds up is its sandbox.
 func (p *procs) look(pid int, now time.Time) {
 	p.read++
-	id, socket, ok := parseVMM(p.cmdline(pid))
-	v, known := p.found[pid]
-	if !ok {
-		if known && v.Process.Zombie() {
+	line := p.cmdline(pid)
+	v := p.found[pid]
+	if len(line) == 0 {
+		if v != nil && v.Process.Zombie() {
 			p.died(v, now)
 			return
 		}
 		p.lose(pid)
 		return
 	}
-	if known && v.SandboxID == id && v.Netns != 0 {
+	if v != nil && v.Netns != 0 && p.lines[pid] == string(line) {
 		return
 	}
-	if v, ok := inspect(pid, id, socket); ok && p.found[pid] != v {
-		p.found[pid] = v
-		p.changed = true
+	text := string(line)
+	is, ok := p.who.claimant(pid, text)
+	if !ok {
+		p.lose(pid)
+		return
 	}
+	p.found[pid], p.lines[pid] = is, text
+	p.changed = true
 }
 
 // died notes a VMM that is a zombie. Every process is one for an instant.
-func (p *procs) died(v VMM, now time.Time) {
+func (p *procs) died(v *VMM, now time.Time) {
 	first, known := p.dead[v.Process.PID]
 	if !known {
 		p.dead[v.Process.PID] = now
 		return
 	}
 	if !v.Zombie && now.Sub(first) >= unreaped {
-		v.Zombie = true
-		p.found[v.Process.PID] = v
+		z := *v
+		z.Zombie = true
+		p.found[v.Process.PID] = &z
 		p.changed = true
 	}
 }
 
 func (p *procs) lose(pid int) {
 	delete(p.dead, pid)
+	delete(p.lines, pid)
 	if _, ok := p.found[pid]; ok {
 		delete(p.found, pid)
 		p.changed = true
 	}
-}
-
-// inspect places a VMM. The process is identified before and after, so that the
-// namespace is its own and not that of the pid's next owner.
-func inspect(pid int, sandboxID, socket string) (VMM, bool) {
-	process, err := proc.ProcessOf(pid)
-	if err != nil {
-		return VMM{}, false
-	}
-	v := VMM{SandboxID: sandboxID, Socket: socket, Process: process, Started: process.Started()}
-	if f, err := os.Open(nsPath(pid)); err == nil {
-		defer f.Close()
-		if v.Netns, err = netns.CookieOfFile(f); err == nil {
-			v.Inode = inodeOf(f)
-		}
-	}
-	return v, process.Alive()
 }
 
 func nsPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }
@@ -154,7 +145,7 @@ func (p *procs) cmdline(pid int) []byte {
 		return nil
 	}
 	defer unix.Close(fd)
-	n, err := unix.Read(fd, p.buf[:4096])
+	n, err := unix.Read(fd, p.buf[:argsMost])
 	if err != nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package discover
 
 import (
+	"cmp"
 	"slices"
 
 	"tapwatch/internal/e2b"
@@ -14,9 +15,6 @@ func (w *Watcher) spaces(before map[netns.Cookie]*Entry) map[netns.Cookie]*Names
 	all := map[netns.Cookie]*Namespace{}
 	taken := map[netns.NSID]bool{}
 	for name, p := range w.names.bound {
-		if p.cookie == w.self {
-			continue
-		}
 		n := all[p.cookie]
 		if n == nil {
 			n = &Namespace{Cookie: p.cookie, NSID: p.nsid, Inode: p.inode}
@@ -30,9 +28,25 @@ func (w *Watcher) spaces(before map[netns.Cookie]*Entry) map[netns.Cookie]*Names
 		n.Name = label(n.Names)
 		n.Path = netns.Path(n.Name)
 	}
+	w.addOwn(all)
 	w.addHeld(all, taken)
 	w.keepNameless(all, taken, before)
+	for c, n := range all {
+		if old := before[c]; old != nil && n.Name == "" {
+			n.Last = cmp.Or(old.Name, old.Last)
+		}
+	}
 	return all
+}
+
+// addOwn adds the agent's own namespace, which may have names like any other.
+func (w *Watcher) addOwn(all map[netns.Cookie]*Namespace) {
+	n := all[w.self]
+	if n == nil {
+		n = &Namespace{Cookie: w.self, Inode: w.procs.self}
+		all[w.self] = n
+	}
+	n.Host, n.NSID, n.Path = true, netns.NoNSID, netns.Own
 }
 
 // addHeld adds the namespaces that only processes and threads show: of VMMs, and

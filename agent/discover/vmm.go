@@ -2,62 +2,133 @@ package discover
 
 import (
 	"bytes"
-	"path"
+	"errors"
+	"os"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"tapwatch/agent/identity"
+	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/proc"
 )
 
-// VMM is a Firecracker process that was found running, with E2B's command line.
+// VMM is a process that says it is a VMM, or that holds a tap. It is never changed.
 type VMM struct {
-	SandboxID string
-	Socket    string // of its API, as it sees it
-	Process   proc.Process
-	Started   time.Time    // UTC
-	Netns     netns.Cookie // where it is; 0: could not be read
-	Inode     uint64       // of that namespace
+	Process  proc.Process
+	Started  time.Time
+	Command  string       // as /proc/PID/comm has it
+	Parent   int          // pid
+	Netns    netns.Cookie // where it is; 0: could not be read
+	Inode    uint64       // of that namespace
+	Identity identity.Identity
 	// Zombie is set where it has ended and nobody has waited for it: its launcher
 	// still counts on it.
 	Zombie bool
 }
 
-// parseVMM reads a command line as /proc has it, its arguments ended by zero
-// bytes, and returns the sandbox that a Firecracker serves and its API's socket.
-// The shells and the `ip netns exec` that start one have another first argument
-// until they exec.
-func parseVMM(cmdline []byte) (sandboxID, socket string, ok bool) {
-	first, rest, _ := bytes.Cut(cmdline, []byte{0})
-	if path.Base(string(first)) != "firecracker" {
-		return "", "", false
+// argsMost bounds how much of a command line is read.
+const argsMost = 4096
+
+func procDir(pid int) string { return "/proc/" + strconv.Itoa(pid) }
+
+// basicFacts reads what tells most processes from VMMs. What cannot be read is empty.
+func basicFacts(s proc.Stat) identity.Facts {
+	dir := procDir(s.Process.PID)
+	f := identity.Facts{Command: s.Command, UID: identity.NoUID, Exe: strings.TrimSuffix(linkAt(dir+"/exe"), " (deleted)")}
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) == nil {
+		f.UID = st.Uid
 	}
-	args := strings.Split(string(rest), "\x00")
-	for i, a := range args {
-		if a == "--api-sock" && i+1 < len(args) {
-			return parseSocket(args[i+1])
-		}
-		if v, found := strings.CutPrefix(a, "--api-sock="); found {
-			return parseSocket(v)
-		}
-	}
-	return "", "", false
+	return f
 }
 
-// parseSocket reads the sandbox from /tmp/fc-{sandboxID}-{random}.sock. The
-// directory may be another, and the id may hold dashes. A path that could not
-// stand in a command line as it is is not given: any process may have one.
-func parseSocket(socket string) (sandboxID, plain string, ok bool) {
-	s, prefixed := strings.CutPrefix(path.Base(socket), "fc-")
-	s, suffixed := strings.CutSuffix(s, ".sock")
-	i := strings.LastIndexByte(s, '-')
-	if !prefixed || !suffixed || i < 1 {
-		return "", "", false
+// moreFacts reads the rest of what rules may ask for.
+func moreFacts(pid int, f *identity.Facts) {
+	dir := procDir(pid)
+	f.Root, f.Cwd, f.Cgroup = linkAt(dir+"/root"), linkAt(dir+"/cwd"), cgroupOf(dir)
+}
+
+func argsOf(dir string) []string {
+	fd, err := unix.Open(dir+"/cmdline", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
 	}
-	if strings.ContainsFunc(socket, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/._-+@:", r)
-	}) {
-		socket = ""
+	defer unix.Close(fd)
+	var buf [argsMost]byte
+	n, err := unix.Read(fd, buf[:])
+	if err != nil || n == 0 {
+		return nil
 	}
-	return s[:i], socket, true
+	return strings.Split(string(bytes.TrimSuffix(buf[:n], []byte{0})), "\x00")
+}
+
+func linkAt(file string) string {
+	var buf [512]byte
+	n, err := unix.Readlink(file, buf[:])
+	if err != nil {
+		return ""
+	}
+	return string(buf[:n])
+}
+
+// cgroupOf returns the path of the unified hierarchy, else the first that has one.
+func cgroupOf(dir string) (first string) {
+	b, err := os.ReadFile(dir + "/cgroup")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		if parts[0] == "0" && parts[2] != "/" {
+			return parts[2]
+		}
+		if len(parts[2]) > len(first) {
+			first = parts[2]
+		}
+	}
+	return first
+}
+
+// remember makes a check of processes answer each once.
+func remember(check func(proc.Process) path.Tristate) func(proc.Process) path.Tristate {
+	known := map[proc.Process]path.Tristate{}
+	return func(p proc.Process) path.Tristate {
+		t, ok := known[p]
+		if !ok {
+			t = check(p)
+			known[p] = t
+		}
+		return t
+	}
+}
+
+// inodeOf returns the inode of an open file, 0 where that cannot be had.
+func inodeOf(f *os.File) uint64 {
+	if fi, err := f.Stat(); err == nil {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+			return st.Ino
+		}
+	}
+	return 0
+}
+
+// aliveOf reads whether a process runs; a zombie does not. The zero process, of a
+// record that has none yet, is unknown.
+func aliveOf(p proc.Process) path.Tristate {
+	state, err := p.State()
+	switch {
+	case err == nil:
+		return path.Known(!state.Ended())
+	case errors.Is(err, proc.ErrGone):
+		return path.No
+	}
+	return path.Unknown
 }

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tapwatch/agent/identity"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nlsafe"
 	"tapwatch/internal/registry"
@@ -31,6 +33,11 @@ type Config struct {
 	// Backlog is how many changes may wait for their consumer before discovery
 	// waits as well; 0 means 4096.
 	Backlog int
+	// Rules say who processes and namespaces are; nil means those of known launchers.
+	Rules *identity.Set
+	// Plan is the addresses that E2B's orchestrator gives its slots; zero means its
+	// default.
+	Plan e2b.Plan
 	// Log is told what could not be read; nil means slog.Default().
 	Log *slog.Logger
 }
@@ -54,6 +61,16 @@ func (c *Config) fill() error {
 	if c.Backlog == 0 {
 		c.Backlog = 4096
 	}
+	if c.Plan == (e2b.Plan{}) {
+		c.Plan = e2b.DefaultPlan()
+	}
+	if c.Rules == nil {
+		rules, err := identity.Compile(nil, identity.Options{})
+		if err != nil {
+			return err
+		}
+		c.Rules = rules
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -66,6 +83,7 @@ type Watcher struct {
 	cfg     Config
 	changes chan Change
 	rescan  chan struct{}
+	reread  chan struct{} // the rules are others
 	stats   counters
 	conn    *nlsafe.Conn // opened by Run
 	self    netns.Cookie // the agent's own namespace
@@ -75,6 +93,7 @@ type Watcher struct {
 	nsids     *nsids
 	names     *names
 	procs     *procs
+	who       *who
 	records   *registry.Reader
 	held      map[member]place    // shown by processes and threads only
 	ended     map[netns.NSID]bool // heard since the last merge
@@ -86,7 +105,6 @@ type Watcher struct {
 	mu      sync.Mutex // of what follows
 	entries map[netns.Cookie]*Entry
 	byNSID  map[netns.NSID]*Entry
-	vmms    []VMM
 	ready   bool
 }
 
@@ -95,11 +113,14 @@ func New(cfg Config) (*Watcher, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
+	who := newWho(cfg.Rules)
 	return &Watcher{
 		cfg:       cfg,
+		who:       who,
 		changes:   make(chan Change, cfg.Backlog),
 		rescan:    make(chan struct{}, 1),
-		procs:     newProcs(),
+		reread:    make(chan struct{}, 1),
+		procs:     newProcs(who),
 		held:      map[member]place{},
 		ended:     map[netns.NSID]bool{},
 		dirty:     map[string]bool{},
@@ -157,6 +178,7 @@ func (w *Watcher) open() (err error) {
 	w.conn, w.self = conn, self
 	w.mu.Unlock()
 	w.names = newNames(conn, self)
+	w.who.self.Store(w.procs.self)
 	if w.nsids, err = listenNSIDs(); err != nil {
 		return err
 	}
@@ -193,4 +215,13 @@ type counters struct {
 	namesTook, procsTook     atomic.Int64
 	mergeTook                atomic.Int64
 	lastError                atomic.Pointer[string]
+}
+
+// Use has other rules in force, for namespaces and processes alike.
+func (w *Watcher) Use(rules *identity.Set) {
+	w.who.use(rules)
+	select {
+	case w.reread <- struct{}{}:
+	default:
+	}
 }

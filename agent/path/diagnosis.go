@@ -13,6 +13,9 @@ const (
 	Undecided State = "unknown" // not enough is known to say
 	Booting   State = "booting"
 	Idle      State = "idle"
+	// Unidentified is a tap that somebody holds whom no rule knows: neither idle nor
+	// broken.
+	Unidentified State = "unidentified"
 )
 
 // Severity orders findings; the words are Prometheus alerts' usual ones.
@@ -49,6 +52,8 @@ type Diagnosis struct {
 	State    State      `json:"state"`
 	Hops     []HopState `json:"hops"`
 	Findings []Finding  `json:"findings"`
+	// Undecided are the checks that could not judge, by code.
+	Undecided []string `json:"undecided,omitempty"`
 }
 
 // BrokenAt returns the first broken hop, else the first that a boot has not

@@ -92,7 +92,16 @@ type Facts struct {
 	Now     time.Time    `json:"now"`
 	Netns   string       `json:"netns"`
 	Cookie  netns.Cookie `json:"netns_cookie"`
-	Sandbox *Sandbox     `json:"sandbox"` // nil: an idle slot
+	Sandbox *Sandbox     `json:"sandbox"` // nil: none is bound to the tap
+	// Launcher is whose slot this is by its record or its name; empty: nobody's that
+	// a rule knows.
+	Launcher string `json:"launcher,omitempty"`
+	// Unidentified is the process that holds the tap where no rule knows its sandbox;
+	// nil: nobody does, or the sandbox is known.
+	Unidentified *Holder `json:"unidentified,omitempty"`
+	// Stray is a VMM that sits where nothing leads to, which may belong here; nil:
+	// none does.
+	Stray   *Stray       `json:"stray,omitempty"`
 	Proxy   Listener     `json:"proxy"`
 	Relay   Listener     `json:"relay"`
 	Veth    Veth         `json:"veth"`
@@ -105,6 +114,8 @@ type Facts struct {
 	Seen    map[Hop]Seen `json:"seen,omitempty"`
 	// Template is what the sandbox boots from; nil: it was not read, or cannot be.
 	Template *Template `json:"template,omitempty"`
+	// Assumed says that nothing but the name of the namespace vouches for addresses.
+	Assumed bool `json:"addresses_assumed,omitempty"`
 }
 
 // Seen is what real requests showed of a hop last; the zero time is never.
@@ -115,12 +126,23 @@ type Seen struct {
 
 // Sandbox is the VM that is bound to the slot.
 type Sandbox struct {
-	ID         string         `json:"id"`
-	Name       string         `json:"name,omitempty"`
-	TemplateID string         `json:"template_id,omitempty"`
-	BuildID    string         `json:"build_id,omitempty"`
-	Source     string         `json:"source"` // who says so: tapwatch, firecracker
-	Shape      registry.Shape `json:"shape"`  // relay, fused, dnat; empty: unknown
+	ID         string `json:"id"`
+	Name       string `json:"name,omitempty"`
+	TemplateID string `json:"template_id,omitempty"`
+	BuildID    string `json:"build_id,omitempty"`
+	// Source is who says so: tapwatch (the launcher's record), else the rule that
+	// knows the VMM's process, such as e2b or firecracker.
+	Source string `json:"source"`
+	Team   string `json:"team,omitempty"`
+	// Labels are what the operator's rules give it besides.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Orphan is set where the launcher of its record has ended.
+	Orphan *Orphan `json:"orphan,omitempty"`
+	// Foreign says that another launcher than ours made it.
+	Foreign bool `json:"foreign"`
+	// VMMCommand is the name of the VMM's process; empty: unknown.
+	VMMCommand string         `json:"vmm_command,omitempty"`
+	Shape      registry.Shape `json:"shape"` // empty: unknown
 	Booting    bool           `json:"booting"`
 	Ending     bool           `json:"ending"` // it is being removed, as was wanted
 	VMMPID     int            `json:"vmm_pid,omitempty"`
@@ -136,6 +158,21 @@ type Sandbox struct {
 	Console []ConsoleFault `json:"console,omitempty"`
 	Since   time.Time      `json:"since,omitzero"` // creation
 	Boot    *Boot          `json:"boot,omitempty"`
+}
+
+// Orphan is the end of a launcher that left its sandboxes behind.
+type Orphan struct {
+	LauncherPID int       `json:"launcher_pid"`
+	Since       time.Time `json:"since,omitzero"` // when the agent saw it; zero: it was so when the agent came
+}
+
+// Stray is a VMM whose tap nothing leads to, as it stands beside an idle slot.
+type Stray struct {
+	SandboxID string `json:"sandbox_id"`
+	Command   string `json:"command"`
+	PID       int    `json:"pid"`
+	Netns     string `json:"netns"`
+	Device    string `json:"device"`
 }
 
 // HeldTap is a tap that a process has open.
@@ -186,6 +223,9 @@ type Listener struct {
 	Actual    string   `json:"actual,omitempty"` // where it listens instead, if anywhere
 	Queue     Queue    `json:"queue"`
 	Process   Process  `json:"process"` // that listens
+	// Expected says that somebody means it to be there: a record, the configuration, or
+	// that it was there before.
+	Expected bool `json:"expected"`
 }
 
 // Veth is the pair that leads from the host to the namespace.
@@ -209,12 +249,22 @@ type Rules struct {
 
 // Device is the tap as the kernel reports it.
 type Device struct {
-	Name      string   `json:"name"`
-	Addr      string   `json:"addr,omitempty"` // the host's address on it
-	GuestAddr string   `json:"guest_addr,omitempty"`
-	Exists    Tristate `json:"exists"`
-	// Elsewhere is namespaces that have a device of that name where this one has none,
-	// and are nobody's slot.
+	Name    string        `json:"name"`
+	Ifindex netns.Ifindex `json:"ifindex,omitempty"` // 0: it is not there
+	// Kind is the kernel's word for it: tun (of taps too), macvtap, veth; empty:
+	// unknown, or hardware.
+	Kind string `json:"kind,omitempty"`
+	// WasCalled is the name that its launcher gave it, where it has another now.
+	WasCalled string `json:"was_called,omitempty"`
+	Bridge    string `json:"bridge,omitempty"` // whose port it is; empty: of none
+	// Persistent says that it outlives its holder: one that is not was made by its
+	// VMM, and goes with it.
+	Persistent Tristate `json:"persistent"`
+	Addr       string   `json:"addr,omitempty"` // the host's address on it
+	GuestAddr  string   `json:"guest_addr,omitempty"`
+	Exists     Tristate `json:"exists"`
+	// Elsewhere is namespaces that have a tap of that name which nobody holds, and are
+	// nobody's slot: this one has none, or one that its VMM made by itself.
 	Elsewhere []string `json:"elsewhere,omitempty"`
 	AdminUp   Tristate `json:"admin_up"`
 	Carrier   Tristate `json:"carrier"`
@@ -261,6 +311,7 @@ type Holder struct {
 	// VMM it is; empty: none, as far as is known.
 	Netns     string `json:"netns,omitempty"`
 	SandboxID string `json:"sandbox_id,omitempty"`
+	Inherited bool   `json:"inherited,omitempty"` // it was forked by another holder
 }
 
 // Traffic is what the hooks on the tap counted since Since, which is before the

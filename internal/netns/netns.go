@@ -33,6 +33,10 @@ func Path(name string) string {
 	return filepath.Join(Dir, name)
 }
 
+// Own is a path of the namespace that the calling thread is in: of the process's own,
+// on every thread that Do and Thread have not moved.
+const Own = "/proc/thread-self/ns/net"
+
 // Do runs fn on a thread of its own inside the namespace at path (or of that
 // name) and waits for it. Sockets and processes that fn makes belong to the
 // namespace for good; fn must not start goroutines that expect to be inside.

@@ -50,6 +50,7 @@ type Stat struct {
 	Process Process
 	Command string // comm, at most 15 bytes of anything
 	State   State
+	Parent  int // pid
 }
 
 // ProcessOf returns the process that has this pid now, be it a zombie.
@@ -88,6 +89,9 @@ func parseStat(b []byte) (s Stat, err error) {
 		return Stat{}, errors.New("short stat")
 	}
 	s.Command, s.State = string(b[begin+1:end]), State(f[0][0])
+	if s.Parent, err = strconv.Atoi(f[1]); err != nil {
+		return Stat{}, fmt.Errorf("parent: %w", err)
+	}
 	s.Process.Start, err = strconv.ParseUint(f[19], 10, 64)
 	return s, err
 }

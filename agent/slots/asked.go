@@ -1,0 +1,226 @@
+package slots
+
+import (
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+)
+
+// Way is where a question of the agent's own enters the path.
+type Way int
+
+// The ways.
+const (
+	AtTap       Way = iota // straight at the tap, from inside the namespace
+	ThroughPath            // to the proxy, as clients do
+	Ways
+)
+
+// shows is the hop by whose answers to real requests a question is spared: what is in
+// front of the tap may be broken while envd answers others.
+var shows = [Ways]path.Hop{path.Envd, path.Proxy}
+
+// Question is one that is due.
+type Question struct {
+	Target
+	Way Way
+}
+
+// asked is when the agent put questions of its own to a sandbox: they pass the same
+// hops as real requests, and are not to be taken for them.
+type asked struct {
+	at          [Ways]time.Time // the last one; zero: never
+	open        int             // that have not ended
+	from, until time.Time       // when those that were open together left traces
+}
+
+// begins notes a question, at the time of its round.
+func (a *asked) begins(w Way, round time.Time) {
+	if a.open == 0 {
+		a.from = time.Now()
+	}
+	a.open++
+	a.at[w] = round
+}
+
+// ends notes what came of it. What answered no question in time may do so yet, or
+// be given up by a proxy only then.
+func (a *asked) ends(got path.Health, echoes time.Duration) {
+	a.open--
+	until := time.Now()
+	if got.Error != "" {
+		until = until.Add(echoes)
+	}
+	if until.After(a.until) {
+		a.until = until
+	}
+}
+
+// left says whether what was seen then may come of our questions.
+func (a *asked) left(t time.Time) bool {
+	return !a.from.IsZero() && !t.Before(a.from) && (a.open > 0 || !t.After(a.until))
+}
+
+// Traced is the hops that traffic tells apart, in the order of Traces.
+var Traced = [...]path.Hop{path.Proxy, path.Relay, path.Tap, path.Envd}
+
+// Traces are when each hop was last seen to answer, and not to.
+type Traces [len(Traced)]path.Seen
+
+// traffic is what was seen of the hops of a sandbox.
+type traffic struct {
+	real Traces // by real requests
+	all  Traces
+}
+
+// takes what was newly seen, and reports whether any of it came of real requests.
+func (t *traffic) takes(now *Traces, a *asked) (some bool) {
+	take := func(to *time.Time, was, is time.Time) {
+		if !is.Equal(was) && !a.left(is) {
+			*to, some = is, true
+		}
+	}
+	for i := range now {
+		take(&t.real[i].Good, t.all[i].Good, now[i].Good)
+		take(&t.real[i].Bad, t.all[i].Bad, now[i].Bad)
+	}
+	t.all = *now
+	return some
+}
+
+// served says whether a hop has answered real requests since then, and nothing has
+// failed after: where hops are not measured nobody knows.
+func (t *traffic) served(hop path.Hop, since time.Time) bool {
+	var good, bad time.Time
+	for i, seen := range t.real {
+		if Traced[i] == hop {
+			good = seen.Good
+		}
+		if seen.Bad.After(bad) {
+			bad = seen.Bad
+		}
+	}
+	return good.After(since) && !bad.After(good)
+}
+
+// seen is what real requests showed, as facts; nil: nothing.
+func (t *traffic) seen() map[path.Hop]path.Seen {
+	if t.real == (Traces{}) {
+		return nil
+	}
+	of := map[path.Hop]path.Seen{}
+	for i, seen := range t.real {
+		if seen != (path.Seen{}) {
+			of[Traced[i]] = seen
+		}
+	}
+	return of
+}
+
+// TakeTraces takes what traffic has newly shown of the hops of the sandboxes, by their
+// namespaces.
+func (s *Slots) TakeTraces(of map[netns.Cookie]Traces) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, now := range of {
+		sp := s.spaces[c]
+		if sp == nil {
+			continue
+		}
+		if p := sp.measured(); p != nil && p.stay.seen.takes(&now, &p.stay.asked) {
+			s.touch(p)
+		}
+	}
+}
+
+// DueQuestions returns the questions whose turn it is, of the sandboxes that can be
+// asked, and notes that they are put.
+func (s *Slots) DueQuestions(now, since time.Time, most int) (due []Question) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.bound {
+		if len(due)+int(Ways) > most {
+			break
+		}
+		st := p.stay
+		ready := p.device.Carrier == path.Yes && p.diagnosis.State != path.Booting && p.key.Claim == 0
+		if !ready || st.asked.open > 0 || p.space.Path == "" || !p.addrs().Guest.IsValid() {
+			continue
+		}
+		for w := range Ways {
+			if st.asked.at[w].Before(since) && !st.seen.served(shows[w], since) {
+				st.asked.begins(w, now)
+				due = append(due, Question{Target: s.target(p), Way: w})
+			}
+		}
+	}
+	return due
+}
+
+// TakeAnswer takes what came of a question. Echoes is how long a proxy goes on with a
+// request that its client gave up. Due is false for a question that nothing noted.
+func (s *Slots) TakeAnswer(q Question, got path.Health, echoes time.Duration, due bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(q.Target)
+	if p == nil {
+		return
+	}
+	if due {
+		p.stay.asked.ends(got, echoes)
+	}
+	if p.stay.vmm.Process != q.VMM {
+		return
+	}
+	if q.Way == ThroughPath {
+		p.stay.through = got
+	} else {
+		p.stay.health = got
+	}
+	s.touch(p)
+}
+
+// DueAPIs returns the VMMs in trouble that have an API to be asked by. The others are
+// left alone: what a VMM was given to do does not change.
+func (s *Slots) DueAPIs(most int) (due []Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.bound {
+		st := p.stay
+		if st.Socket == "" || st.vmm.PID == 0 || st.vmm.alive == path.No {
+			continue
+		}
+		if _, ok := s.troubled[p]; ok && len(due) < most {
+			due = append(due, s.target(p))
+		} else if !ok && st.vmm.api != nil && st.vmm.api.Error != "" { // a silence that nobody minded
+			st.vmm.api = nil
+		}
+	}
+	return due
+}
+
+// TakeAPI takes what a VMM answered.
+func (s *Slots) TakeAPI(t Target, got *path.VMMAPI) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil || p.stay.vmm.Process != t.VMM {
+		return
+	}
+	was := p.stay.vmm.api
+	if got.Error != "" {
+		switch {
+		case got.Answered: // what nobody understands is no silence
+		case was != nil && !was.SilentSince.IsZero():
+			got.SilentSince = was.SilentSince
+		default:
+			got.SilentSince = got.Time
+		}
+		if was != nil { // what it was given does not change
+			got.Interfaces = was.Interfaces
+		}
+	}
+	p.stay.vmm.api = got
+	s.touch(p)
+}

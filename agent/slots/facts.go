@@ -1,0 +1,141 @@
+package slots
+
+import (
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
+)
+
+// facts puts together what is known of a place.
+func (s *Slots) facts(p *place, now time.Time) path.Facts {
+	f := path.Facts{
+		Now:      now,
+		Netns:    p.space.Name,
+		Cookie:   p.space.Cookie,
+		Launcher: p.space.launcher(),
+		Veth:     p.veth,
+		Device:   s.device(p),
+		Traffic:  p.traffic,
+		Proxy:    s.proxy,
+	}
+	if p.key.Claim != 0 {
+		f.Traffic = nil // it is the other one's
+	}
+	if p.stay == nil {
+		if h := p.stranger; h != nil {
+			holder := s.holder(h)
+			f.Unidentified = &holder
+		}
+		f.Stray = p.stray
+		return f
+	}
+	s.ofStay(p, &f, now)
+	return f
+}
+
+// ofStay adds what is known of the sandbox at a place.
+func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
+	st := p.stay
+	f.Relay, f.Health, f.Through, f.Template = st.relay, st.health, st.through, st.template
+	f.Seen = st.seen.seen()
+	f.Assumed = p.assumed()
+	f.Proxy.Expected = f.Proxy.Expected || !st.foreign
+	f.Sandbox = &path.Sandbox{
+		ID: st.SandboxID, Name: st.Name, TemplateID: st.TemplateID, BuildID: st.BuildID, Team: st.Team, Labels: st.Labels,
+		Source: st.Launcher, Foreign: st.foreign, Shape: p.shapeOf(), Orphan: st.orphan,
+		Since: st.created, Booting: st.booting(now), Ending: st.endingAt(now), Boot: st.boot,
+		VMMPID: st.vmm.PID, VMMCommand: st.vmm.command, VMMAlive: st.vmm.alive, VMMStopped: st.vmm.stopped, VMMZombie: st.vmm.zombie,
+		VMMExit: st.vmm.exit, API: st.vmm.api, Holds: st.held,
+	}
+	if c := st.inspection; c != nil {
+		f.Rules, f.Inside = c.Rules, c.Inside
+		f.Sandbox.Console, f.Sandbox.VMMUser = c.Console, c.VMMUser
+		f.Device.Tun, f.Device.Neighbour = c.Tun, c.Neighbour
+	}
+}
+
+// device is the tap of a place as the kernel has it.
+func (s *Slots) device(p *place) path.Device {
+	d := p.device
+	if p.key.Claim != 0 { // it is another place's
+		if at := s.taps[p.key.Device]; at != nil {
+			d = at.device
+		} else if absent := p.space.absent; absent != nil {
+			d = absent.device
+		}
+	}
+	at := p.addrs()
+	if at.Tap.IsValid() {
+		d.Addr = at.Tap.String()
+	}
+	if at.Guest.IsValid() {
+		d.GuestAddr = at.Guest.String()
+	}
+	if d.Ifindex == 0 {
+		d.Exists = path.Unknown
+		if p.space.linked && d.Name != "" {
+			d.Exists = path.No
+		}
+	}
+	if p.stay != nil && (d.Exists == path.No || d.Persistent == path.No) {
+		d.Elsewhere = s.elsewhere(p)
+	}
+	return d
+}
+
+// elsewhereMost bounds how many namespaces are named.
+const elsewhereMost = 4
+
+// elsewhere names the namespaces with a tap that goes by the name that this place
+// expects and that nobody holds, where no slot is: it was made there, or has been
+// moved there.
+func (s *Slots) elsewhere(p *place) (in []string) {
+	name := p.space.expects()
+	if name == "" {
+		name = p.device.Name
+	}
+	for _, q := range s.taps {
+		free := q.stay == nil && q.holders != nil && len(q.holders) == 0 && q.device.Persistent == path.Yes
+		if !free || q.device.Name != name || q.space.Plan != nil || q.space == p.space || len(in) == elsewhereMost {
+			continue
+		}
+		in = append(in, s.spaceName(q.space))
+	}
+	return in
+}
+
+func (s *Slots) spaceName(sp *space) string {
+	if sp.Cookie == s.cfg.Self {
+		return "the host's namespace"
+	}
+	return sp.Name
+}
+
+// Path is where the requests to a sandbox pass. What a path of its shape has not is
+// left out; of a shape that is not known it has whatever is used.
+type Path struct {
+	Netns   netns.Cookie
+	Tap     netns.Ifindex
+	Addrs   Addrs
+	Sandbox string
+}
+
+// Paths returns where the requests to the sandboxes pass.
+func (s *Slots) Paths() (all []Path) {
+	for _, t := range s.Measured() {
+		p := Path{Netns: t.Key.Netns, Tap: t.Key.Ifindex, Addrs: Addrs{Guest: t.Addrs.Guest}, Sandbox: t.Sandbox}
+		if !t.Addrs.Guest.Is4() {
+			continue
+		}
+		if t.Shape == registry.Relay || t.Shape == "" {
+			p.Addrs.Vpeer = t.Addrs.Vpeer
+		}
+		if t.Shape == registry.DNAT || t.Shape == "" {
+			p.Addrs.Host = t.Addrs.Host
+		}
+		all = append(all, p)
+	}
+	return all
+}

@@ -1,0 +1,139 @@
+package slots
+
+import (
+	"reflect"
+	"slices"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
+)
+
+// Inspection is what a close look at a sandbox found: nothing where it could not look.
+type Inspection struct {
+	Console   []path.ConsoleFault
+	Rules     path.Rules
+	Inside    path.Inside
+	Tun       *path.Tun
+	Neighbour *path.Neighbour
+	VMMUser   *path.User // nil: unknown
+}
+
+// TakeInspection takes what a look found.
+func (s *Slots) TakeInspection(t Target, found *Inspection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil || p.stay.vmm.Process != t.VMM {
+		return
+	}
+	before := p.stay.inspection
+	p.stay.inspection = found
+	if before == nil || !before.same(found) {
+		s.touch(p)
+	}
+}
+
+// TakeConsole takes what the console of a guest says: the rest is as it was found.
+func (s *Slots) TakeConsole(t Target, faults []path.ConsoleFault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil {
+		return
+	}
+	found := Inspection{}
+	if p.stay.inspection != nil {
+		found = *p.stay.inspection
+	}
+	if slices.Equal(found.Console, faults) {
+		return
+	}
+	found.Console = faults
+	p.stay.inspection = &found
+	s.touch(p)
+}
+
+func (c *Inspection) same(o *Inspection) bool {
+	return reflect.DeepEqual(c.judged(), o.judged())
+}
+
+// judged is what checks make something of: a table of connections that is not full
+// has another count at every look.
+func (c *Inspection) judged() Inspection {
+	j := *c
+	if t := &j.Inside.Conntrack; !t.NearlyFull() {
+		t.Count = 0
+	}
+	return j
+}
+
+// Topology is how requests reach the guest behind a tap, as the kernel has it.
+type Topology struct {
+	Addrs  Addrs
+	Shape  registry.Shape // empty: unknown
+	Bridge string         // whose port the tap is; empty: none
+}
+
+// TakeTopology takes how requests reach the guest behind a tap.
+func (s *Slots) TakeTopology(k Key, t Topology) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.find(k)
+	if p == nil || p.kernel == t.Addrs && p.shape == t.Shape && p.device.Bridge == t.Bridge {
+		return
+	}
+	p.kernel, p.shape, p.device.Bridge = t.Addrs, t.Shape, t.Bridge
+	s.bindings.Add(1)
+	s.touch(p)
+	s.cfg.Ask(Listen)
+	s.cfg.Ask(Measure)
+}
+
+const (
+	// inspectRarely is how many times lie between two looks at a sandbox whose trouble
+	// is older than inspectFresh: what would end it is mostly reported.
+	inspectRarely = 5
+	inspectFresh  = 10 * time.Second
+)
+
+// DueInspections returns the sandboxes in trouble that are to be looked at the nth
+// time, at most so many.
+func (s *Slots) DueInspections(n int, now time.Time, most int) (due []Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.troubled {
+		if len(due) == most {
+			break
+		}
+		if p.freshlyTroubled(now) || int(p.key.Netns)%inspectRarely == n%inspectRarely {
+			due = append(due, s.target(p))
+		}
+	}
+	return due
+}
+
+// Untroubled returns those of some sandboxes that are in no trouble.
+func (s *Slots) Untroubled(t Target) (Target, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil {
+		return t, false
+	}
+	_, troubled := s.troubled[p]
+	return s.target(p), !troubled
+}
+
+// isTroubled says whether something is broken, or a request waits.
+func (p *place) isTroubled() bool {
+	return len(p.diagnosis.Findings) > 0 || p.diagnosis.State == path.Booting || p.waits()
+}
+
+// freshlyTroubled says whether some of the trouble is so new that it may be another
+// thing in a moment.
+func (p *place) freshlyTroubled(now time.Time) bool {
+	return len(p.diagnosis.Findings) == 0 || p.diagnosis.State == path.Booting || slices.ContainsFunc(p.diagnosis.Findings, func(f path.Finding) bool {
+		return now.Sub(f.Since) < inspectFresh
+	})
+}

@@ -1,0 +1,187 @@
+package slots
+
+import (
+	"slices"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
+)
+
+// Target is a sandbox as a worker needs to know it, to read something of it. What is
+// read comes back with the target, and is dropped where another sandbox is there by
+// then.
+type Target struct {
+	Key     Key
+	Stay    uint64 // which sandbox
+	Sandbox string // its id
+	VMM     Process
+
+	Path    string // of the namespace
+	Netns   string // its name
+	Tap     string
+	Veth    path.Veth
+	Addrs   Addrs
+	Assumed bool // nothing but a name vouches for the addresses
+	Shape   registry.Shape
+	Foreign bool
+
+	Socket, Console, TemplateDir string
+
+	Carrier path.Tristate
+	Waiting bool // a SYN is, and nothing has come from the guest since
+	Booting bool
+}
+
+func (s *Slots) target(p *place) Target {
+	st := p.stay
+	t := Target{Key: p.key, Stay: st.serial, Sandbox: st.SandboxID, VMM: st.vmm.Process,
+		Path: p.space.Path, Netns: p.space.Name, Tap: p.device.Name, Veth: p.veth, Addrs: p.addrs(), Assumed: p.assumed(), Shape: p.shapeOf(), Foreign: st.foreign,
+		Socket: st.Socket, Console: st.Console, TemplateDir: st.TemplateDir,
+		Carrier: p.device.Carrier, Booting: st.booting(time.Now())}
+	if f := p.traffic; f != nil {
+		t.Waiting = !f.EnvdWaiting.IsZero() && f.ARPWaiting.IsZero() && f.LastReceive.Before(f.EnvdWaiting)
+	}
+	return t
+}
+
+// of returns the place of a target that still has the same sandbox; nil: it has not.
+func (s *Slots) of(t Target) *place {
+	p := s.find(t.Key)
+	if p == nil || p.stay == nil || p.stay.serial != t.Stay {
+		return nil
+	}
+	return p
+}
+
+// addrs are the addresses of the path: those that a record or the kernel has, else
+// those that a name leads to expect.
+func (p *place) addrs() Addrs {
+	plan := p.space.Plan
+	switch {
+	case plan == nil:
+		return p.kernel
+	case plan.Assumed:
+		return p.kernel.or(plan.Addrs)
+	}
+	return plan.Addrs.or(p.kernel)
+}
+
+// assumed says whether the address of the guest or of the way to it is nothing but
+// expected.
+func (p *place) assumed() bool {
+	plan := p.space.Plan
+	return plan != nil && plan.Assumed && (!p.kernel.Guest.IsValid() || !p.kernel.Vpeer.IsValid())
+}
+
+// shapeOf is the shape of the path, by the record, else by the kernel.
+func (p *place) shapeOf() registry.Shape {
+	if p.stay != nil && p.stay.shape != "" {
+		return p.stay.shape
+	}
+	return p.shape
+}
+
+// Bound returns all sandboxes, in no order. Into is room for them.
+func (s *Slots) Bound(into []Target) []Target {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	into = slices.Grow(into[:0], len(s.bound))
+	for p := range s.bound {
+		into = append(into, s.target(p))
+	}
+	return into
+}
+
+// Targets returns those of some places that have a sandbox.
+func (s *Slots) Targets(keys ...Key) (of []Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range keys {
+		if p := s.find(k); p != nil && p.stay != nil {
+			of = append(of, s.target(p))
+		}
+	}
+	return of
+}
+
+// Troubled returns the sandboxes with a finding, a boot, or a request that waits.
+func (s *Slots) Troubled() (of []Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.troubled {
+		if p.stay != nil {
+			of = append(of, s.target(p))
+		}
+	}
+	return of
+}
+
+// In returns the keys of the places of a namespace that have a sandbox.
+func (s *Slots) In(c netns.Cookie) (keys []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sp := s.spaces[c]
+	if sp == nil {
+		return nil
+	}
+	for p := range sp.places {
+		if p.stay != nil {
+			keys = append(keys, p.key)
+		}
+	}
+	return keys
+}
+
+// Taps returns the keys of all places.
+func (s *Slots) Taps() (keys []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sp := range s.spaces {
+		for p := range sp.places {
+			keys = append(keys, p.key)
+		}
+	}
+	return keys
+}
+
+// Suspicious returns the sandboxes without carrier: that a VMM elsewhere took another
+// tap is not reported by the kernel.
+func (s *Slots) Suspicious() (odd []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.troubled {
+		if p.stay != nil && p.device.Carrier != path.Yes {
+			odd = append(odd, p.key)
+		}
+	}
+	return odd
+}
+
+// measured is the place of a namespace through which requests are measured: a
+// namespace is one path there; nil: it has none.
+func (sp *space) measured() (first *place) {
+	for p := range sp.places {
+		if p.stay != nil && p.key.Claim == 0 && (first == nil || p.key.Ifindex < first.key.Ifindex) {
+			first = p
+		}
+	}
+	return first
+}
+
+// Measured returns the sandboxes whose requests are to be measured, at most one of a
+// namespace and none of the agent's own.
+func (s *Slots) Measured() (of []Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, sp := range s.spaces {
+		if c == s.cfg.Self {
+			continue
+		}
+		if p := sp.measured(); p != nil {
+			of = append(of, s.target(p))
+		}
+	}
+	return of
+}

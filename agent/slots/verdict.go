@@ -1,0 +1,142 @@
+package slots
+
+import (
+	"slices"
+	"time"
+
+	"tapwatch/agent/path"
+)
+
+// no saves words where a process is looked at.
+const no = path.No
+
+// Case is a place whose facts have changed since it was judged last.
+type Case struct {
+	Facts path.Facts // as others may read them
+	// Blind says that another program hides the frames of the tap from the hooks: what
+	// they counted then is no evidence.
+	Blind bool
+
+	place   *place
+	stay    *stay
+	version uint64
+}
+
+// casesMost is how many cases are handed out at a time.
+const casesMost = 16
+
+// touch notes that the facts of a place have changed.
+func (s *Slots) touch(p *place) {
+	p.changed()
+	if p.stay == nil {
+		s.judgeEmpty(p)
+		return
+	}
+	if p.awaited { // then what is known is not the whole truth
+		return
+	}
+	s.due[p] = struct{}{}
+	s.cfg.Ask(Judge)
+}
+
+func (p *place) changed() {
+	p.view = nil
+	p.version++
+}
+
+// judgeEmpty says how a place stands that has no sandbox.
+func (s *Slots) judgeEmpty(p *place) {
+	state := path.Idle
+	if p.stranger != nil {
+		state = path.Unidentified
+	}
+	p.diagnosis = path.Diagnosis{State: state, Hops: noHops, Findings: noFindings}
+	delete(s.due, p)
+}
+
+// They are shared by thousands of idle taps.
+var (
+	noHops     = []path.HopState{}
+	noFindings = []path.Finding{}
+)
+
+// Cases returns some of the places whose facts have changed; none: no more have.
+func (s *Slots) Cases() (some []Case) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for p := range s.due {
+		if len(some) == casesMost {
+			break
+		}
+		delete(s.due, p)
+		some = append(some, Case{Facts: s.facts(p, now), Blind: p.blind, place: p, stay: p.stay, version: p.version})
+	}
+	return some
+}
+
+// TakeVerdict takes what follows from the facts of a case, and reports what is new.
+// Passing says that time alone may end one of the findings.
+func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := c.place
+	if p.space == nil || p.stay != c.stay {
+		return
+	}
+	s.report(p, &d, c.Facts.Now)
+	p.diagnosis = d
+	if p.version == c.version {
+		p.view = &path.Slot{Facts: c.Facts, Diagnosis: d}
+	}
+	s.sort(p, passing)
+}
+
+// opened is a finding that was reported and not cleared.
+type opened struct {
+	hop   path.Hop
+	since time.Time
+}
+
+// report makes events of the findings that came and of those that went. One that is
+// unknown now is not cleared: it is once it is known to have gone. Of a sandbox that
+// is being removed nothing is.
+func (s *Slots) report(p *place, d *path.Diagnosis, now time.Time) {
+	open := p.stay.open
+	found := make(map[string]bool, len(d.Findings))
+	for i := range d.Findings {
+		f := &d.Findings[i]
+		found[f.Code] = true
+		was, reported := open[f.Code]
+		if !reported {
+			was = opened{f.Hop, now}
+			open[f.Code] = was
+			s.tell(p, now, path.Problem, f.Code+" at "+string(f.Hop)+": "+f.Cause)
+		}
+		f.Since = was.since
+	}
+	if d.State == path.Idle {
+		return
+	}
+	for code, was := range open {
+		if !found[code] && !slices.Contains(d.Undecided, code) {
+			delete(open, code)
+			s.tell(p, now, path.Cleared, code+" at "+string(was.hop))
+		}
+	}
+}
+
+// sort puts a place into the sets that passes go over.
+func (s *Slots) sort(p *place, passing bool) {
+	st := p.stay
+	put := func(set map[*place]struct{}, in bool) {
+		if in {
+			set[p] = struct{}{}
+		} else {
+			delete(set, p)
+		}
+	}
+	put(s.troubled, p.isTroubled())
+	put(s.waiting, p.waits())
+	put(s.restless, p.diagnosis.State == path.Booting || !st.endingSince.IsZero() || st.endsByItself() || st.awaitsExit() || passing || p.waits())
+}
