@@ -1,20 +1,17 @@
-// Package agent watches every sandbox path of this host. It starts and stops the
-// parts, and one goroutine of its own applies what they tell to the model.
+// Package agent watches every tap of this host and the path to the sandbox behind it.
+// The workers here ask the kernel and hand what they learn to package slots, which
+// holds all state; diagnosis, metrics and the API read its views.
 package agent
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -25,102 +22,49 @@ import (
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/agent/recorder"
+	"tapwatch/agent/slots"
 	"tapwatch/agent/sockets"
 	"tapwatch/bpf"
 	"tapwatch/internal/caps"
-	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
 
-// Config says what to watch and where to answer; the zero value is right for a
-// host.
-type Config struct {
-	Listen string // of /metrics and the API; empty means 127.0.0.1:10917
-	RunDir string // of the launcher's records and our own notes; empty means registry.DefaultDir
-	// Proxy is where layer 1 is expected; the zero value means 127.0.0.1:49983.
-	Proxy netip.AddrPort
-	// Every is the time between two readings of counters and listeners; 0 means
-	// 1 s. Carrier is not read but told.
-	Every time.Duration
-	// SeriesGrace is for how long the counters of a sandbox's tap are told after it
-	// has gone, so that a scrape sees their last values; 0 means 30 s, below 0 not.
-	SeriesGrace time.Duration
-	// TemplateCache is where E2B's orchestrator keeps what it resumes from; empty:
-	// it is not looked at.
-	TemplateCache string
-	// AttachMode is how the frames of taps are seen; empty means probe.ModeAuto.
-	AttachMode probe.Mode
-	// ProbeEvery is for how long a sandbox must have answered no real request until
-	// its envd is asked for its health, from inside its namespace and through layer
-	// 1, and how often then; 0 means never.
-	ProbeEvery time.Duration
-	// NoHops leaves the latency of hops unmeasured, which costs every packet of the
-	// host some nanoseconds.
-	NoHops bool
-	// HopsPerSandbox is how many sandboxes get latencies of their own; 0 means none.
-	HopsPerSandbox int
-	// DropPrivileges gives up, once started, every capability that the mode does
-	// not use: for a process that is the agent and nothing else.
-	DropPrivileges bool
-	// Also is exported beside what the agent knows: what others in this process have
-	// counted.
-	Also []prometheus.Collector
-	Log  *slog.Logger // nil means slog.Default
-}
-
-func (c *Config) fill() error {
-	if c.Every < 0 || c.ProbeEvery < 0 {
-		return errors.New("agent: the time between readings must not be negative")
-	}
-	if c.HopsPerSandbox < 0 {
-		return errors.New("agent: the number of sandboxes with latencies of their own must not be negative")
-	}
-	if c.Listen == "" {
-		c.Listen = "127.0.0.1:10917"
-	}
-	if c.RunDir == "" {
-		c.RunDir = registry.DefaultDir
-	}
-	if !c.Proxy.IsValid() {
-		c.Proxy = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), e2b.EnvdPort)
-	}
-	if c.SeriesGrace == 0 {
-		c.SeriesGrace = seriesGrace
-	}
-	if c.Every == 0 {
-		c.Every = time.Second
-	}
-	if c.Log == nil {
-		c.Log = slog.Default()
-	}
-	return nil
-}
-
 // Agent is a running watch of one host.
 type Agent struct {
-	cfg        Config
-	lock       *os.File
-	listener   net.Listener
-	server     *http.Server
-	discover   *discover.Watcher
-	links      *link.Watcher
-	probe      *probe.Probe
-	holders    *holders.Reader
-	listens    *sockets.Iterator // nil: not supported here
-	lacks      map[string]error  // by capability
-	events     events.Hub
-	model      *model
-	holding    *holding
-	vmms       *vmms
-	inspector  *inspector
-	told       *told
-	refused    chan []*slot // to observe, which alone reads counters
-	health     *health
-	apis       *apis
-	hops       *hops
-	self       netns.Cookie    // our own namespace
-	privileges map[string]bool // by name, whether the agent has it
+	cfg      Config
+	lock     *os.File
+	listener net.Listener
+	server   *http.Server
+	events   events.Hub
+	recorder *recorder.Recorder
+	self     netns.Cookie // our own namespace
+
+	slots   *slots.Slots // what is known
+	inForce inForce      // the rules of the operator
+
+	// What asks the kernel, one worker each.
+	discover  *discover.Watcher
+	links     *link.Watcher
+	probe     *probe.Probe
+	reader    *holders.Reader
+	listening *sockets.Iterator // nil: not supported here
+	lacks     map[string]error  // why, by the name of the capability
+	counters  *counters
+	hooker    *hooker
+	holding   *holding
+	vmms      *vmms
+	listeners *listeners
+	inspector *inspector
+	health    *health
+	apis      *apis
+	hops      *hops
+
+	judge         *judge
+	notifications *notifications
+	refused       chan []slots.Key // to observe, which reads counters
+	privileges    map[string]bool  // by name, whether the agent has it
 }
 
 // HooksDir is where the agent of a run directory keeps its notes of hooks.
@@ -135,7 +79,7 @@ func New(cfg Config) (_ *Agent, err error) {
 	if err := needPrivileges(cfg.AttachMode); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, refused: make(chan []*slot)}
+	a := &Agent{cfg: cfg, refused: make(chan []slots.Key)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -154,19 +98,19 @@ func New(cfg Config) (_ *Agent, err error) {
 	if err := a.wire(); err != nil {
 		return nil, err
 	}
-	a.hear()
+	a.startNotifications()
 	return a, a.settlePrivileges()
 }
 
 func (a *Agent) load() (err error) {
-	a.probe, err = probe.Load(probe.Config{EnvdPort: e2b.EnvdPort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode})
+	a.probe, err = probe.Load(probe.Config{EnvdPort: a.cfg.ServicePort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode})
 	if err != nil {
 		return err
 	}
-	a.holders = holders.Open(holders.Config{})
+	a.reader = holders.Open(holders.Config{})
 	var lack error
-	a.listens, lack = sockets.LoadIterator()
-	a.lacks = map[string]error{"holder_iterator": a.holders.Lacks(), "listener_iterator": lack}
+	a.listening, lack = sockets.LoadIterator()
+	a.lacks = map[string]error{"holder_iterator": a.reader.Lacks(), "listener_iterator": lack}
 	return nil
 }
 
@@ -188,10 +132,14 @@ func (a *Agent) settlePrivileges() (err error) {
 	return err
 }
 
-// wire makes the parts and ties them together.
+// wire makes the parts and ties them together: what the kernel says goes through the
+// verbs of slots, and what slots asks for wakes a worker.
 func (a *Agent) wire() (err error) {
 	log := a.cfg.Log
-	a.discover, err = discover.New(discover.Config{Registry: registry.Dir(a.cfg.RunDir), Log: log.With("part", "discover")})
+	if a.self, err = netns.Current(); err != nil {
+		return err
+	}
+	a.discover, err = discover.New(discover.Config{Registry: registry.Dir(a.cfg.RunDir), Rules: a.cfg.set, Plan: a.cfg.E2B, Log: log.With("part", "discover")})
 	if err != nil {
 		return err
 	}
@@ -199,27 +147,25 @@ func (a *Agent) wire() (err error) {
 	if err != nil {
 		return err
 	}
-	if a.self, err = netns.Current(); err != nil {
+	a.inForce.rules.Store(&a.cfg.Rules)
+	exits := openExits(log)
+	a.recorder = recorder.New()
+	a.slots = slots.New(slots.Config{Self: a.self, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
+		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, TellsExits: exits != nil})
+	a.counters = newCounters(a.probe, a.slots, log)
+	a.hooker = newHooker(a.probe, a.slots, a.counters, log.With("part", "hooks"))
+	a.vmms = newVMMs(exits, a.slots, log)
+	a.holding = newHolding(a.reader, a.slots, a.discover, a.vmms, log)
+	a.judge = newJudge(a.slots)
+	a.listeners = newListeners(a.cfg, a.listening, a.slots, a.self, log)
+	a.inspector = newInspector(a.slots, a.cfg.ServicePort, log)
+	a.apis = &apis{slots: a.slots}
+	if a.hops, err = newHops(a.cfg, a.slots, log.With("part", "hops")); err != nil {
 		return err
 	}
-	a.model = newModel(a, log.With("part", "model"))
-	a.apis = &apis{model: a.model}
-	a.inspector = newInspector(a.model, log)
-	a.model.newlyBound = func(s *slot) {
-		a.inspector.asked.ask(s)
-		if a.told != nil {
-			a.told.relays.ask()
-		}
-	}
-	a.holding = newHolding(a.holders, a.model, a.discover, log)
-	a.model.nameOf = a.holding.nameOf
-	a.vmms = newVMMs(a.model, log)
-	if a.hops, err = newHops(a.cfg, a.model, log.With("part", "hops")); err != nil {
-		return err
-	}
-	a.health = newHealth(a.cfg, a.model, a.hops)
+	a.health = newHealth(a.cfg, a.slots, a.hops)
 	handler, err := httpapi.New(httpapi.Config{
-		Slots: a.model.Slots, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.model.recorder, Ready: a.Ready, Log: log.With("part", "http"),
+		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Log: log.With("part", "http"),
 	})
 	if err != nil {
 		return err
@@ -228,14 +174,38 @@ func (a *Agent) wire() (err error) {
 	return nil
 }
 
+// ask wakes the worker for something that slots needs done. It is called with the
+// state locked, so it must not wait.
+func (a *Agent) ask(w slots.Work, keys ...slots.Key) {
+	switch w {
+	case slots.Judge:
+		a.judge.wake.ask()
+	case slots.Hold:
+		a.holding.ask(keys...)
+	case slots.Hook:
+		a.hooker.wake.ask()
+	case slots.Inspect:
+		a.inspector.asked.ask(keys...)
+	case slots.Listen:
+		a.listeners.wake.ask()
+	}
+}
+
+// publish hands on an event.
+func (a *Agent) publish(e path.Event) {
+	a.events.Publish(e)
+	a.recorder.Note(e)
+	a.cfg.Log.Debug("event", "kind", e.Kind, "netns", e.Netns, "sandbox", e.SandboxID, "text", e.Text)
+}
+
 // Addr is where the agent answers.
 func (a *Agent) Addr() net.Addr { return a.listener.Addr() }
 
-// Events are all events of the host's slots.
+// Events are all events of the host's taps.
 func (a *Agent) Events() *events.Hub { return &a.events }
 
-// Slots returns every slot as it is now.
-func (a *Agent) Slots() []path.Slot { return a.model.Slots() }
+// Slots returns every tap as it is now.
+func (a *Agent) Slots() []path.Slot { return a.slots.All() }
 
 // Ready is nil once namespaces and links were read completely.
 func (a *Agent) Ready() error {
@@ -245,7 +215,10 @@ func (a *Agent) Ready() error {
 	if !a.links.Stats().Synced {
 		return errors.New("the link state is being read (again)")
 	}
-	return a.model.ready()
+	if len(a.slots.Unlinked()) > 0 {
+		return errors.New("the links of some namespaces have not been read yet")
+	}
+	return nil
 }
 
 // Run watches until the context ends, then takes off every hook and returns nil.
@@ -253,27 +226,31 @@ func (a *Agent) Ready() error {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.Close()
 	g, ctx := errgroup.WithContext(ctx)
-	// The parts outlive the context until the model has stopped reading them.
+	// Namespaces and links, in order, into slots; what follows from them, out of it.
 	g.Go(func() error { return a.discover.Run(ctx) })
 	g.Go(func() error { return a.links.Run(ctx) })
 	g.Go(func() error { return a.watch(ctx) })
+	g.Go(func() error { a.judge.run(ctx); return nil })
+	// Facts that must be asked for, each by a worker of its own.
+	g.Go(func() error { a.hooker.run(ctx); return nil })
 	g.Go(func() error { a.observe(ctx); return nil })
 	g.Go(func() error { a.holding.run(ctx, a.holding.read); return nil })
-	go a.readTemplates(ctx) // not waited for: a store may hang
 	g.Go(func() error { return a.vmms.run(ctx) })
+	g.Go(func() error { a.listeners.run(ctx); return nil })
 	g.Go(func() error { a.inspector.run(ctx); return nil })
-	g.Go(func() error { return a.runTold(ctx) })
 	g.Go(func() error { a.health.run(ctx); return nil })
 	g.Go(func() error { a.apis.run(ctx); return nil })
 	g.Go(func() error { a.hops.run(ctx); return nil })
-	g.Go(func() error { a.model.hooker.run(ctx); return nil })
+	g.Go(func() error { return a.runNotifications(ctx) })
+	go a.readTemplates(ctx) // not waited for: a store may hang
+	// What people and programs read.
 	g.Go(a.serve)
 	g.Go(func() error {
 		<-ctx.Done()
 		return a.server.Close() // event streams have no end of their own
 	})
 	err := g.Wait()
-	a.model.detachAll()
+	a.hooker.stop()
 	return err
 }
 
@@ -296,10 +273,10 @@ func (a *Agent) Close() error {
 		errs = append(errs, a.vmms.close())
 	}
 	errs = append(errs, a.hops.close())
-	errs = append(errs, a.told.close())
-	a.told = nil
+	errs = append(errs, a.notifications.close())
+	a.notifications = nil
 	if a.probe != nil {
-		errs = append(errs, a.probe.Close(), a.holders.Close(), a.listens.Close())
+		errs = append(errs, a.probe.Close(), a.reader.Close(), a.listening.Close())
 		a.probe = nil
 	}
 	if a.lock != nil {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tapwatch/agent/firecracker"
-	"tapwatch/agent/path"
+	"tapwatch/agent/slots"
 )
 
 // apis asks the VMMs of sandboxes in trouble by their APIs, those that have one.
@@ -48,4 +48,3 @@ func (a *apis) run(ctx context.Context) {
 		_ = g.Wait() // nobody returns an error
 	}
 }
-

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"maps"
-	"net/netip"
 
 	"tapwatch/agent/discover"
 	"tapwatch/agent/identity"
@@ -33,6 +32,15 @@ func linkOf(l *link.Link) *slots.Link {
 	}
 }
 
+// persistenceOf says whether a tap outlives its holder. The kernel reports that a down
+// tap has become persistent with its next change only.
+func persistenceOf(l *link.Link) path.Tristate {
+	if l.Kind != "tun" {
+		return path.Unknown
+	}
+	return path.Known(l.Tun.Persistent)
+}
+
 func carrierOf(l *link.Link) path.Tristate {
 	switch l.Carrier {
 	case link.Up:
@@ -49,7 +57,7 @@ func namespaceOf(e *discover.Entry) slots.Namespace {
 		n.Plan = planOfSlot(e.Slot)
 	}
 	for i := range e.VMMs {
-		n.Claims = append(n.Claims, vmmOf(&e.VMMs[i]))
+		n.Claims = append(n.Claims, vmmOf(e.VMMs[i]))
 	}
 	return n
 }
@@ -77,12 +85,10 @@ func vmmOf(v *discover.VMM) slots.VMM {
 
 func identityOf(i *identity.Identity) slots.Identity {
 	return slots.Identity{SandboxID: i.SandboxID, Name: i.Name, TemplateID: i.Template, Team: i.Team, Labels: maps.Clone(i.Labels),
-		Launcher: i.Launcher, Socket: i.APISocket, Tap: i.Expect.Tap}
+		Launcher: i.Launcher, Socket: i.APISocket, Tap: i.Expect.Tap, Ignore: i.Role == identity.RoleIgnore}
 }
 
 // histogram is one, for the metrics.
 func histogram(t slots.Times) metrics.Histogram {
 	return metrics.Histogram{Bounds: t.Bounds, Counts: t.Counts, Sum: t.Sum}
 }
-
-var _ = netip.Addr{}

@@ -12,7 +12,7 @@ import (
 	"tapwatch/agent/metrics"
 	"tapwatch/agent/path"
 	"tapwatch/agent/prober"
-	"tapwatch/internal/e2b"
+	"tapwatch/agent/slots"
 )
 
 // health asks the envd of every idle sandbox for its health now and then, where the
@@ -23,7 +23,7 @@ type health struct {
 	slots *slots.Slots
 	hops  *hops
 	proxy netip.AddrPort
-	port  uint16 // of envd
+	port  uint16        // of envd
 	every time.Duration // 0: never
 
 	mu     sync.Mutex
@@ -50,7 +50,7 @@ var askedBounds = []time.Duration{
 }
 
 func newHealth(cfg Config, s *slots.Slots, hops *hops) *health {
-	h := &health{slots: s, hops: hops, proxy: cfg.Proxy, port: cfg.ServicePort, every: cfg.ProbeEvery, counts: map[metrics.Asked]uint64{}}
+	h := &health{slots: s, hops: hops, proxy: cfg.proxy(), port: cfg.ServicePort, every: cfg.ProbeEvery, counts: map[metrics.Asked]uint64{}}
 	for w := range h.took {
 		h.took[w] = slots.NewTimes(askedBounds)
 	}
@@ -130,4 +130,3 @@ func (h *health) results(s *metrics.Snapshot) {
 		s.AskedTook[wayNames[w]] = histogram(h.took[w].Clone())
 	}
 }
-

@@ -130,4 +130,3 @@ func (h *hooker) failures() map[string]uint64 {
 	defer h.mu.Unlock()
 	return maps.Clone(h.errors)
 }
-

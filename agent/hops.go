@@ -13,7 +13,6 @@ import (
 	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/pairing"
-	"tapwatch/internal/registry"
 )
 
 // hops has the requests of every bound sandbox timed, and hands proxies the table
@@ -34,7 +33,7 @@ func newHops(cfg Config, s *slots.Slots, log *slog.Logger) (*hops, error) {
 		return h, nil
 	}
 	var err error
-	h.flow, err = flow.Load(flow.Config{ProxyPort: cfg.Proxy.Port(), PerSandbox: cfg.HopsPerSandbox})
+	h.flow, err = flow.Load(flow.Config{ProxyPort: cfg.proxy().Port(), PerSandbox: cfg.HopsPerSandbox})
 	if err != nil {
 		log.Warn("the latency of hops is not measured", "err", err)
 		return h, nil

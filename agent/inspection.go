@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/nftables"
 
+	"tapwatch/agent/filter"
 	"tapwatch/agent/inspect"
 	"tapwatch/agent/path"
 	"tapwatch/agent/slots"
@@ -48,7 +49,7 @@ func (i *inspector) inspect(t slots.Target) *slots.Inspection {
 }
 
 func (i *inspector) readRules(t slots.Target, c *slots.Inspection) {
-	r, err := inspect.ReadRules(t.Path, i.packets(t), i.translated(t))
+	r, err := filter.ReadRules(t.Path, i.packets(t), i.translated(t))
 	if err != nil {
 		c.Inside.Unread = append(c.Inside.Unread, path.Unread{What: "rules of packet filters", Because: err.Error()})
 		return
@@ -68,12 +69,12 @@ func (i *inspector) readRules(t slots.Target, c *slots.Inspection) {
 // translated is what the namespace of a dnat path must give another destination: what
 // comes for the address by which the host knows the sandbox, or for the vpeer's own.
 // Of a foreign path it is not known whether it has to.
-func (i *inspector) translated(t slots.Target) []inspect.Packet {
+func (i *inspector) translated(t slots.Target) []filter.Packet {
 	if t.Shape != registry.DNAT && t.Shape != "" {
 		return nil
 	}
-	packet := inspect.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: t.Veth.Peer, From: netip.AddrPortFrom(client(t), 0)}
-	var list []inspect.Packet
+	packet := filter.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: t.Veth.Peer, From: netip.AddrPortFrom(client(t), 0)}
+	var list []filter.Packet
 	for _, to := range []netip.Addr{t.Addrs.Host, t.Addrs.Vpeer} {
 		if to.IsValid() {
 			packet.To = netip.AddrPortFrom(to, i.port)
@@ -103,24 +104,24 @@ func planOf(t slots.Target) inspect.Plan {
 }
 
 // packets is what a path of the target's shape sends through its namespace.
-func (i *inspector) packets(t slots.Target) []inspect.Packet {
+func (i *inspector) packets(t slots.Target) []filter.Packet {
 	relay, guest := netip.AddrPortFrom(t.Addrs.Vpeer, i.port), netip.AddrPortFrom(t.Addrs.Guest, i.port)
 	own, from := netip.AddrPortFrom(t.Addrs.Tap, 0), netip.AddrPortFrom(client(t), 0)
 	switch t.Shape {
 	case registry.DNAT:
-		return []inspect.Packet{
+		return []filter.Packet{
 			{What: "what is forwarded to the guest", Hook: *nftables.ChainHookForward, In: t.Veth.Peer, Out: t.Tap, From: from, To: guest},
 			{What: "what the guest answers", Hook: *nftables.ChainHookForward, In: t.Tap, Out: t.Veth.Peer, From: guest, To: from, Established: true},
 		}
 	case registry.Relay, "":
-		return []inspect.Packet{
+		return []filter.Packet{
 			{What: "what the proxy sends the relay", Hook: *nftables.ChainHookInput, In: t.Veth.Peer, From: from, To: relay},
 			{What: "what the relay answers the proxy", Hook: *nftables.ChainHookOutput, Out: t.Veth.Peer, From: relay, To: from, Established: true},
 			{What: "what the relay sends the guest", Hook: *nftables.ChainHookOutput, Out: t.Tap, From: own, To: guest},
 			{What: "what the guest answers", Hook: *nftables.ChainHookInput, In: t.Tap, From: guest, To: own, Established: true},
 		}
 	}
-	return []inspect.Packet{
+	return []filter.Packet{
 		{What: "what the proxy sends the guest", Hook: *nftables.ChainHookOutput, Out: t.Tap, From: own, To: guest},
 		{What: "what the guest answers", Hook: *nftables.ChainHookInput, In: t.Tap, From: guest, To: own, Established: true},
 	}

@@ -9,25 +9,22 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
-	"tapwatch/agent/probe"
 	"tapwatch/agent/slots"
 	"tapwatch/agent/sockets"
-	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 )
 
 // listening is who listens where, as it was read.
 type listening struct {
-	all []probe.Listener // by namespace
-	err error            // of a reading of all; then each namespace is read by itself
+	all []sockets.Found // by namespace
+	err error           // of a reading of all; then each namespace is read by itself
 }
 
 // listenAll reads the listeners of all namespaces at once.
-func (r *listeners) listenAll() listening {
-	var l listening
-	l.all, l.err = r.probe.Listeners()
-	slices.SortFunc(l.all, func(a, b probe.Listener) int { return cmp.Compare(a.Netns, b.Netns) })
-	return l
+func (l *listeners) listenAll() (all listening) {
+	all.all, all.err = l.iterator.All()
+	slices.SortFunc(all.all, func(a, b sockets.Found) int { return cmp.Compare(a.Netns, b.Netns) })
+	return all
 }
 
 // at returns the sockets that listen at a port. Path is that of the namespace, ""
@@ -37,13 +34,13 @@ func (l *listening) at(c netns.Cookie, path string, port uint16) ([]sockets.List
 		return sockets.Listening(path, port)
 	}
 	var all []sockets.Listener
-	first, _ := slices.BinarySearchFunc(l.all, c, func(a probe.Listener, c netns.Cookie) int { return cmp.Compare(a.Netns, c) })
+	first, _ := slices.BinarySearchFunc(l.all, c, func(a sockets.Found, c netns.Cookie) int { return cmp.Compare(a.Netns, c) })
 	for _, a := range l.all[first:] {
 		if a.Netns != c {
 			break
 		}
-		if a.Addr.Port() == port {
-			all = append(all, sockets.Listener{Addr: a.Addr.Addr(), Only6: a.Only6, PID: a.PID, Waiting: a.Waiting, Most: a.Most})
+		if a.Port == port {
+			all = append(all, a.Listener)
 		}
 	}
 	return all, nil
@@ -52,20 +49,20 @@ func (l *listening) at(c netns.Cookie, path string, port uint16) ([]sockets.List
 // listeners reads who listens where the proxy and the relays are expected.
 type listeners struct {
 	slots     *slots.Slots
-	probe     *probe.Probe
+	iterator  *sockets.Iterator // nil: each namespace is read by itself
 	self      netns.Cookie
 	proxy     netip.AddrPort
 	expected  bool   // somebody means the proxy to be there
 	port      uint16 // of envd
 	log       *slog.Logger
 	wake      *asker
-	processes processes        // of the goroutine of run alone, like what follows
-	bound     []slots.Target   // room
+	processes processes         // of the goroutine of run alone, like what follows
+	bound     []slots.Target    // room
 	reads     []slots.RelayRead // room
 }
 
-func newListeners(cfg Config, p *probe.Probe, s *slots.Slots, self netns.Cookie, log *slog.Logger) *listeners {
-	return &listeners{slots: s, probe: p, self: self, proxy: cfg.Proxy, expected: cfg.ProxyExpected, port: cfg.ServicePort, log: log.With("part", "listeners"),
+func newListeners(cfg Config, it *sockets.Iterator, s *slots.Slots, self netns.Cookie, log *slog.Logger) *listeners {
+	return &listeners{slots: s, iterator: it, self: self, proxy: cfg.proxy(), expected: cfg.Proxy.IsValid(), port: cfg.ServicePort, log: log.With("part", "listeners"),
 		wake: newAsker(noticeDelay, 9, noticeRest)}
 }
 
@@ -117,4 +114,3 @@ func (l *listeners) listener(all *listening, c netns.Cookie, nsPath string, want
 	}
 	return is
 }
-

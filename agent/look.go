@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,25 +12,26 @@ import (
 	"tapwatch/agent/firecracker"
 	"tapwatch/agent/path"
 	"tapwatch/agent/prober"
+	"tapwatch/agent/slots"
 	"tapwatch/bpf"
 )
 
 const (
 	// lookPatience is how long namespaces and links may take to be read.
 	lookPatience = time.Minute
-	// lookAtOnce is how many slots are looked at at a time.
+	// lookAtOnce is how many sandboxes are looked at at a time.
 	lookAtOnce = 32
 )
 
-// Look reads the kernel once, where no agent runs, and returns every slot as it
-// then is. It puts no hooks on taps, so nothing is known of their traffic; each
-// sandbox's envd is asked for its health instead, once. Of the configuration
-// RunDir, Proxy, TemplateCache and Log count.
+// Look reads the kernel once, where no agent runs, and returns every tap as it then
+// is. It puts no hooks on taps, so nothing is known of their traffic; each sandbox's
+// envd is asked for its health instead, once. Of the configuration RunDir, Proxy,
+// TemplateCache, the rules and Log count.
 func Look(ctx context.Context, cfg Config) (_ []path.Slot, err error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	cfg.NoHops = true // nobody waits for requests
+	cfg.NoHops, cfg.once = true, true // nobody waits for requests
 	if err := needPrivileges(cfg.AttachMode); err != nil {
 		return nil, err
 	}
@@ -44,7 +44,6 @@ func Look(ctx context.Context, cfg Config) (_ []path.Slot, err error) {
 	if err := a.wire(); err != nil {
 		return nil, err
 	}
-	a.model.noHooks = true
 	ctx, stop := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	defer func() { stop(); err = errors.Join(err, g.Wait()) }()
@@ -58,33 +57,10 @@ func Look(ctx context.Context, cfg Config) (_ []path.Slot, err error) {
 	return a.Slots(), ctx.Err()
 }
 
-// readTemplatesOnce reads what the slots boot from, unless a store hangs.
-func (a *Agent) readTemplatesOnce(bound []*slot) {
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		known := map[string]*path.Template{}
-		for _, s := range bound {
-			dir := s.entry.Binding.TemplateDir // an entry is never changed
-			if dir == "" {
-				continue
-			}
-			if _, ok := known[dir]; !ok {
-				known[dir] = readTemplate(dir, a.cfg.TemplateCache)
-			}
-			a.model.templateIs([]*slot{s}, known[dir])
-		}
-	}()
-	select {
-	case <-read:
-	case <-time.After(prober.Patience):
-	}
-}
-
 func (a *Agent) untilReady(ctx context.Context) error {
 	for end := time.Now().Add(lookPatience); ; {
 		err := a.Ready()
-		if err == nil && a.applied() && a.Ready() == nil {
+		if err == nil && a.slots.Took(a.found()) && a.Ready() == nil {
 			return nil
 		}
 		if err == nil {
@@ -101,97 +77,79 @@ func (a *Agent) untilReady(ctx context.Context) error {
 	}
 }
 
-// applied says whether the model has every slot that discovery has found: it is
-// told of them one by one.
-func (a *Agent) applied() bool {
-	found := a.discover.Snapshot()
-	a.model.mu.Lock()
-	defer a.model.mu.Unlock()
-	for _, e := range found {
-		s := a.model.slots[e.Cookie]
-		if (s != nil) != (e.Binding != nil) || s != nil && s.entry.Binding != e.Binding {
-			return false
+// found is what discovery and the links have, for slots to compare: it hears of them
+// one by one.
+func (a *Agent) found() (all []slots.Found) {
+	for _, e := range a.discover.Snapshot() {
+		f := slots.Found{Cookie: e.Cookie, Claims: len(e.VMMs), Planned: e.Slot != nil}
+		taps, _ := a.links.Taps(e.Cookie)
+		for _, l := range taps {
+			f.Taps = append(f.Taps, l.Key())
 		}
+		all = append(all, f)
 	}
-	return true
+	return all
 }
 
-// lookAtAll reads, once, what the goroutines of an agent that stays read now and
-// then.
+// lookAtAll reads, once, what the workers of an agent that stays read now and then.
 func (a *Agent) lookAtAll(ctx context.Context) {
-	m := a.model
-	m.readListeners(a.cfg.Proxy)
-	var bound []*slot
-	m.eachBound(func(s *slot) { bound = append(bound, s) })
-	a.holding.read(bound)
+	a.holding.read(a.slots.Taps())
+	a.judge.all()
+	bound := a.slots.Bound(nil)
+	a.listeners.read()
+	bound = a.slots.Bound(nil)
 	a.readTemplatesOnce(bound)
-	var early questions // of sandboxes that booted then
+	a.inspector.readConsoles(bound)
+	early := make(chan slots.Question, len(bound)) // of sandboxes that booted then
 	var g errgroup.Group
 	g.SetLimit(lookAtOnce)
-	for _, s := range bound {
-		m.mu.Lock()
-		t, id, carrier := targetOf(s), s.entry.Binding.SandboxID, s.tap != nil && carrierOf(s.tap) == path.Yes
-		booting := s.booting()
-		s.look()
-		m.mu.Unlock()
+	for _, t := range bound {
+		a.vmms.look(t)
 		g.Go(func() error {
-			c, _ := a.inspector.patiently(t, a.inspector.look)
-			m.inspected(t, c)
-			if t.socket != "" && t.pid != 0 {
-				m.apiIs(t, firecracker.Ask(ctx, t.pid, t.socket))
+			a.inspector.look(t)
+			if t.Socket != "" && t.VMM.PID != 0 {
+				a.slots.TakeAPI(t, firecracker.Ask(ctx, t.VMM.PID, t.Socket))
 			}
-			if carrier && t.path != "" && t.guest.IsValid() {
-				q := question{target: t, way: atTap, id: id}
-				m.healthIs(q, a.health.ask(ctx, q))
-				if booting {
-					early.add(q)
+			if q := (slots.Question{Target: t, Way: slots.AtTap}); t.Carrier == path.Yes && t.Path != "" && t.Addrs.Guest.IsValid() && t.Key.Claim == 0 {
+				a.slots.TakeAnswer(q, a.health.ask(ctx, q), 0, false)
+				if t.Booting {
+					early <- q
 				}
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // nobody returns an error
-	for _, q := range early.list {
-		m.mu.Lock()
-		booting := q.slot.booting()
-		m.mu.Unlock()
-		if !booting { // it has come up since: what it said before counts no more
-			g.Go(func() error { m.healthIs(q, a.health.ask(ctx, q)); return nil })
+	close(early)
+	for q := range early {
+		now := a.slots.Targets(q.Key)
+		if len(now) > 0 && !now[0].Booting { // it has come up since: what it said before counts no more
+			g.Go(func() error { a.slots.TakeAnswer(q, a.health.ask(ctx, q), 0, false); return nil })
 		}
 	}
 	_ = g.Wait()
-	if m.anyQueueFull() { // for a moment, or for longer?
+	if a.slots.AnyQueueFull() { // for a moment, or for longer?
 		select {
 		case <-ctx.Done():
 		case <-time.After(diagnose.Patience):
-			m.readListeners(a.cfg.Proxy)
+			a.listeners.read()
 		}
 	}
-	m.each(func(s *slot) { m.diagnose(s, time.Now()) })
+	a.slots.Tick(0, time.Now())
+	a.judge.all()
 }
 
-// questions collects those that several goroutines ask.
-type questions struct {
-	mu   sync.Mutex
-	list []question
-}
-
-func (q *questions) add(one question) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.list = append(q.list, one)
-}
-
-// booting says whether the slot's sandbox is on its way up.
-func (s *slot) booting() bool {
-	b := s.entry.Binding
-	return !b.Idle && sandbox(b, time.Now()).Booting
-}
-
-func (m *model) anyQueueFull() bool {
-	full := false
-	m.eachBound(func(s *slot) { full = full || !s.relay.Queue.FullSince.IsZero() })
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return full || !m.proxy.Queue.FullSince.IsZero()
+// readTemplatesOnce reads what the sandboxes boot from, unless a store hangs.
+func (a *Agent) readTemplatesOnce(bound []slots.Target) {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for dir, of := range lacking(bound, map[string]*templateReading{}) {
+			a.slots.TakeTemplate(of, readTemplate(dir, a.cfg.TemplateCache))
+		}
+	}()
+	select {
+	case <-read:
+	case <-time.After(prober.Patience):
+	}
 }

@@ -40,7 +40,7 @@ func (a *Agent) startNotifications() {
 		log.Warn("changes of rules and settings are found by looking only", "err", err)
 		n.notices = nil
 	}
-	if n.listens, err = sockets.Watch(a.cfg.ServicePort, a.cfg.Proxy.Port()); err != nil {
+	if n.listens, err = sockets.Watch(a.cfg.ServicePort, a.cfg.proxy().Port()); err != nil {
 		log.Warn("who listens is found by looking only", "err", err)
 		n.listens = nil
 	}

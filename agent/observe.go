@@ -84,7 +84,7 @@ func (a *Agent) every(n int) {
 	if n%holdersEvery == 0 {
 		if odd := a.slots.Suspicious(); len(odd) > 0 {
 			a.discover.Rescan()
-			a.holders.ask(odd...)
+			a.holding.ask(odd...)
 		}
 	}
 }

@@ -57,13 +57,13 @@ func (a *Agent) namespaceChanged(c discover.Change) {
 		a.links.AddNamespace(c.New.NSID)
 		a.linksOf(c.New.Cookie)
 	}
-	a.holders.ask(a.slots.In(c.New.Cookie)...)
+	a.holding.ask(a.slots.In(c.New.Cookie)...)
 }
 
 // linksOf passes on the links of a namespace as they are.
 func (a *Agent) linksOf(c netns.Cookie) {
 	for _, l := range a.links.In(c) {
-		a.slots.TakeLink(slots.Change{Of: l.Key(), New: linkOf(&l), Found: true})
+		a.slots.TakeLink(slots.Change{Of: l.Key(), New: linkOf(l), Found: true})
 	}
 	if a.links.Known(c) {
 		a.slots.Linked(c)
@@ -77,7 +77,7 @@ func (a *Agent) linkChanged(c link.Change) {
 	if l := cmp.Or(c.New, c.Old); l.IsTap() && (c.New == nil || c.Old == nil || c.Old.Carrier != c.New.Carrier) {
 		a.discover.Rescan()
 	}
-	if c.Asked && a.links.Known(c.Key().Netns) {
-		a.slots.Linked(c.Key().Netns)
+	if in := c.Key().Netns; c.Asked && a.slots.Unread(in) { // the first of several
+		a.linksOf(in)
 	}
 }

@@ -12,7 +12,6 @@ import (
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
-	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 

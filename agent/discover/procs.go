@@ -3,14 +3,10 @@ package discover
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"tapwatch/internal/netns"
-	"tapwatch/internal/proc"
 )
 
 // young is how long a process is read again at each scan: `ip netns exec` and

@@ -209,6 +209,7 @@ func (w *Watcher) replace(ctx context.Context, ns *namespace, ms []nlsafe.Messag
 	for _, i := range w.table.missing(ns, there) {
 		cs = append(cs, w.table.remove(ns, i, now, true)...)
 	}
+	w.table.completed(ns)
 	return len(cs), w.deliver(ctx, cs)
 }
 

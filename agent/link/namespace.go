@@ -14,6 +14,7 @@ const manyLinks = 32
 // ten thousand namespaces with three links each, and one with ten thousand links:
 // slices in order take a third of the memory that maps do.
 type namespace struct {
+	complete bool // all links have been read at least once
 	nsid   netns.NSID
 	cookie netns.Cookie
 	links  []*Link // by number

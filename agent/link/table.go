@@ -138,6 +138,21 @@ func (t *table) taps(c netns.Cookie) ([]*Link, bool) {
 	return slices.Clone(ns.taps), len(ns.links) > 0
 }
 
+// completed notes that all links of a namespace have been read.
+func (t *table) completed(ns *namespace) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ns.complete = true
+}
+
+// isComplete says whether all links of a namespace have been read.
+func (t *table) isComplete(c netns.Cookie) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ns := t.byCookie[c]
+	return ns != nil && ns.complete
+}
+
 // peer returns the other end of a link. Known is false where its namespace is not.
 func (t *table) peer(l *Link) (peer *Link, known bool) {
 	t.mu.Lock()

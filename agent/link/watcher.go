@@ -111,6 +111,9 @@ func (w *Watcher) In(c netns.Cookie) []*Link { return w.table.in(c) }
 // that namespace's links have not been read. The links are shared: read them only.
 func (w *Watcher) Taps(c netns.Cookie) (taps []*Link, known bool) { return w.table.taps(c) }
 
+// Known says whether all links of a namespace have been read at least once.
+func (w *Watcher) Known(c netns.Cookie) bool { return w.table.isComplete(c) }
+
 // Peer returns the other end of a veth, the lower device of others; nil where
 // there is none. Known is false where its namespace is not known, or that
 // namespace's links have not been read. The link is shared: read it only.

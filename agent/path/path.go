@@ -114,8 +114,16 @@ type Facts struct {
 	Seen    map[Hop]Seen `json:"seen,omitempty"`
 	// Template is what the sandbox boots from; nil: it was not read, or cannot be.
 	Template *Template `json:"template,omitempty"`
+	// Silence is set where the operator wants no alarm of the sandbox for a time.
+	Silence *Silence `json:"silence,omitempty"`
 	// Assumed says that nothing but the name of the namespace vouches for addresses.
 	Assumed bool `json:"addresses_assumed,omitempty"`
+}
+
+// Silence is a time in which the operator wants no alarm.
+type Silence struct {
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 // Seen is what real requests showed of a hop last; the zero time is never.

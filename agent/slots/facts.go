@@ -41,6 +41,9 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 	f.Relay, f.Health, f.Through, f.Template = st.relay, st.health, st.through, st.template
 	f.Seen = st.seen.seen()
 	f.Assumed = p.assumed()
+	if s.cfg.Silenced != nil {
+		f.Silence = s.cfg.Silenced(p.space.Name, st.SandboxID, st.Name, now)
+	}
 	f.Proxy.Expected = f.Proxy.Expected || !st.foreign
 	f.Sandbox = &path.Sandbox{
 		ID: st.SandboxID, Name: st.Name, TemplateID: st.TemplateID, BuildID: st.BuildID, Team: st.Team, Labels: st.Labels,

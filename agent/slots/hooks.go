@@ -47,7 +47,7 @@ func (s *Slots) wantHooks(p *place) {
 // rehook has hooks put on the tap of a place, again where it has some: what still
 // stands there is left as it is.
 func (s *Slots) rehook(p *place) {
-	if s.cfg.NoHooks || p.hooks.attaching || p.key.Ifindex == 0 || p.key.Claim != 0 || p.space.Path == "" {
+	if s.cfg.NoHooks || p.ignored || p.hooks.attaching || p.key.Ifindex == 0 || p.key.Claim != 0 || p.space.Path == "" {
 		return
 	}
 	p.hooks.attaching = true

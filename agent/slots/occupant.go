@@ -25,7 +25,11 @@ func (s *Slots) resolveAll(sp *space, now time.Time) {
 
 // resolve finds anew who is at a place.
 func (s *Slots) resolve(p *place, now time.Time) {
-	o, stranger := s.occupant(p)
+	var o *occupant
+	var stranger *Holder
+	if p.ignored = s.ignores(p); !p.ignored {
+		o, stranger = s.occupant(p)
+	}
 	p.stranger = stranger
 	switch {
 	case o != nil && p.stay.is(o):
@@ -36,9 +40,23 @@ func (s *Slots) resolve(p *place, now time.Time) {
 			s.end(p, now)
 		}
 		s.begin(p, o, now)
-	case p.stay != nil && (stranger != nil || !s.departs(p, now)):
+	case p.ignored && p.stay == nil:
+		s.unhook(p, nil)
+	case p.stay != nil && (p.ignored || stranger != nil || !s.departs(p, now)):
 		s.end(p, now)
 	}
+}
+
+// ignores says whether nobody wants to hear of a tap.
+func (s *Slots) ignores(p *place) bool {
+	holder := ""
+	if h := p.holding(); h != nil {
+		if h.Identity.Ignore {
+			return true
+		}
+		holder = h.Command
+	}
+	return s.cfg.Ignored != nil && s.cfg.Ignored(p.space.Name, p.device.Name, holder)
 }
 
 // occupant says who is at a place. Where somebody holds the tap whose sandbox no rule

@@ -29,6 +29,7 @@ type place struct {
 	claimant *VMM     // that wants the tap and holds none; nil: nobody
 	stranger *Holder  // who holds the tap where no rule knows the sandbox; nil: nobody
 
+	ignored   bool // nobody wants to hear of it
 	awaited   bool // who holds the tap is being read: until then nothing is judged
 	version   uint64
 	diagnosis path.Diagnosis

@@ -49,6 +49,11 @@ type Config struct {
 	Boot func(sandboxID string, b *path.Boot)
 	// Ask asks for work.
 	Ask func(Work, ...Key)
+	// Ignored says whether nothing is to be heard of a tap: of the namespace, the name
+	// and the holder, empty where nobody holds it.
+	Ignored func(netns, device, holder string) bool
+	// Silenced returns the silence of a sandbox; nil: none holds.
+	Silenced func(netns, id, name string, now time.Time) *path.Silence
 	// Grace is how long the counters of a tap are exported after it has gone; 0 or
 	// less: not at all.
 	Grace time.Duration

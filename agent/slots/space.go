@@ -138,6 +138,14 @@ func (s *Slots) Linked(c netns.Cookie) {
 	}
 }
 
+// Unread says whether a namespace is known whose links have not all been read.
+func (s *Slots) Unread(c netns.Cookie) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sp := s.spaces[c]
+	return sp != nil && !sp.linked
+}
+
 // Unlinked returns the namespaces whose links have not been read yet.
 func (s *Slots) Unlinked() (of []netns.Cookie) {
 	s.mu.Lock()

@@ -20,6 +20,8 @@ type Identity struct {
 	Console    string // a log file
 	// Tap is the name of the tap that the launcher means it to have.
 	Tap string
+	// Ignore says that nobody wants to hear of what this process holds.
+	Ignore bool
 }
 
 // occupant is who is at a place, as records, holders and claims say at one moment.

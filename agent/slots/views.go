@@ -25,6 +25,9 @@ func (s *Slots) Views() []*path.Slot {
 	now := time.Now()
 	out := make([]*path.Slot, 0, len(s.order))
 	for _, p := range s.order {
+		if p.ignored {
+			continue
+		}
 		if p.view == nil {
 			p.view = &path.Slot{Facts: s.facts(p, now), Diagnosis: p.diagnosis}
 		}

@@ -91,26 +91,22 @@ prints a configuration file. It shows no password.`,
 }
 
 // agentConfig turns the settings into the agent's Config.
-//
-// TO COMPLETE: the agent's Config has no fields yet for these:
-//
-//	f.servicePort, f.healthPath    ServicePort, HealthPath
-//	f.ignore                       Ignore, []config.Ignore
-//	f.groupLabelsMax               values of each label that rules set
-//	c.Silence                      Silence, []config.Silence
-//	c.E2B                          e2b.Plan
-//	c.Rules, f.vmmUsers.UIDs       identity.Compile(c.Rules, identity.Options{
-//	                                   VMMUsers: f.vmmUsers.UIDs, Since: c.Modified})
-func agentConfig(f *agentFlags, _ *config.Config) (agent.Config, error) {
-	return f.config()
+func agentConfig(f *agentFlags, c *config.Config) (agent.Config, error) {
+	cfg, err := f.config()
+	if err != nil {
+		return cfg, err
+	}
+	cfg.ServicePort, cfg.HealthPath, cfg.E2B = f.servicePort, f.healthPath, c.E2B
+	cfg.Rules = rulesOf(f, c)
+	return cfg, nil
 }
 
-// reconfigure puts the settings that can change into force in a running agent.
-//
-// TO COMPLETE: call a.Reconfigure with f.ignore, f.vmmUsers.UIDs, f.groupLabelsMax,
-// c.Rules, c.Modified and c.Silence, all or none of them. All others of f and c need
-// a restart, and the reloader says so. The call must not need a capability: the agent
-// has given most of them up.
-func reconfigure(_ *agent.Agent, _ *agentFlags, _ *config.Config) error {
-	return nil
+func rulesOf(f *agentFlags, c *config.Config) agent.Rules {
+	return agent.Rules{Identity: c.Rules, Since: c.Modified, VMMUsers: f.vmmUsers.UIDs, Ignore: f.ignore, Silence: c.Silence, LabelValues: f.groupLabelsMax}
+}
+
+// reconfigure puts the settings that can change into force in a running agent. All
+// others need a restart, and the reloader says so.
+func reconfigure(a *agent.Agent, f *agentFlags, c *config.Config) error {
+	return a.Reconfigure(rulesOf(f, c))
 }

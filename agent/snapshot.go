@@ -1,0 +1,47 @@
+package agent
+
+import (
+	"maps"
+
+	"tapwatch/agent/metrics"
+	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
+)
+
+// snapshot is what a scrape reads.
+func (a *Agent) snapshot() metrics.Snapshot {
+	sum, views := a.counters.latencies(), a.slots.Views()
+	s := metrics.Snapshot{
+		Slots:        views,
+		Gone:         a.slots.Gone(views),
+		Netlink:      a.links.Stats(),
+		Attach:       map[string]metrics.Attach{},
+		AttachErrors: a.hooker.failures(),
+		Capabilities: map[string]bool{},
+		EventsLost:   a.events.Lost(),
+		TapConnect:   metrics.Histogram{Counts: sum.counts[:], Sum: sum.sum},
+		BootPhases:   map[path.Phase]metrics.Histogram{},
+		Hops:         a.hops.stats,
+	}
+	for p, h := range a.slots.BootTimes() {
+		s.BootPhases[p] = histogram(h)
+	}
+	a.health.results(&s)
+	for i := range probe.LatencyBuckets - 1 {
+		s.TapConnect.Bounds = append(s.TapConnect.Bounds, probe.LatencyBound(i))
+	}
+	for mode, m := range a.probe.Stats() {
+		s.Attach[string(mode)] = metrics.Attach{Devices: m.Attached,
+			Took: metrics.Histogram{Bounds: probe.AttachBounds, Counts: m.Took, Sum: m.Sum}}
+	}
+	for _, c := range a.probe.Capabilities() {
+		s.Capabilities[c.Name] = c.Have
+	}
+	for name, lack := range a.lacks {
+		s.Capabilities[name] = lack == nil
+	}
+	s.Capabilities["vmm_exits"] = a.vmms.exits != nil
+	s.Capabilities["hop_latency"] = a.hops.flow != nil
+	maps.Copy(s.Capabilities, a.privileges)
+	return s
+}
