@@ -67,10 +67,12 @@ func (s *Slots) occupant(p *place) (*occupant, *Holder) {
 			return p.recorded(r), nil
 		}
 		if h := p.holding(); h != nil {
-			if h.Identity.SandboxID == "" {
+			switch {
+			case h.Identity.SandboxID != "":
+				return s.claimed(p, &h.VMM), nil
+			case p.claimant == nil:
 				return nil, h
-			}
-			return s.claimed(p, &h.VMM), nil
+			} // else a stranger holds the tap that a VMM wants
 		}
 	}
 	if p.claimant != nil {
@@ -150,7 +152,7 @@ func (s *Slots) assign(sp *space, now time.Time) {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
 	})
 	for i := range claims {
-		if c := &claims[i]; c.Identity.SandboxID != "" && !s.held(c.Process) && !sp.records(c.Process) {
+		if c := &claims[i]; c.Identity.SandboxID != "" && !s.held(c.Process) && !sp.records(c) {
 			if p := s.wants(sp, c, now); p != nil {
 				p.claimant = c
 				wanted[p] = true
@@ -182,7 +184,8 @@ func (s *Slots) wants(sp *space, c *VMM, now time.Time) *place {
 	if p == nil {
 		return s.nowhere(sp, c)
 	}
-	free := p.claimant == nil && p.record() == nil && p.holding() == nil
+	h := p.holding()
+	free := p.claimant == nil && p.record() == nil && (h == nil || h.Identity.SandboxID == "")
 	if free && (p.stay == nil || !p.stay.foreign || p.stay.vmm.Process == c.Process || p.stay.vmm.alive == path.No) {
 		return p
 	}
@@ -209,9 +212,10 @@ func (s *Slots) beside(sp *space, k Key) *place {
 	return p
 }
 
-// records says whether a process is the VMM of the recorded sandbox of the namespace.
-func (sp *space) records(v Process) bool {
-	return sp.Plan != nil && sp.Plan.Sandbox != nil && sp.Plan.Sandbox.VMM == v
+// records says whether a process is the VMM of the recorded sandbox of the namespace,
+// or is just being started as it.
+func (sp *space) records(v *VMM) bool {
+	return sp.Plan != nil && (sp.Plan.Sandbox != nil && sp.Plan.Sandbox.VMM == v.Process || sp.Plan.OwnerPID != 0 && sp.Plan.OwnerPID == v.Parent)
 }
 
 // held says whether a process holds any tap.
