@@ -81,7 +81,7 @@ func (s *slot) served(hop path.Hop, since time.Time) bool {
 	var good, bad time.Time
 	seen := s.saw()
 	for i, h := range flow.Hops {
-		if path.Hop(h) == hop {
+		if h == hop {
 			good = seen.Good[i]
 		}
 		if seen.Bad[i].After(bad) {

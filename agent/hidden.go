@@ -71,7 +71,7 @@ func (h *hidings) now() bool { return h.receive.now || h.transmit.now }
 // not see what passes are put on again: they may have been taken away.
 func (m *model) lookForHidden(n int) {
 	for _, c := range m.dueForHidden(n) {
-		driver, err := m.links.Bytes(netns.Device{Netns: c.device.Netns, Ifindex: netns.Ifindex(c.device.Ifindex)})
+		driver, err := m.links.Bytes(netns.Device{Netns: c.device.Netns, Ifindex: c.device.Ifindex})
 		if err == nil && !c.before.concludes(driver) {
 			continue
 		}

@@ -54,7 +54,7 @@ func (h *holding) read(asked []*slot) {
 			s.held = h.held(s, byPID[pid])
 		}
 		if s.tap != nil && err == nil {
-			s.holders = of[netns.Device{Netns: s.entry.Cookie, Ifindex: netns.Ifindex(s.tap.Ifindex)}]
+			s.holders = of[netns.Device{Netns: s.entry.Cookie, Ifindex: s.tap.Ifindex}]
 			if len(s.holders) > 0 {
 				h.model.phase(s, path.TapAttached, time.Now())
 			} else {

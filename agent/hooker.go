@@ -165,7 +165,7 @@ func (m *model) hook(s *slot) {
 	}
 	s.attaching = true
 	m.hooker.do(hooking{slot: s, attempt: s.attempt, path: s.entry.Path, name: s.tap.Name,
-		device: netns.Device{Netns: s.entry.Cookie, Ifindex: netns.Ifindex(s.tap.Ifindex)}})
+		device: netns.Device{Netns: s.entry.Cookie, Ifindex: s.tap.Ifindex}})
 }
 
 func (m *model) wantsHooks(o hooking) bool {

@@ -118,7 +118,7 @@ func (a *Agent) HopTimes() []HopTime {
 	var all []HopTime
 	for _, hop := range flow.Hops {
 		if h := s.Hops[hop]; h.Count > 0 {
-			all = append(all, HopTime{path.Hop(hop), h.Count, time.Duration(h.Quantile(0.5) * float64(time.Second))})
+			all = append(all, HopTime{hop, h.Count, time.Duration(h.Quantile(0.5) * float64(time.Second))})
 		}
 	}
 	return all
@@ -164,7 +164,7 @@ func seenOf(s flow.Seen) map[path.Hop]path.Seen {
 	of := map[path.Hop]path.Seen{}
 	for i, hop := range flow.Hops {
 		if !s.Good[i].IsZero() || !s.Bad[i].IsZero() {
-			of[path.Hop(hop)] = path.Seen{Good: s.Good[i], Bad: s.Bad[i]}
+			of[hop] = path.Seen{Good: s.Good[i], Bad: s.Bad[i]}
 		}
 	}
 	return of

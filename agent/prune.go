@@ -45,7 +45,7 @@ func (m *model) dueForPruning(now time.Time, ready bool) (hooked map[netns.Devic
 	hooked = map[netns.Device]bool{}
 	for _, s := range m.slots {
 		if s.tap != nil { // hooked, or about to be
-			hooked[netns.Device{Netns: s.entry.Cookie, Ifindex: netns.Ifindex(s.tap.Ifindex)}] = true
+			hooked[netns.Device{Netns: s.entry.Cookie, Ifindex: s.tap.Ifindex}] = true
 		}
 	}
 	return hooked, true
