@@ -31,6 +31,7 @@ type HoldersHolder struct {
 const (
 	HoldersProgTapHolders = "tap_holders"
 	HoldersVarHolderType  = "holder_type"
+	HoldersVarTapMajors   = "tap_majors"
 )
 
 // LoadHolders returns the embedded CollectionSpec for Holders.
@@ -89,6 +90,7 @@ type HoldersMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type HoldersVariableSpecs struct {
 	HolderType *ebpf.VariableSpec `ebpf:"holder_type"`
+	TapMajors  *ebpf.VariableSpec `ebpf:"tap_majors"`
 }
 
 // HoldersObjects contains all objects after they have been loaded into the kernel.
@@ -122,6 +124,7 @@ func (m *HoldersMaps) Close() error {
 // It can be passed to LoadHoldersObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HoldersVariables struct {
 	HolderType *ebpf.Variable `ebpf:"holder_type"`
+	TapMajors  *ebpf.Variable `ebpf:"tap_majors"`
 }
 
 // HoldersPrograms contains all programs after they have been loaded into the kernel.

@@ -4,6 +4,7 @@
  * moves every access to where the running kernel has the field. Oldest kernel
  * looked at: 5.15. Sources: include/linux/skbuff.h, netdevice.h, fs.h, fdtable.h,
  * sched.h, sched/signal.h, include/net/net_namespace.h, drivers/net/tun.c,
+ * include/linux/if_tap.h, drivers/net/tap.c,
  * include/uapi/linux/bpf.h.
  *
  * Licence: the kernel is GPL-2.0, and a vmlinux.h that bpftool dumps from a
@@ -144,6 +145,14 @@ struct tun_struct {
 
 struct tun_file {
 	struct tun_struct *tun;
+};
+
+struct tap_dev {
+	struct net_device *dev;
+};
+
+struct tap_queue {
+	struct tap_dev *tap;
 };
 
 struct seq_file;

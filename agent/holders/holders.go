@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -37,9 +38,18 @@ type Config struct {
 
 // Reader reads holders. Its methods are safe for concurrent use.
 type Reader struct {
-	prog *ebpf.Program
-	iter *link.Iter // nil: /proc is read instead
+	mu   sync.Mutex
+	iter *iterator // nil: /proc is read instead
 	lack error
+	late bool // the iterator was loaded again for modules that came late
+}
+
+// iterator is the program that goes through open files.
+type iterator struct {
+	prog   *ebpf.Program
+	link   *link.Iter
+	majors *ebpf.Variable
+	knows  bool // struct tap_queue, and so what macvtap devices are held by
 }
 
 // Open loads the iterator over open files. Where the kernel has none, /proc is read
@@ -47,53 +57,111 @@ type Reader struct {
 func Open(cfg Config) *Reader {
 	r := &Reader{}
 	if !cfg.ByProc {
-		r.prog, r.iter, r.lack = load()
+		r.iter, r.lack = load()
 	}
 	return r
 }
 
-func load() (*ebpf.Program, *link.Iter, error) {
+func load() (*iterator, error) {
 	spec, err := bpf.LoadHolders()
 	if err != nil {
-		return nil, nil, fmt.Errorf("read holder iterator: %w", err)
+		return nil, fmt.Errorf("read holder iterator: %w", err)
 	}
 	types, giveBack := bpf.Types()
 	defer giveBack()
 	opts := ebpf.CollectionOptions{Cache: types}
-	// struct tun_file is the tun module's own where tun is a module.
-	if tun, err := types.Module("tun"); err == nil {
-		opts.Programs.ExtraRelocationTargets = []*btf.Spec{tun}
+	it := &iterator{}
+	if kernel, err := types.Kernel(); err == nil {
+		it.knows = knowsQueues(kernel)
+	}
+	// What is a module's own: struct tun_file of tun, struct tap_queue of tap.
+	for _, name := range []string{"tun", "tap"} {
+		if module, err := types.Module(name); err == nil {
+			opts.Programs.ExtraRelocationTargets = append(opts.Programs.ExtraRelocationTargets, module)
+			it.knows = it.knows || knowsQueues(module)
+		}
 	}
 	var objs bpf.HoldersObjects
 	if err := spec.LoadAndAssign(&objs, &opts); err != nil {
-		return nil, nil, fmt.Errorf("load holder iterator: %w", bpf.Explain(err))
+		return nil, fmt.Errorf("load holder iterator: %w", bpf.Explain(err))
 	}
-	it, err := link.AttachIter(link.IterOptions{Program: objs.TapHolders})
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("attach holder iterator: %w", bpf.Explain(err)), objs.Close())
+	it.prog, it.majors = objs.TapHolders, objs.TapMajors
+	if it.link, err = link.AttachIter(link.IterOptions{Program: it.prog}); err != nil {
+		return nil, errors.Join(fmt.Errorf("attach holder iterator: %w", bpf.Explain(err)), objs.Close())
 	}
-	return objs.TapHolders, it, nil
+	return it, nil
+}
+
+func knowsQueues(types *btf.Spec) bool {
+	var queue *btf.Struct
+	return types.TypeByName("tap_queue", &queue) == nil
 }
 
 // Lacks says why /proc is read; nil where the iterator is, or /proc was asked for.
 func (r *Reader) Lacks() error { return r.lack }
 
+// KnowsMacvtap says whether Read lists the holders of macvtap and ipvtap devices;
+// where it does not, they are unknown.
+func (r *Reader) KnowsMacvtap() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.iter != nil && r.iter.knows
+}
+
 // Close unloads the iterator.
 func (r *Reader) Close() error {
-	if r == nil || r.iter == nil {
+	if r == nil {
 		return nil
 	}
-	return errors.Join(r.iter.Close(), r.prog.Close())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.iter.close()
+}
+
+func (it *iterator) close() error {
+	if it == nil {
+		return nil
+	}
+	return errors.Join(it.link.Close(), it.prog.Close())
 }
 
 // Read lists the holders of all taps in all namespaces, at one time. It costs
 // some milliseconds at a thousand processes, and ten times that where there is no
-// iterator: call it on a change, not on a scrape.
+// iterator: call it on a change, not on a scrape. Holders of macvtap and ipvtap
+// devices are listed by the iterator alone: a queue does not tell its namespace.
 func (r *Reader) Read() ([]Holder, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.iter == nil {
 		return byProc()
 	}
-	f, err := r.iter.Open()
+	majors, err := tapMajors()
+	if err != nil {
+		return nil, err
+	}
+	if majors != [2]uint32{} && !r.iter.knows && !r.late {
+		r.reload()
+	}
+	return r.iter.read(majors)
+}
+
+// reload loads the iterator again, once: macvtap has become known to the kernel
+// since, and with it the types of its queues.
+func (r *Reader) reload() {
+	r.late = true
+	it, err := load()
+	if err != nil {
+		return // the old one still lists all other taps
+	}
+	_ = r.iter.close() // nothing depends on it any more
+	r.iter = it
+}
+
+func (it *iterator) read(majors [2]uint32) ([]Holder, error) {
+	if err := it.majors.Set(majors); err != nil {
+		return nil, fmt.Errorf("configure holder iterator: %w", err)
+	}
+	f, err := it.link.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open holder iterator: %w", err)
 	}

@@ -43,7 +43,6 @@ func tap(t *testing.T) (d netns.Device, guest *os.File) {
 // TestHoldersBothWays compares what the iterator says of this test's taps with
 // what /proc says.
 func TestHoldersBothWays(t *testing.T) {
-	t.Parallel()
 	iterator, byProc := open(t, Config{}), open(t, Config{ByProc: true})
 	if err := iterator.Lacks(); err != nil {
 		nettest.Unfit(t, "no iterator to compare with: "+err.Error())
@@ -90,22 +89,9 @@ func TestHoldersBothWays(t *testing.T) {
 }
 
 func TestHolders(t *testing.T) {
-	t.Parallel()
 	r := open(t, Config{})
 	d, guest := tap(t)
-	held := func() *Holder {
-		hs, err := r.Read()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, h := range hs {
-			if h.Tap == d {
-				return &h
-			}
-		}
-		return nil
-	}
-	h := held()
+	h := holderOf(t, r, d)
 	if h == nil {
 		t.Fatal("the tap's holder is not listed")
 	}
@@ -117,7 +103,7 @@ func TestHolders(t *testing.T) {
 		t.Errorf("holder %+v, want this process (%d) in namespace %d", h, os.Getpid(), self)
 	}
 	guest.Close()
-	if h := held(); h != nil {
+	if h := holderOf(t, r, d); h != nil {
 		t.Errorf("closed, and still held: %+v", h)
 	}
 }

@@ -125,7 +125,6 @@ func BenchmarkMemory(b *testing.B) {
 	var before, after runtime.MemStats
 	var tab *table
 	for b.Loop() {
-		tab = nil
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		tab = fleet(b)

@@ -20,7 +20,7 @@ import (
 // name is unique, it is the name of the test's binary.
 var guests = map[string][]string{
 	"agent": {"agent"},
-	"parts": {"agent/discover", "agent/exits", "agent/flow", "agent/link", "agent/probe", "agent/sockets", "internal/netns"},
+	"parts": {"agent/discover", "agent/exits", "agent/flow", "agent/holders", "agent/link", "agent/probe", "agent/sockets", "internal/netns"},
 }
 
 func TestLinux61(t *testing.T) {
