@@ -34,6 +34,7 @@ type Check struct {
 
 // Checks is every check, in the order of the path: causes before consequences.
 var Checks = []Check{
+	orphaned,
 	proxyWrongAddress,
 	proxyNotListening,
 	proxyFDLimit,
@@ -55,6 +56,8 @@ var Checks = []Check{
 	tapElsewhere,
 	tapMissing,
 	tapDown,
+	tapWrongKind,
+	vmmMisplaced,
 	vmmElsewhere,
 	vmmOtherTap,
 	tapBusy,
@@ -99,7 +102,7 @@ var Checks = []Check{
 
 // carrierFaults are the checks that explain a tap without carrier.
 var carrierFaults = []string{
-	"tap-elsewhere", "tap-missing", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy",
+	"tap-elsewhere", "tap-missing", "tap-down", "tap-wrong-kind", "vmm-misplaced", "vmm-elsewhere", "vmm-other-tap", "tap-busy",
 	"vmm-zombie", "vmm-exited", "vmm-no-nic", "tap-multi-queue", "tap-owner", "vmm-not-attached",
 }
 
@@ -136,6 +139,9 @@ func wrong(f path.Finding) Result  { return Result{verdict: problem, finding: f}
 // being removed.
 func Run(f path.Facts) path.Diagnosis {
 	if f.Sandbox == nil || f.Sandbox.Ending {
+		if f.Unidentified != nil {
+			return path.Diagnosis{State: path.Unidentified, Hops: []path.HopState{}, Findings: []path.Finding{}}
+		}
 		return path.Diagnosis{State: path.Idle, Hops: []path.HopState{}, Findings: []path.Finding{}}
 	}
 	d := path.Diagnosis{State: path.OK, Findings: []path.Finding{}}
@@ -145,8 +151,8 @@ func Run(f path.Facts) path.Diagnosis {
 			found[c.Code] = true
 		}
 	}
-	for _, hop := range path.HopsOf(f.Sandbox.Shape) {
-		h := runHop(f, hop, found, &d.Findings)
+	for _, hop := range f.Hops() {
+		h := runHop(f, hop, found, &d)
 		d.Hops = append(d.Hops, h)
 		d.State = worse(d.State, h.State)
 	}
@@ -155,7 +161,7 @@ func Run(f path.Facts) path.Diagnosis {
 }
 
 // runHop gives a hop the worst that its checks say.
-func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.Finding) path.HopState {
+func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis) path.HopState {
 	h := path.HopState{Hop: hop, State: path.OK}
 	var seen []string
 	for _, c := range Checks {
@@ -164,7 +170,8 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 		}
 		if c.behind(found) {
 			found[c.Code] = true
-			h.State, h.Detail = worseHop(h, path.Undecided, "behind the break")
+			d.Undecided = append(d.Undecided, c.Code)
+			h.State, h.Detail = worseHop(h, path.Undecided, notChecked(d))
 			continue
 		}
 		r := c.Run(f)
@@ -172,6 +179,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 		case ok:
 			seen = append(seen, r.detail)
 		case unknown:
+			d.Undecided = append(d.Undecided, c.Code)
 			h.State, h.Detail = worseHop(h, path.Undecided, r.detail)
 		case problem:
 			found[c.Code] = true
@@ -180,7 +188,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 				continue
 			}
 			finding := c.named(r.finding, hop)
-			*findings = append(*findings, finding)
+			d.Findings = append(d.Findings, finding)
 			if finding.Severity == path.Warning { // requests get through, so the hop is not broken
 				found[c.Code] = false
 				continue
@@ -196,6 +204,14 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, findings *[]path.
 		h.Detail = strings.Join(seen, ", ")
 	}
 	return h
+}
+
+// notChecked says why a check behind another's cause is not run.
+func notChecked(d *path.Diagnosis) string {
+	if at := d.BrokenAt(); at != "" {
+		return "not checked: the path is already broken at the " + string(at)
+	}
+	return "not checked: a cause before it is known"
 }
 
 // warnLast runs the checks that faults of any hop may explain.

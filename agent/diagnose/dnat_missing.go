@@ -16,6 +16,9 @@ var dnatMissing = Check{
 		if f.Inside.MissingDNAT != path.Yes || f.Sandbox.Shape != registry.DNAT && !foreign {
 			return notApplicable()
 		}
+		if f.Assumed {
+			return unsure("no rule passes on what comes for the addresses that the name of " + f.Netns + " leads to expect, and no others are known")
+		}
 		finding := path.Finding{
 			Cause:    f.Netns + " has no rule that passes what comes for the sandbox on to " + f.Device.GuestAddr + ": its kernel resets it, or sends it back",
 			Evidence: []string{"no chain at prerouting in " + f.Netns + ", of nftables or iptables, gives it another destination"},

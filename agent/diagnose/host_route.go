@@ -18,6 +18,9 @@ var hostRoute = Check{
 		if f.Sandbox.Shape == registry.Fused || !r.Wrong() {
 			return notApplicable()
 		}
+		if f.Assumed {
+			return unsure("which address the namespace has is only assumed from its name, and the host has no route to that")
+		}
 		return wrong(path.Finding{
 			Cause:    "what layer 1 sends the namespace does not go there: " + leads(r),
 			Evidence: []string{routeEvidence("on the host", r)},

@@ -15,10 +15,12 @@ var proxyNotListening = Check{
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
 		l := f.Proxy
-		switch l.Listening {
-		case path.Yes:
+		switch {
+		case l.Listening == path.Yes:
 			return fine("listens")
-		case path.No:
+		case !l.Expected:
+			return unsure("no proxy was ever seen at " + l.Addr + ": name the one that clients use with --proxy ADDRESS:PORT")
+		case l.Listening == path.No:
 			return wrong(path.Finding{
 				Cause:    "no process listens on " + l.Addr + ": clients are refused before they reach any sandbox",
 				Evidence: listenerEvidence("in the host's namespace", l),

@@ -10,7 +10,7 @@ var proxyWrongAddress = Check{
 	InBoot:   true,
 	Run: func(f path.Facts) Result {
 		l := f.Proxy
-		if l.Listening != path.No || l.Actual == "" {
+		if l.Listening != path.No || l.Actual == "" || !l.Expected {
 			return notApplicable()
 		}
 		return wrong(path.Finding{

@@ -21,12 +21,17 @@ var relayNotListening = Check{
 			return fine("none needed: the namespace's kernel passes on")
 		case l.Listening == path.Yes:
 			return fine("listens")
+		case l.Addr == "":
+			return unsure("where the proxy reaches " + f.Netns + " is not known: it has no address on a veth pair to the host")
 		case l.Listening == path.Unknown:
 			return unsure("the namespace's listening sockets could not be read")
 		case f.Sandbox.Shape == "" && l.Actual == "" && f.Inside.MissingDNAT == path.No:
 			return fine("none needed: the namespace's kernel passes on (DNAT)")
 		case f.Sandbox.Shape == "" && l.Actual == "":
 			return unsure("no relay in the namespace: right if it uses DNAT")
+		}
+		if f.Assumed {
+			return unsure("no relay listens on " + l.Addr + ", an address that is only assumed from the name " + f.Netns)
 		}
 		return wrong(path.Finding{
 			Cause:    "no relay listens on " + l.Addr + ": layer 1 is refused at the namespace's door",

@@ -15,6 +15,9 @@ var relayWrongAddress = Check{
 		if l.Listening != path.No || l.Actual == "" || f.Sandbox.Shape == registry.Fused || f.Sandbox.Shape == registry.DNAT {
 			return notApplicable()
 		}
+		if f.Assumed {
+			return unsure("something listens on " + l.Actual + "; which address the proxy asks is only assumed from the name " + f.Netns)
+		}
 		return wrong(path.Finding{
 			Cause:    "the relay listens on " + l.Actual + ", where layer 1 never asks: " + l.Addr + " is refused",
 			Evidence: listenerEvidence("in "+f.Netns, l),

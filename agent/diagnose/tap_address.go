@@ -17,7 +17,7 @@ var tapAddress = Check{
 	DependsOn: slices.Concat(carrierFaults, []string{"no-carrier"}),
 	Run: func(f path.Facts) Result {
 		d := f.Device
-		if f.Inside.TapAddrs == nil {
+		if f.Inside.TapAddrs == nil || d.Addr == "" || d.Bridge != "" || f.Assumed {
 			return notApplicable()
 		}
 		has := cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")

@@ -15,13 +15,19 @@ var tapBusy = Check{
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
 		d := f.Device
-		if f.Sandbox.VMMAlive != path.No || f.Sandbox.VMMPID == 0 || len(d.Holders) == 0 {
+		if f.Sandbox.VMMAlive == path.Unknown || f.Sandbox.VMMPID == 0 || len(d.Holders) == 0 || d.Carrier != path.Yes {
 			return notApplicable()
 		}
 		for _, h := range d.Holders {
 			if h.PID == f.Sandbox.VMMPID { // read before it ended
 				return notApplicable()
 			}
+		}
+		if f.Sandbox.VMMAlive == path.Yes {
+			return busyNow(f)
+		}
+		if e := f.Sandbox.VMMExit; e != nil && e.HeldTap == path.Yes {
+			return notApplicable() // it had the tap: what holds it now has inherited it
 		}
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("EBUSY: %s is%s, so the VMM could not attach, and has ended", d.Name, heldByWords(d.Holders)),
@@ -36,3 +42,24 @@ var tapBusy = Check{
 
 // heldByWords is heldBy without its comma.
 func heldByWords(holders []path.Holder) string { return heldBy(holders)[1:] }
+
+// busyNow is a VMM that runs while another process has its tap. For a moment that may
+// be whoever makes the tap.
+func busyNow(f path.Facts) Result {
+	if !f.Device.Since.IsZero() && f.Now.Sub(f.Device.Since) < Patience {
+		return unsure("the tap is open" + heldBy(f.Device.Holders) + ", as yet for a moment")
+	}
+	h := f.Device.Holders[0]
+	whose := "" // an unknown program's
+	if h.SandboxID != "" {
+		whose = ", the VMM of sandbox " + h.SandboxID
+	}
+	return wrong(path.Finding{
+		Cause: fmt.Sprintf("EBUSY: %s is%s%s, so this VMM (pid %d) cannot attach", f.Device.Name, heldByWords(f.Device.Holders), whose, f.Sandbox.VMMPID),
+		Evidence: []string{
+			"the tap is open" + heldBy(f.Device.Holders),
+			fmt.Sprintf("pid %d is alive and has no queue of this tap", f.Sandbox.VMMPID),
+		},
+		Fix: fmt.Sprintf("end one of the two: pid %d came later; see why two VMMs were started in %s", f.Sandbox.VMMPID, f.Netns),
+	})
+}

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"strings"
 
 	"tapwatch/agent/path"
 )
@@ -12,6 +13,9 @@ var tapElsewhere = Check{
 	Hop:      path.Tap,
 	Severity: path.Critical,
 	Run: func(f path.Facts) Result {
+		if f.Device.Exists == path.Yes {
+			return madeItsOwn(f)
+		}
 		if f.Device.Exists != path.No {
 			return notApplicable()
 		}
@@ -26,4 +30,23 @@ var tapElsewhere = Check{
 			Fix: fmt.Sprintf("bring it back (ip -n %s link set %s netns %s, then its address and up), or make the slot anew", h.Netns, h.Device, f.Netns),
 		})
 	},
+}
+
+// madeItsOwn finds a VMM that did not find its tap and made another of that name,
+// without a word, as a VMM does that opens a tap which is not there.
+func madeItsOwn(f path.Facts) Result {
+	d := f.Device
+	h, ok := held(f, func(h path.HeldTap) bool { return h.Here && h.Device == d.Name })
+	if d.Persistent != path.No || len(d.Elsewhere) == 0 || len(f.Inside.TapAddrs) > 0 || d.Bridge != "" || !ok {
+		return notApplicable()
+	}
+	there := strings.Join(d.Elsewhere, ", ")
+	return wrong(path.Finding{
+		Cause: fmt.Sprintf("the slot's %s was made in %s: the VMM (pid %d) did not find it in %s and made one of its own, which nothing leads to", d.Name, there, f.Sandbox.VMMPID, f.Netns),
+		Evidence: []string{
+			fmt.Sprintf("%s in %s goes with its holder (it is not persistent) and has no address; the VMM holds it", h.Device, f.Netns),
+			fmt.Sprintf("a persistent %s, which nobody holds, is in %s, where no slot is", d.Name, there),
+		},
+		Fix: "make the tap inside the slot's namespace (ip netns exec " + f.Netns + " ip tuntap add " + d.Name + " mode tap) before the VMM starts; kill the sandbox and create it anew",
+	})
 }

@@ -17,9 +17,12 @@ var tapMissing = Check{
 		case path.Yes:
 			return notApplicable()
 		case path.No:
-			ev := []string{"no device of that name among the namespace's links"}
+			if f.Device.Persistent == path.No && f.Sandbox.VMMAlive != path.Yes {
+				return notApplicable() // its VMM had made it, and took it along
+			}
+			ev := []string{"no device of that name among the links of " + f.Netns}
 			if in := f.Device.Elsewhere; len(in) > 0 { // it may be another's
-				ev = append(ev, "there is one in "+strings.Join(in, ", ")+", where no slot is: was it made in the wrong namespace?")
+				ev = append(ev, "a tap of that name, which nobody holds, is in "+strings.Join(in, ", ")+", where no slot is: was it made in the wrong namespace?")
 			}
 			return wrong(path.Finding{
 				Cause:    "there is no " + f.Device.Name + " in " + f.Netns,

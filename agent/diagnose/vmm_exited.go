@@ -15,13 +15,19 @@ var vmmExited = Check{
 	DependsOn: append([]string{"vmm-zombie"}, vmmZombie.DependsOn...),
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
-		if f.Device.Carrier != path.No || f.Sandbox.VMMAlive != path.No {
+		if f.Sandbox.VMMAlive != path.No {
+			return notApplicable()
+		}
+		if f.Device.Carrier == path.Yes {
+			return leftBehind(f)
+		}
+		if f.Device.Carrier != path.No && f.Device.Exists != path.No {
 			return notApplicable()
 		}
 		if f.Sandbox.Booting && f.Sandbox.VMMPID == 0 {
 			return notApplicable() // not started yet
 		}
-		ev := carrierEvidence(f)
+		ev := exitEvidence(f)
 		if e := f.Sandbox.VMMExit; e != nil {
 			ev = append(ev, ending(e, f.Device.Since))
 		} else if f.Sandbox.VMMPID != 0 {
@@ -30,17 +36,46 @@ var vmmExited = Check{
 			ev = append(ev, "no VMM process was found in "+f.Netns)
 		}
 		return wrong(path.Finding{
-			Cause:    "NO-CARRIER: the VMM has exited, so nobody holds " + f.Device.Name,
+			Cause:    exitCause(f),
 			Evidence: ev,
 			Fix:      lastWords(f) + " and the kernel log for an OOM kill; then kill the sandbox and create it anew",
 		})
 	},
 }
 
+// exitCause says what the end of the VMM did to the tap.
+func exitCause(f path.Facts) string {
+	if f.Device.Exists == path.No {
+		return "the VMM has exited, and " + f.Device.Name + ", which it had made, went with it"
+	}
+	return "NO-CARRIER: the VMM has exited, so nobody holds " + f.Device.Name
+}
+
+func exitEvidence(f path.Facts) []string {
+	if f.Device.Exists == path.No {
+		return []string{f.Device.Name + " was not persistent: the kernel removes such a tap with its last holder"}
+	}
+	return carrierEvidence(f)
+}
+
+// leftBehind is a tap that another process still holds, which had it beside the VMM:
+// it has its carrier, and nobody is there.
+func leftBehind(f path.Facts) Result {
+	e := f.Sandbox.VMMExit
+	if e == nil || e.HeldTap == path.No || len(f.Device.Holders) == 0 {
+		return notApplicable()
+	}
+	return wrong(path.Finding{
+		Cause:    fmt.Sprintf("the VMM has exited; %s is still%s, which does not serve it", f.Device.Name, heldBy(f.Device.Holders)[1:]),
+		Evidence: []string{ending(e, time.Time{}), "the tap is open" + heldBy(f.Device.Holders) + ": it was inherited, so the tap keeps its carrier"},
+		Fix:      fmt.Sprintf("end pid %d, or nobody can attach to the tap; then kill the sandbox and create it anew", f.Device.Holders[0].PID),
+	})
+}
+
 // lastWords says where to read what a VMM said before it ended: of a foreign one
 // its launcher knows.
 func lastWords(f path.Facts) string {
-	if f.Sandbox.Source == "tapwatch" {
+	if !f.Sandbox.Foreign {
 		return "read its last words (tapwatch sandbox logs " + f.Sandbox.ID + ")"
 	}
 	return "read the VMM's log, the launcher's"

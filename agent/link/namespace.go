@@ -15,10 +15,10 @@ const manyLinks = 32
 // slices in order take a third of the memory that maps do.
 type namespace struct {
 	complete bool // all links have been read at least once
-	nsid   netns.NSID
-	cookie netns.Cookie
-	links  []*Link // by number
-	taps   []*Link // those of links that are taps, by number
+	nsid     netns.NSID
+	cookie   netns.Cookie
+	links    []*Link // by number
+	taps     []*Link // those of links that are taps, by number
 	// names is made when the first name is looked for among many links.
 	names map[string]*Link
 }

@@ -27,19 +27,44 @@ const (
 var Hops = []Hop{Proxy, Relay, Tap, Guest, Envd}
 
 // HasRelay says whether a program may listen in the namespace of a path of that
-// shape. A fused path's layer 1 dials from inside, a dnat path's kernel passes on;
-// of a foreign path the shape is unknown, "".
+// shape. A fused path's proxy dials from inside, a dnat path's kernel passes on, and
+// to a routed or bridged one the kernels of host and guest speak; of a foreign path the
+// shape may be unknown, "".
 func HasRelay(shape registry.Shape) bool {
-	return shape != registry.Fused && shape != registry.DNAT
+	return shape == registry.Relay || shape == ""
 }
 
 // HopsOf is every hop of a path of that shape. In a dnat path the namespace's
-// kernel is layer 2, in a fused one nothing is.
+// kernel is the relay; in a fused, routed or bridged one nothing is.
 func HopsOf(shape registry.Shape) []Hop {
-	if shape == registry.Fused {
+	switch shape {
+	case registry.Fused, registry.Routed, registry.Bridged:
 		return []Hop{Proxy, Tap, Guest, Envd}
 	}
 	return Hops
+}
+
+// Hops is every hop that this path has. A sandbox of a launcher that is not known to
+// have a proxy or a daemon in the guest has none unless one was seen.
+func (f *Facts) Hops() []Hop {
+	all := HopsOf(f.Sandbox.Shape)
+	if f.Sandbox.ServesEnvd() {
+		return all
+	}
+	asked := f.Traffic != nil && !f.Traffic.LastEnvdSYN.IsZero()
+	var hops []Hop
+	for _, h := range all {
+		if h == Proxy && !f.Proxy.Expected && !asked || h == Relay && f.Sandbox.Shape == "" && !asked || h == Envd && !asked {
+			continue
+		}
+		hops = append(hops, h)
+	}
+	return hops
+}
+
+// ServesEnvd says whether its launcher is known to put E2B's daemon into every guest.
+func (s *Sandbox) ServesEnvd() bool {
+	return !s.Foreign || s.Source == "e2b" || s.Source == "forkd"
 }
 
 // Tristate is a fact that may be unknown; the zero value is.
@@ -91,6 +116,7 @@ func (t *Tristate) UnmarshalText(b []byte) error {
 type Facts struct {
 	Now     time.Time    `json:"now"`
 	Netns   string       `json:"netns"`
+	Host    bool         `json:"host_netns,omitempty"` // it is the agent's own
 	Cookie  netns.Cookie `json:"netns_cookie"`
 	Sandbox *Sandbox     `json:"sandbox"` // nil: none is bound to the tap
 	// Launcher is whose slot this is by its record or its name; empty: nobody's that

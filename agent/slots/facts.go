@@ -13,6 +13,7 @@ func (s *Slots) facts(p *place, now time.Time) path.Facts {
 	f := path.Facts{
 		Now:      now,
 		Netns:    p.space.Name,
+		Host:     p.space.Cookie == s.cfg.Self,
 		Cookie:   p.space.Cookie,
 		Launcher: p.space.launcher(),
 		Veth:     p.veth,

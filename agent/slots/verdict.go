@@ -138,5 +138,13 @@ func (s *Slots) sort(p *place, passing bool) {
 	}
 	put(s.troubled, p.isTroubled())
 	put(s.waiting, p.waits())
-	put(s.restless, p.diagnosis.State == path.Booting || !st.endingSince.IsZero() || st.endsByItself() || st.awaitsExit() || passing || p.waits())
+	put(s.restless, p.diagnosis.State == path.Booting || !st.endingSince.IsZero() || st.endsByItself() || st.awaitsExit() || passing || p.waits() || p.contested())
+}
+
+// contested says whether others hold the tap of a VMM that runs and does not: for a
+// moment that is as it should be.
+func (p *place) contested() bool {
+	v := p.stay.vmm
+	return v.PID != 0 && v.alive == path.Yes && p.device.Carrier == path.Yes && len(p.holders) > 0 &&
+		!slices.ContainsFunc(p.holders, func(h Holder) bool { return h.PID == v.PID })
 }
