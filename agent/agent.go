@@ -150,7 +150,7 @@ func (a *Agent) wire() (err error) {
 	a.inForce.rules.Store(&a.cfg.Rules)
 	exits := openExits(log)
 	a.recorder = recorder.New()
-	a.slots = slots.New(slots.Config{Self: a.self, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
+	a.slots = slots.New(slots.Config{Self: a.self, Port: a.cfg.ServicePort, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
 		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, TellsExits: exits != nil})
 	a.counters = newCounters(a.probe, a.slots, log)
 	a.hooker = newHooker(a.probe, a.slots, a.counters, log.With("part", "hooks"))

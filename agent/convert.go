@@ -9,6 +9,7 @@ import (
 	"tapwatch/agent/metrics"
 	"tapwatch/agent/path"
 	"tapwatch/agent/slots"
+	"tapwatch/internal/clean"
 )
 
 // What the parts that ask the kernel found, in the words of slots.
@@ -52,7 +53,7 @@ func carrierOf(l *link.Link) path.Tristate {
 }
 
 func namespaceOf(e *discover.Entry) slots.Namespace {
-	n := slots.Namespace{Cookie: e.Cookie, Name: e.Label(), Path: e.Path, Linked: e.Linked()}
+	n := slots.Namespace{Cookie: e.Cookie, Name: clean.Label(e.Label()), Path: e.Path, Linked: e.Linked()}
 	if e.Slot != nil {
 		n.Plan = planOfSlot(e.Slot)
 	}
@@ -80,7 +81,7 @@ func planOfSlot(s *discover.Slot) *slots.Plan {
 }
 
 func vmmOf(v *discover.VMM) slots.VMM {
-	return slots.VMM{Process: slots.Process(v.Process), Started: v.Started, Command: v.Command, Parent: v.Parent, Zombie: v.Zombie, Identity: identityOf(&v.Identity)}
+	return slots.VMM{Process: slots.Process(v.Process), Started: v.Started, Command: clean.Label(v.Command), Parent: v.Parent, Zombie: v.Zombie, Identity: identityOf(&v.Identity)}
 }
 
 func identityOf(i *identity.Identity) slots.Identity {

@@ -43,6 +43,7 @@ const (
 // Config is what Slots needs of its surroundings. None of the functions may wait.
 type Config struct {
 	Self netns.Cookie // the agent's own namespace
+	Port uint16       // where the daemon in every guest listens
 	// Publish gets every event, in order.
 	Publish func(path.Event)
 	// Boot gets the boot of a sandbox each time that more of it is known.
