@@ -17,10 +17,10 @@ func (s *Slots) facts(p *place, now time.Time) path.Facts {
 		Host:     p.space.Cookie == s.cfg.Self,
 		Cookie:   p.space.Cookie,
 		Launcher: p.space.launcher(), ServicePort: s.cfg.Port,
-		Veth:     p.veth,
-		Device:   s.device(p),
-		Traffic:  p.traffic,
-		Proxy:    s.proxy,
+		Veth:    p.veth,
+		Device:  s.device(p),
+		Traffic: p.traffic,
+		Proxy:   s.proxy,
 	}
 	if p.key.Claim != 0 {
 		f.Traffic = nil // it is the other one's

@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -26,6 +27,8 @@ type Target struct {
 	Assumed bool // nothing but a name vouches for the addresses
 	Shape   registry.Shape
 	Foreign bool
+	Host    bool       // the namespace is the agent's own
+	Frames  netip.Addr // the guest's address by its own frames; not valid: unknown
 
 	Socket, Console, TemplateDir string
 
@@ -37,7 +40,7 @@ type Target struct {
 func (s *Slots) target(p *place) Target {
 	st := p.stay
 	t := Target{Key: p.key, Stay: st.serial, Sandbox: st.SandboxID, VMM: st.vmm.Process,
-		Path: p.space.Path, Netns: p.space.Name, Tap: p.device.Name, Veth: p.veth, Addrs: p.addrs(), Assumed: p.assumed(), Shape: p.shapeOf(), Foreign: st.foreign,
+		Path: p.space.Path, Netns: p.space.Name, Tap: p.device.Name, Veth: p.veth, Addrs: p.addrs(), Assumed: p.assumed(), Shape: p.shapeOf(), Foreign: st.foreign, Host: p.space.Cookie == s.cfg.Self, Frames: p.guest,
 		Socket: st.Socket, Console: st.Console, TemplateDir: st.TemplateDir,
 		Carrier: p.device.Carrier, Booting: st.booting(time.Now())}
 	if f := p.traffic; f != nil {
