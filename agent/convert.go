@@ -84,9 +84,13 @@ func vmmOf(v *discover.VMM) slots.VMM {
 	return slots.VMM{Process: slots.Process(v.Process), Started: v.Started, Command: clean.Label(v.Command), Parent: v.Parent, Zombie: v.Zombie, Identity: identityOf(&v.Identity)}
 }
 
+// direct are the launchers whose VMMs have no network but a tap: QEMU and Cloud
+// Hypervisor may do without.
+var direct = map[string]bool{"e2b": true, "forkd": true, "firecracker": true, "firecracker-containerd": true}
+
 func identityOf(i *identity.Identity) slots.Identity {
 	return slots.Identity{SandboxID: i.SandboxID, Name: i.Name, TemplateID: i.Template, Team: i.Team, Labels: maps.Clone(i.Labels),
-		Launcher: i.Launcher, Socket: i.APISocket, Tap: i.Expect.Tap, Ignore: i.Role == identity.RoleIgnore}
+		Launcher: i.Launcher, Socket: i.APISocket, Tap: i.Expect.Tap, Guest: i.Expect.Guest, Direct: direct[i.Launcher], Ignore: i.Role == identity.RoleIgnore}
 }
 
 // histogram is one, for the metrics.

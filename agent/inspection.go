@@ -88,6 +88,9 @@ func (i *inspector) translated(t slots.Target) []filter.Packet {
 func planOf(t slots.Target) inspect.Plan {
 	p := inspect.Plan{Tap: t.Tap, Vpeer: t.Veth.Peer, HostVeth: t.Veth.Host, Guest: t.Addrs.Guest, VpeerAddr: t.Addrs.Vpeer,
 		Forwards: t.Shape == registry.DNAT, Fused: t.Shape == registry.Fused}
+	if t.Bridge != "" { // the bridge has the addresses
+		p.Guest = netip.Addr{}
+	}
 	if t.Veth.Host != "" {
 		p.Client = t.Addrs.Client
 	}

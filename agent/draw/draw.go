@@ -146,6 +146,9 @@ func idleWords(s path.Slot) string {
 		return what + ": " + s.Device.Name + " waits, while the VMM " + v.Command + " (pid " + strconv.Itoa(v.PID) + ") of sandbox " + v.SandboxID +
 			" holds a " + v.Device + " in " + v.Netns + ", which nothing leads to: was it meant for here?"
 	}
+	if k := s.Device.Kind; k != "" && k != "tun" && k != "macvtap" {
+		return what + ": its " + s.Device.Name + " is of kind " + k + ", not a tap: no VMM can attach to it"
+	}
 	switch s.Device.Carrier {
 	case path.No:
 		return what + ", healthy: no VMM is attached to " + s.Device.Name + "; NO-CARRIER is expected here"
@@ -199,7 +202,11 @@ func Place(s path.Slot, h path.Hop) string {
 		}
 		return cmp.Or(s.Relay.Addr, "unknown address") + " in " + s.Netns
 	case path.Tap:
-		return s.Device.Name + " " + s.Device.Addr
+		name := s.Device.Name
+		if s.Device.WasCalled != "" {
+			name += " (was " + s.Device.WasCalled + ")"
+		}
+		return strings.TrimSpace(name + " " + s.Device.Addr)
 	case path.Guest:
 		return "eth0 " + s.Device.GuestAddr
 	case path.Envd:

@@ -48,6 +48,9 @@ func HopsOf(shape registry.Shape) []Hop {
 // have a proxy or a daemon in the guest has none unless one was seen.
 func (f *Facts) Hops() []Hop {
 	all := HopsOf(f.Sandbox.Shape)
+	if f.Host { // nothing leads into the host's own namespace by a relay
+		all = HopsOf(registry.Routed)
+	}
 	if f.Sandbox.ServesEnvd() {
 		return all
 	}
