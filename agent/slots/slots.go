@@ -91,7 +91,7 @@ type Slots struct {
 	holds    map[Process]bool    // every process that holds a tap; nil: not read yet
 	ids      map[string]Process  // the VMMs of foreign sandboxes, by id
 
-	beside     []*place // idle slots that a stray VMM may have been meant for
+	waiters    []*place // idle slots that a stray VMM may have been meant for
 	orders     []Order
 	bootPhases map[path.Phase]*Times
 	gone       []*gone // by when their grace ends

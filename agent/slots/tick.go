@@ -44,28 +44,28 @@ func (s *Slots) findStrays() {
 			break
 		}
 	}
-	if stray == nil && len(s.beside) == 0 {
+	if stray == nil && len(s.waiters) == 0 {
 		return
 	}
-	were := s.beside
-	s.beside = nil
+	were := s.waiters
+	s.waiters = nil
 	if stray != nil {
 		for _, q := range s.taps {
 			if q.stay == nil && q.stranger == nil && q.space.launcher() == stray.stay.Launcher && q.device.Name == stray.stay.Tap {
-				s.beside = append(s.beside, q)
+				s.waiters = append(s.waiters, q)
 			}
 		}
 	}
-	if len(s.beside) > straysMost {
-		s.beside = nil
+	if len(s.waiters) > straysMost {
+		s.waiters = nil
 	}
 	for _, q := range were {
-		if q.space != nil && !slices.Contains(s.beside, q) && q.stray != nil {
+		if q.space != nil && !slices.Contains(s.waiters, q) && q.stray != nil {
 			q.stray = nil
 			s.touch(q)
 		}
 	}
-	for _, q := range s.beside {
+	for _, q := range s.waiters {
 		is := &path.Stray{SandboxID: stray.stay.SandboxID, Command: stray.stay.vmm.command, PID: stray.stay.vmm.PID, Netns: s.spaceName(stray.space), Device: stray.device.Name}
 		if q.stray == nil || *q.stray != *is {
 			q.stray = is
