@@ -17,8 +17,9 @@ func TestCleanupWithoutName(t *testing.T) {
 	if err := killed.Attach(ns, d, "tap0"); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := Cleanup(killed.hooks.dir); n != 1 || err != nil {
-		t.Errorf("cleaned %d devices, %v; want 1", n, err)
+	kill(t, killed)
+	if c, err := Cleanup(killed.hooks.dir); c.Own != 1 || err != nil {
+		t.Errorf("cleaned %+v, %v; want 1 device", c, err)
 	}
 	q, f := atDevice(t, ns, d)
 	equal(t, "qdiscs", q)

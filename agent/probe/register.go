@@ -49,6 +49,15 @@ func (p *Probe) device(d netns.Device) *attached {
 	return p.devices[d]
 }
 
+// takeDevice is device, for the last time.
+func (p *Probe) takeDevice(d netns.Device) *attached {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.devices[d]
+	delete(p.devices, d)
+	return a
+}
+
 func (p *Probe) setDevice(d netns.Device, a *attached) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
