@@ -58,17 +58,18 @@ func (p *Probe) Attach(nsPath string, d netns.Device, name string) error {
 	return nil
 }
 
-// standsElsewhere says whether a device is hooked without filters, and still is.
-// What remains of such hooks is let go where it does not.
+// standsElsewhere says whether a device is hooked without filters, and may stay so.
+// TCX programs that another took one of, or that stood in for filters, are let go:
+// they are to be put before whatever others have put there since.
 func (p *Probe) standsElsewhere(d netns.Device) bool {
 	was := p.device(d)
 	if was == nil || was.mode == ModeTC {
 		return false // filters are looked at in the device's namespace
 	}
-	if was.linked(d) {
+	if was.mode == ModeTracepoint || (was.mode == p.mode && was.linked(d)) {
 		return true
 	}
-	_ = closeLinks(was.links) // one of them was taken away; the other goes too
+	_ = closeLinks(was.links) // one that is gone cannot be closed
 	return false
 }
 

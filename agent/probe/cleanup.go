@@ -61,13 +61,17 @@ type cleaner struct {
 // directory that is still there: it may be about to start again. It needs
 // CAP_SYS_ADMIN.
 func Cleanup(hooksDir string) (Cleaned, error) {
-	c, err := newCleaner(hooksDir)
-	if err != nil {
-		return Cleaned{}, err
-	}
 	paths, err := namespaces()
 	if err != nil {
 		return Cleaned{}, fmt.Errorf("list namespaces: %w", err)
+	}
+	return cleanIn(paths, hooksDir)
+}
+
+func cleanIn(paths []string, hooksDir string) (Cleaned, error) {
+	c, err := newCleaner(hooksDir)
+	if err != nil {
+		return Cleaned{}, err
 	}
 	var errs []error
 	for _, path := range paths {
