@@ -32,14 +32,14 @@ container that is. It says what it left, and fails where it cannot tell.`,
 			}
 			report, slotErr := sandbox.Cleanup(runDir)
 			report.Removed = append(report.Removed, removedHooks(hooks)...)
-			for _, left := range hooks.Left {
-				report.Kept = append(report.Kept, left.String())
-			}
 			for _, what := range report.Removed {
 				fmt.Fprintln(cmd.OutOrStdout(), "removed", what)
 			}
 			for _, what := range report.Kept {
 				fmt.Fprintln(cmd.OutOrStdout(), "kept", what)
+			}
+			for _, left := range hooks.Left {
+				fmt.Fprintln(cmd.OutOrStdout(), "left", left)
 			}
 			err = errors.Join(err, slotErr)
 			if err == nil && len(report.Removed)+len(report.Kept) == 0 {
