@@ -21,9 +21,6 @@ var (
 	// ErrLocked is returned while a process that is not known to be an agent has the
 	// lock of the run directory.
 	ErrLocked = errors.New("another process has locked the run directory")
-	// ErrOpenDirectory is returned for a run directory in which others could put or
-	// take files.
-	ErrOpenDirectory = errors.New("the run directory can be written to by others")
 )
 
 // lockFile is in the run directory. Only its owner may open it: whoever can, can
@@ -36,10 +33,11 @@ func lock(runDir string) (*os.File, error) {
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)
 	}
-	if err := closedToOthers(runDir); err != nil {
+	path := filepath.Join(runDir, lockFile)
+	if err := removeForeign(runDir, path); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(runDir, lockFile), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock run directory: %w", err)
 	}
@@ -64,17 +62,22 @@ func lock(runDir string) (*os.File, error) {
 	return f, nil
 }
 
-// closedToOthers fails where somebody but the directory's user may replace its
-// files.
-func closedToOthers(dir string) error {
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
+// removeForeign removes a lock file that a user put there who has no business with
+// the directory: where everybody may write, as in a volume of Kubernetes, that
+// user could hold it for good. What belongs to the directory's own user stays.
+func removeForeign(dir, path string) error {
+	var of, file unix.Stat_t
+	if err := unix.Stat(dir, &of); err != nil {
 		return fmt.Errorf("look at run directory: %w", &fs.PathError{Op: "stat", Path: dir, Err: err})
 	}
-	foreignGroup := st.Mode&0o020 != 0 && st.Gid != 0 && int(st.Gid) != os.Getegid()
-	if foreignGroup || st.Mode&0o002 != 0 {
-		return fmt.Errorf("%w: %s has mode %04o and belongs to group %d: take that from it (chmod go-w), or choose another with --run-dir",
-			ErrOpenDirectory, dir, st.Mode&0o7777, st.Gid)
+	if err := unix.Lstat(path, &file); err != nil { // there is none, or opening it says why not
+		return nil
+	}
+	if int(file.Uid) == os.Geteuid() || file.Uid == of.Uid || file.Uid == 0 {
+		return nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove lock of user %d: %w", file.Uid, err)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func TestLockedByAnother(t *testing.T) {
 	}
 }
 
-// Only who may write to the run directory can open the lock, and so hold it.
+// Only the agent's user can open the lock, and so hold it.
 func TestLockIsClosedToOthers(t *testing.T) {
 	dir := t.TempDir()
 	old := filepath.Join(dir, lockFile)
@@ -55,20 +55,50 @@ func TestLockIsClosedToOthers(t *testing.T) {
 	if err := unlock(held); err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range []uint32{0o777, 0o1777, 0o757} {
-		dir := t.TempDir()
-		if err := unix.Chmod(dir, mode); err != nil {
-			t.Fatal(err)
-		}
-		if f, err := lock(dir); !errors.Is(err, ErrOpenDirectory) {
-			t.Errorf("a directory of mode %04o: %v, %v", mode, f, err)
-		}
-	}
 	dir = t.TempDir()
 	if err := os.Symlink("/etc/hostname", filepath.Join(dir, lockFile)); err != nil {
 		t.Fatal(err)
 	}
 	if f, err := lock(dir); err == nil {
 		t.Errorf("a link was followed: %s", f.Name())
+	}
+}
+
+// In a directory that everybody may write to, a stranger's lock is not waited for.
+func TestLockOfAStranger(t *testing.T) {
+	nettest.NeedRoot(t)
+	const stranger, other = 65534, 65533
+	for _, tt := range []struct {
+		name     string
+		dir      int // whose it is
+		mode     uint32
+		replaced bool
+	}{
+		{"a directory for all", 0, 0o777, true},
+		{"a sticky directory for all", 0, 0o1777, true},
+		{"another's directory", other, 0o755, true},
+		{"the stranger's own directory", stranger, 0o755, false},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, lockFile)
+		theirs, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer theirs.Close()
+		if err := errors.Join(theirs.Chown(stranger, stranger), os.Chown(dir, tt.dir, tt.dir), unix.Chmod(dir, tt.mode),
+			unix.Flock(int(theirs.Fd()), unix.LOCK_EX)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := lock(dir)
+		switch {
+		case tt.replaced && err != nil:
+			t.Errorf("%s: %v", tt.name, err)
+		case !tt.replaced && !errors.Is(err, ErrLocked):
+			t.Errorf("%s: %v, want ErrLocked", tt.name, err)
+		}
+		if err == nil {
+			_ = unlock(f)
+		}
 	}
 }
