@@ -148,7 +148,7 @@ func New(cfg Config) (_ *Agent, err error) {
 		return nil, err
 	}
 	defer bpf.KeepTypes()() // read once for all that is loaded here
-	if err := a.load(); err != nil {
+	if err := a.load(false); err != nil {
 		return nil, err
 	}
 	if err := a.wire(); err != nil {
@@ -158,8 +158,9 @@ func New(cfg Config) (_ *Agent, err error) {
 	return a, a.settlePrivileges()
 }
 
-func (a *Agent) load() (err error) {
-	a.probe, err = probe.Load(probe.Config{EnvdPort: e2b.EnvdPort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode})
+// load loads the programs; a look attaches none and owns no hooks.
+func (a *Agent) load(look bool) (err error) {
+	a.probe, err = probe.Load(probe.Config{EnvdPort: e2b.EnvdPort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode, Look: look})
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func Look(ctx context.Context, cfg Config) (_ []path.Slot, err error) {
 	a := &Agent{cfg: cfg}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	defer bpf.KeepTypes()() // as New does
-	if err := a.load(); err != nil {
+	if err := a.load(true); err != nil {
 		return nil, err
 	}
 	if err := a.wire(); err != nil {

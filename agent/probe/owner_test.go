@@ -81,6 +81,41 @@ func TestOwnerIsOfTheDirectory(t *testing.T) {
 	}
 }
 
+// A look, and a start that is given up, leave the hooks to the directory's agent.
+func TestALookOwnsNothing(t *testing.T) {
+	t.Parallel()
+	agent := load(t)
+	dir, o := agent.hooks.dir, agent.hooks.owner
+	ns, d, _ := tap(t)
+	if err := agent.Attach(ns, d, "tap0"); err != nil {
+		t.Fatal(err)
+	}
+	look := func(when string) {
+		t.Helper()
+		p, err := Load(Config{HooksDir: dir, Look: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kill(t, p)
+		if now := readOwner(dir); now != o {
+			t.Errorf("%s, the owner is %s, was %s", when, now, o)
+		}
+	}
+	look("beside a living agent")
+	kill(t, agent)
+	look("after its kill")
+	if l, err := AgentOf(dir); err != nil || l != nil {
+		t.Errorf("after a look the agent of %s is %+v, %v", dir, l, err)
+	}
+	if err := os.Remove(agent.hooks.note(d)); err != nil { // as where the qdisc is another's
+		t.Fatal(err)
+	}
+	kill(t, reload(t, dir))
+	if now := readOwner(dir); now != o {
+		t.Errorf("after a start that attached nothing the owner is %s, was %s", now, o)
+	}
+}
+
 func capability(p *Probe, name string) (have bool, why string) {
 	for _, c := range p.Capabilities() {
 		if c.Name == name {

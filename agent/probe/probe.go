@@ -29,6 +29,9 @@ type Config struct {
 	// Cleanup after a kill; empty means DefaultHooksDir.
 	HooksDir string
 	Mode     Mode // how to see frames; empty means ModeAuto
+	// Look says that nothing will be attached: the hooks of HooksDir stay those of
+	// its agent, whether that lives or not.
+	Look bool
 }
 
 // DefaultHooksDir is used where Config names none.
@@ -46,10 +49,11 @@ type Probe struct {
 	cpus      int
 	stats     stats
 
-	mu       sync.Mutex
-	devices  map[netns.Device]*attached
-	programs map[ebpf.ProgramID]bool // of filters that were there: whether they count in our maps
-	global   []link.Link             // of ModeTracepoint
+	mu        sync.Mutex
+	mayDisown bool // the owner is new, or has attached something: else hooks of the last agent may stand
+	devices   map[netns.Device]*attached
+	programs  map[ebpf.ProgramID]bool // of filters that were there: whether they count in our maps
+	global    []link.Link             // of ModeTracepoint
 }
 
 // Capability is one thing that this kernel and these privileges allow or not.
@@ -84,7 +88,8 @@ func Load(cfg Config) (_ *Probe, err error) {
 	if err := p.chooseMode(cfg.Mode, lack); err != nil {
 		return nil, err
 	}
-	if err := p.claimHooks(lack[ModeTC] == nil); err != nil {
+	outlives := lack[ModeTC] == nil && !cfg.Look
+	if err := p.claimHooks(outlives); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -92,7 +97,7 @@ func Load(cfg Config) (_ *Probe, err error) {
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	if p.tap, err = loadTap(cfg, p.hooks.owner, lack[ModeTC] == nil, lackingPrograms(lack)); err != nil {
+	if p.tap, err = loadTap(cfg, p.hooks.owner, outlives, lackingPrograms(lack)); err != nil {
 		return nil, err
 	}
 	p.losses = p.loadLosses()
@@ -109,14 +114,16 @@ func (p *Probe) note(name string, err error) {
 
 // claimHooks settles whose hooks ours are. Only filters outlive an agent: without
 // them nobody need know whether it lives.
-func (p *Probe) claimHooks(outlive bool) (err error) {
-	if !outlive {
+func (p *Probe) claimHooks(outlives bool) (err error) {
+	if !outlives {
 		return nil
 	}
 	var why error
+	before := p.hooks.owner
 	if p.hooks.owner, p.alive, why, err = claim(p.hooks.dir); err != nil {
 		return err
 	}
+	p.mayDisown = p.hooks.owner != before
 	p.note("hook_owner", why)
 	return nil
 }
@@ -128,9 +135,9 @@ func (p *Probe) releaseHooks() (err error) {
 		return nil
 	}
 	p.mu.Lock()
-	left := len(p.devices)
+	disowns := len(p.devices) == 0 && p.mayDisown
 	p.mu.Unlock()
-	if left == 0 {
+	if disowns {
 		err = disown(p.hooks.dir)
 	}
 	err = errors.Join(err, p.alive.Close())

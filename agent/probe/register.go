@@ -62,6 +62,7 @@ func (p *Probe) setDevice(d netns.Device, a *attached) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.devices[d] = a
+	p.mayDisown = true
 }
 
 func (p *Probe) forget(d netns.Device) {
