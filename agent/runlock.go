@@ -70,8 +70,11 @@ func removeForeign(dir, path string) error {
 	if err := unix.Stat(dir, &of); err != nil {
 		return fmt.Errorf("look at run directory: %w", &fs.PathError{Op: "stat", Path: dir, Err: err})
 	}
-	if err := unix.Lstat(path, &file); err != nil { // there is none, or opening it says why not
+	switch err := unix.Lstat(path, &file); {
+	case errors.Is(err, unix.ENOENT):
 		return nil
+	case err != nil:
+		return fmt.Errorf("look at lock: %w", &fs.PathError{Op: "lstat", Path: path, Err: err})
 	}
 	if int(file.Uid) == os.Geteuid() || file.Uid == of.Uid || file.Uid == 0 {
 		return nil

@@ -4,45 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
 )
-
-// Cleaned is what Cleanup has found.
-type Cleaned struct {
-	Own     int    // devices cleaned of the hooks of the directory's agent
-	Orphans int    // devices cleaned of hooks of dead agents whose directory has gone
-	Left    []Left // whose hooks were left, in the order of their owners
-}
-
-// Left is one owner's hooks that Cleanup left where they are.
-type Left struct {
-	Owner   Owner // zero: filters of an older version, which did not say
-	Dir     string
-	Devices int
-	Agent   *Living // nil: none lives
-}
-
-func (l Left) String() string {
-	s := fmt.Sprintf("hooks on %d taps: ", l.Devices)
-	switch {
-	case l.Owner == 0:
-		return s + "an older version of tapwatch made them, and whether its agent lives is unknown"
-	case l.Agent == nil:
-		return s + fmt.Sprintf("the agent with its hooks in %q does not run; start it again, or clean up with its --run-dir", l.Dir)
-	case l.Agent.PID == 0:
-		return s + fmt.Sprintf("their agent lives, with its hooks in %q", l.Dir)
-	case l.Agent.HasOurPIDs():
-		return s + fmt.Sprintf("their agent lives: pid %d, with its hooks in %q", l.Agent.PID, l.Dir)
-	}
-	return s + fmt.Sprintf("their agent lives: pid %d of another PID namespace, with its hooks in %q there", l.Agent.PID, l.Dir)
-}
 
 // cleaner goes from device to device.
 type cleaner struct {
@@ -112,41 +80,6 @@ func (h hooks) forgetAll() error {
 		errs = append(errs, removeIfThere(n))
 	}
 	return errors.Join(append(errs, disown(h.dir))...)
-}
-
-// namespaces returns a file for each namespace that can be reached: its name's, or
-// that of a process in it.
-func namespaces() (paths []string, err error) {
-	names, err := os.ReadDir(netns.Dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	all := []string{"/proc/thread-self/ns/net"}
-	for _, n := range names {
-		all = append(all, netns.Path(n.Name()))
-	}
-	held, _ := filepath.Glob("/proc/[0-9]*/ns/net")
-	all = append(all, held...)
-	seen := map[fileID]bool{{}: true}
-	for _, path := range all {
-		if id := idOf(path); !seen[id] {
-			seen[id] = true
-			paths = append(paths, path)
-		}
-	}
-	return paths, nil
-}
-
-// fileID tells files apart while they exist.
-type fileID struct{ device, inode uint64 }
-
-// idOf is zero for a file that has gone.
-func idOf(path string) fileID {
-	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil {
-		return fileID{}
-	}
-	return fileID{st.Dev, st.Ino}
 }
 
 // cleanCurrent cleans the devices of the present namespace.
@@ -238,20 +171,6 @@ func (c *cleaner) keep(labels map[label]bool, dead map[Owner]bool) {
 		}
 		c.left[of.owner].Devices++
 	}
-}
-
-// listTries is how often devices are listed while others come and go.
-const listTries = 20
-
-// listLinks lists the devices of the thread's namespace; a list that a change
-// interrupted is made again, it may lack a device.
-func listLinks() (links []netlink.Link, err error) {
-	for range listTries {
-		if links, err = netlink.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return links, err
 }
 
 // labelsOn returns the labels of the filters of any agent on a device.

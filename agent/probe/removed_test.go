@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -206,7 +207,7 @@ func TestRemoves(t *testing.T) {
 		for at, v := range map[int]uint32{tcmsgIfindex: 7, tcmsgHandle: tt.handle, tcmsgParent: tt.parent, tcmsgInfo: tt.priority<<priorityShift | 3} {
 			binary.NativeEndian.PutUint32(body[at:], v)
 		}
-		if i, got := removes(tt.typ, append(body, tt.attrs...), o); got != tt.want || (got && i != 7) {
+		if i, got := removes(tt.typ, slices.Concat(body, tt.attrs), o); got != tt.want || (got && i != 7) {
 			t.Errorf("%s: %v, of device %d", tt.name, got, i)
 		}
 	}
