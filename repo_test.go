@@ -48,7 +48,7 @@ var importRules = []rule{
 	{"agent/link", []string{"internal/netns", "internal/nlsafe"}, "the kernel's side of links, whosever they are"},
 	{"agent/discover", []string{"agent/path", "internal/e2b", "internal/netns", "internal/nlsafe", "internal/proc", "internal/registry"}, "learns whose a namespace is from outside: it must serve hosts that we did not launch"},
 	{"agent/flow", []string{"bpf", "agent/path", "internal/e2b", "internal/ktime", "internal/netns"}, "measures requests, knows no sandbox"},
-	{"agent/probe", []string{"bpf", "internal/caps", "internal/e2b", "internal/ktime", "internal/netns"}, "attaches hooks, interprets nothing"},
+	{"agent/probe", []string{"bpf", "internal/caps", "internal/e2b", "internal/ktime", "internal/netns", "internal/nlsafe"}, "attaches hooks, interprets nothing"},
 	{"agent/holders", []string{"bpf", "internal/netns"}, "lists who holds taps, whosever they are"},
 	{"agent/exits", []string{"bpf", "internal/ktime"}, "tells of processes, whosever they are"},
 	{"agent/notices", []string{"internal/netns", "internal/nlsafe"}, "hears that something changed, reads nothing"},
