@@ -34,7 +34,7 @@ func BenchmarkMerge(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w.names = newNames(nil, 1)
+	w.names, w.self = newNames(nil, 1), 1
 	for i := range 10_000 {
 		w.names.bound[nettest.RandomName("ns-")] = place{cookie: netns.Cookie(i + 2), nsid: netns.NSID(i)}
 	}

@@ -23,7 +23,7 @@ func (p *procs) mustScan(t testing.TB, now time.Time, full bool) {
 }
 
 func TestOldProcessesAreNotReadAgain(t *testing.T) {
-	p := newProcs()
+	p := newProcs(newWho(mustRules(t)))
 	start := time.Now()
 	p.mustScan(t, start, false)
 	if p.seen[os.Getpid()].inode == 0 || p.read != len(p.seen) {
@@ -47,12 +47,12 @@ func TestOldProcessesAreNotReadAgain(t *testing.T) {
 }
 
 func TestProcessThatBecomesAVMM(t *testing.T) {
-	p := newProcs()
+	p := newProcs(newWho(mustRules(t)))
 	stdin, running, stop := command(t, "bash", "-c", "read && exec "+program(t)+" --api-sock /tmp/fc-late-r4nd.sock")
-	find := func() (found []VMM) {
+	find := func() (found []*VMM) {
 		p.mustScan(t, time.Now(), false)
 		for _, v := range p.found {
-			if v.SandboxID == "late" {
+			if v.Identity.SandboxID == "late" {
 				found = append(found, v)
 			}
 		}
@@ -70,7 +70,7 @@ func TestProcessThatBecomesAVMM(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := find()
-	if len(found) != 1 || found[0].Netns != home || found[0].Inode == 0 || Alive(found[0].Process) != path.Yes {
+	if len(found) != 1 || found[0].Netns != home || found[0].Inode == 0 || aliveOf(found[0].Process) != path.Yes {
 		t.Fatalf("found %+v", found)
 	}
 	stop()
@@ -84,13 +84,13 @@ func TestAlive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Alive(self); got != path.Yes {
+	if got := aliveOf(self); got != path.Yes {
 		t.Errorf("this process: %s", got)
 	}
-	if got := Alive(proc.Process{PID: self.PID, Start: self.Start + 1}); got != path.No {
+	if got := aliveOf(proc.Process{PID: self.PID, Start: self.Start + 1}); got != path.No {
 		t.Errorf("an earlier process of this pid: %s", got)
 	}
-	if got := Alive(proc.Process{}); got != path.Unknown {
+	if got := aliveOf(proc.Process{}); got != path.Unknown {
 		t.Errorf("no process: %s", got)
 	}
 	child := exec.Command("true")
@@ -105,13 +105,13 @@ func TestAlive(t *testing.T) {
 	if err := unix.Waitid(unix.P_PID, p.PID, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := Alive(p); got != path.No {
+	if got := aliveOf(p); got != path.No {
 		t.Errorf("a zombie: %s", got)
 	}
 	if err := child.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if got := Alive(p); got != path.No {
+	if got := aliveOf(p); got != path.No {
 		t.Errorf("a process that has gone: %s", got)
 	}
 }
@@ -120,7 +120,7 @@ func TestAlive(t *testing.T) {
 func BenchmarkScanProcs(b *testing.B) {
 	for name, full := range map[string]bool{"settled": false, "full": true} {
 		b.Run(name, func(b *testing.B) {
-			p := newProcs()
+			p := newProcs(newWho(mustRules(b)))
 			p.mustScan(b, time.Now().Add(-young), false)
 			for b.Loop() {
 				p.mustScan(b, time.Now(), full)
@@ -132,21 +132,21 @@ func BenchmarkScanProcs(b *testing.B) {
 
 // A VMM that has ended and is not waited for stays its sandbox's.
 func TestZombieVMM(t *testing.T) {
-	p := newProcs()
+	p := newProcs(newWho(mustRules(t)))
 	stdin, running, stop := command(t, program(t), "--api-sock", "/tmp/fc-undead-r4nd.sock")
 	running()
 	now := time.Now()
 	find := func(after time.Duration) *VMM {
 		p.mustScan(t, now.Add(after), false)
 		for _, v := range p.found {
-			if v.SandboxID == "undead" {
-				return &v
+			if v.Identity.SandboxID == "undead" {
+				return v
 			}
 		}
 		return nil
 	}
 	v := find(0)
-	if v == nil || v.Zombie || v.Socket != "/tmp/fc-undead-r4nd.sock" {
+	if v == nil || v.Zombie || v.Identity.APISocket != "/tmp/fc-undead-r4nd.sock" {
 		t.Fatalf("found %+v", v)
 	}
 	stdin.(io.Closer).Close()
