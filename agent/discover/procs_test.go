@@ -73,6 +73,9 @@ func TestProcessThatBecomesAVMM(t *testing.T) {
 	if len(found) != 1 || found[0].Netns != home || found[0].Inode == 0 || aliveOf(found[0].Process) != path.Yes {
 		t.Fatalf("found %+v", found)
 	}
+	if again := find(); len(again) != 1 || again[0] != found[0] {
+		t.Errorf("found anew, with nothing changed: %+v", again)
+	}
 	stop()
 	if found := find(); len(found) != 0 {
 		t.Errorf("found %+v after its end", found)
@@ -116,18 +119,29 @@ func TestAlive(t *testing.T) {
 	}
 }
 
-// BenchmarkScanProcs is what one look at all processes costs; divide by procs.
+// BenchmarkScanProcs is what one look at all processes costs; divide by procs. The
+// first look asks the rules about each of them.
 func BenchmarkScanProcs(b *testing.B) {
+	rules := mustRules(b)
 	for name, full := range map[string]bool{"settled": false, "full": true} {
 		b.Run(name, func(b *testing.B) {
-			p := newProcs(newWho(mustRules(b)))
-			p.mustScan(b, time.Now().Add(-young), false)
+			p := newProcs(newWho(rules))
+			p.mustScan(b, time.Now().Add(-young), true)
 			for b.Loop() {
 				p.mustScan(b, time.Now(), full)
 			}
 			b.ReportMetric(float64(len(p.seen)), "procs")
 		})
 	}
+	b.Run("first", func(b *testing.B) {
+		seen := 0
+		for b.Loop() {
+			p := newProcs(newWho(rules))
+			p.mustScan(b, time.Now(), true)
+			seen = len(p.seen)
+		}
+		b.ReportMetric(float64(seen), "procs")
+	})
 }
 
 // A VMM that has ended and is not waited for stays its sandbox's.

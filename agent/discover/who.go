@@ -17,6 +17,7 @@ type who struct {
 	rules atomic.Pointer[identity.Set]
 	names atomic.Pointer[map[uint64]string] // of namespaces, by inode
 	self  uint64                            // inode of the agent's own namespace
+	young time.Duration                     // the constant of that name
 
 	mu    sync.Mutex
 	known map[holding]holder
@@ -35,7 +36,7 @@ type holder struct {
 }
 
 func newWho(rules *identity.Set) *who {
-	w := &who{self: inodeOfLink("/proc/thread-self/ns/net"), known: map[holding]holder{}}
+	w := &who{self: inodeOfLink("/proc/thread-self/ns/net"), young: young, known: map[holding]holder{}}
 	w.rules.Store(rules)
 	w.names.Store(&map[uint64]string{})
 	return w
@@ -91,7 +92,7 @@ func (w *who) holder(pid int, device, kind string) (*VMM, bool) {
 	}
 	f.Device, f.Kind = device, kind
 	v.Identity = rules.Identify(f)
-	if time.Since(v.Started) > young {
+	if time.Since(v.Started) > w.young {
 		w.mu.Lock()
 		if w.rules.Load() == rules {
 			w.known[k] = holder{v, f.Netns}
