@@ -3,6 +3,7 @@ package discover
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -19,6 +20,9 @@ func (w *Watcher) merge(ctx context.Context) {
 	spaces := w.spaces(w.entries) // only this goroutine writes entries
 	w.named = w.named.by(w.who.rules.Load(), w.cfg.Plan, len(w.names.bound))
 	claims := sources{w.records.Slots(), slices.Collect(maps.Values(w.procs.found)), remember(aliveOf), w.named}.index()
+	if lost := len(claims.vmms[0]); lost > 0 {
+		w.failed(fmt.Errorf("read the namespaces of %d VMMs: needs CAP_SYS_PTRACE", lost))
+	}
 	next := make(map[netns.Cookie]*Entry, len(spaces))
 	for c, n := range spaces {
 		e := &Entry{*n, claims.slot(n), claims.vmms[c]}

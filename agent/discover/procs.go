@@ -125,29 +125,28 @@ func (p *procs) again(now time.Time) {
 func (p *procs) look(pid int, s *sighting, now time.Time) {
 	p.read++
 	line := readArgs(procDir(pid), p.buf[:argsMost])
-	v := p.found[pid]
-	if len(line) == 0 {
-		if v != nil && v.Process.Zombie() {
-			p.died(v, now)
-			return
-		}
-		s.judged = judged{}
-		p.lose(pid)
-		return
-	}
 	as := judged{line: maphash.Bytes(p.seed, line), netns: s.netns, name: p.who.name(s.netns)}
-	if as == s.judged && now.Sub(s.first) >= young && (v == nil || v.Netns != 0) {
+	v := p.found[pid]
+	if len(line) > 0 && as == s.judged && now.Sub(s.first) >= young && (v == nil || v.Netns != 0) {
 		return
 	}
-	s.judged = as
-	is, ok := p.who.claimant(pid, splitArgs(line))
-	if !ok {
+	s.judged = judged{}
+	is, ok := (*VMM)(nil), false
+	if len(line) > 0 {
+		is, ok = p.who.claimant(pid, splitArgs(line))
+	}
+	switch {
+	case !ok && v != nil && v.Process.Zombie():
+		p.died(v, now)
+		return
+	case !ok:
 		p.lose(pid)
-		return
-	}
-	if !is.same(v) {
+	case !is.same(v):
 		p.found[pid] = is
 		p.changed = true
+	}
+	if len(line) > 0 {
+		s.judged = as
 	}
 }
 

@@ -136,8 +136,8 @@ func (v *VMM) place() {
 	}
 }
 
-// stillThere reports whether a pid is that process's still.
+// stillThere reports whether a pid is that process's still, and runs.
 func stillThere(s proc.Stat) bool {
-	now, err := proc.ProcessOf(s.Process.PID)
-	return err == nil && now == s.Process
+	now, err := proc.StatOf(s.Process.PID)
+	return err == nil && now.Process == s.Process && !now.State.Ended()
 }

@@ -196,15 +196,18 @@ func TestJailedFirecracker(t *testing.T) {
 		}
 	}
 	jail := filepath.Join(t.TempDir(), "firecracker", "i7ja1l", "root")
-	if err := os.MkdirAll(filepath.Join(jail, "old"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{"old", "lib", "lib64", "usr"} {
+		if err := os.MkdirAll(filepath.Join(jail, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Rename(program(t), filepath.Join(jail, "firecracker")); err != nil {
 		t.Fatal(err)
 	}
-	// umount would be another program, which the jail does not have.
+	// The libraries are for a program that was built with the race detector.
 	p, _ := vmm(t, "", exec.Command("unshare", "-m", "--", "bash", "-c",
-		`mount --bind "$0" "$0" && cd "$0" && pivot_root . old && cd / && exec /firecracker --api-sock /run/firecracker.socket`, jail))
+		`mount --bind "$0" "$0" && cd "$0" && for d in lib lib64 usr; do [ ! -e /$d ] || mount --rbind /$d $d || exit; done &&
+		pivot_root . old && cd / && exec /firecracker --api-sock /run/firecracker.socket`, jail))
 	v := foundIn(t, p, nil)
 	if v == nil || v.Identity.SandboxID != "i7ja1l" || v.Identity.Rule != "firecracker/jail" {
 		t.Errorf("found %+v", v)
@@ -213,16 +216,24 @@ func TestJailedFirecracker(t *testing.T) {
 
 func TestHolder(t *testing.T) {
 	ns := create(t, "ns-9"+strconv.Itoa(100_000+rand.IntN(900_000)))
-	w := start(t, Config{})
-	e := w.named(ns, "found", present)
+	w, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookie, err := netns.CookieOf(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(program(t), "--config", "x")
 	cmd.Args[0] = "firecracker of any name"
 	p, stop := vmm(t, ns, cmd)
+	inode := inodeOfLink(nsPath(p.PID))
+	w.who.names.Store(&map[uint64]string{inode: ns})
 	w.who.young = time.Hour
 	find := func(device, kind string) *VMM {
 		t.Helper()
 		v, ok := w.Holder(p.PID, device, kind)
-		if !ok || v.Process != p || v.Netns != e.Cookie || v.Inode != e.Inode || v.Parent != os.Getpid() || v.Zombie {
+		if !ok || v.Process != p || v.Netns != cookie || v.Inode != inode || v.Parent != os.Getpid() || v.Zombie {
 			t.Fatalf("%v: %+v", ok, v)
 		}
 		return v
@@ -262,7 +273,7 @@ func TestHolder(t *testing.T) {
 		t.Errorf("of a tap that they do not ask for: %+v", got)
 	}
 	// What it is depends on its namespace's name.
-	w.who.names.Store(&map[uint64]string{e.Inode: "another"})
+	w.who.names.Store(&map[uint64]string{inode: "another"})
 	if got := find("tap0", "tap").Identity; !got.Unidentified() {
 		t.Errorf("in a namespace of another name: %+v", got)
 	}
