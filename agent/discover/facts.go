@@ -17,19 +17,15 @@ const argsMost = 16 << 10
 
 func procDir(pid int) string { return "/proc/" + strconv.Itoa(pid) }
 
-// factsOf reads what rules may ask of a process. What cannot be read is empty.
+// factsOf reads what rules may ask of a process, but for its user and its namespace.
+// What cannot be read is empty.
 func factsOf(s proc.Stat, args []string) identity.Facts {
 	dir := procDir(s.Process.PID)
-	f := identity.Facts{
+	return identity.Facts{
 		Command: s.Command, Args: args, UID: identity.NoUID,
 		Exe:  strings.TrimSuffix(linkAt(dir+"/exe"), " (deleted)"),
 		Root: rootOf(dir), Cwd: linkAt(dir + "/cwd"), Cgroup: cgroupOf(dir),
 	}
-	var st unix.Stat_t
-	if unix.Stat(dir, &st) == nil {
-		f.UID = st.Uid
-	}
-	return f
 }
 
 // userOf returns the user that a process answers to. Who starts a setuid program
@@ -50,7 +46,19 @@ func userOf(pid int) uint32 {
 // is empty for zombies, for kernel threads and for pids that have gone. An argument
 // that does not fit whole is left out.
 func readArgs(dir string, buf []byte) []byte {
-	fd, err := unix.Open(dir+"/cmdline", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	line := readInto(dir+"/cmdline", buf)
+	if len(line) == len(buf) {
+		if whole := bytes.LastIndexByte(line, 0) + 1; whole > 0 {
+			return line[:whole]
+		}
+	}
+	return line
+}
+
+// readInto reads the beginning of a file, as much as buf holds; os.ReadFile would take
+// twice the calls.
+func readInto(file string, buf []byte) []byte {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
@@ -58,11 +66,6 @@ func readArgs(dir string, buf []byte) []byte {
 	n, err := unix.Read(fd, buf)
 	if err != nil || n <= 0 {
 		return nil
-	}
-	if n == len(buf) {
-		if whole := bytes.LastIndexByte(buf, 0) + 1; whole > 0 {
-			n = whole
-		}
 	}
 	return buf[:n]
 }
@@ -119,20 +122,19 @@ var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\13
 
 // cgroupOf returns the path in the unified hierarchy, else the longest of the others.
 func cgroupOf(dir string) (longest string) {
-	b, err := os.ReadFile(dir + "/cgroup")
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(b)) {
-		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(parts) != 3 {
+	var buf [4096]byte // a path of 255 in each of 14 hierarchies
+	for line := range bytes.Lines(readInto(dir+"/cgroup", buf[:])) {
+		line, whole := bytes.CutSuffix(line, []byte{'\n'})
+		parts := bytes.SplitN(line, []byte{':'}, 3)
+		if len(parts) != 3 || !whole {
 			continue
 		}
-		if parts[0] == "0" && parts[2] != "/" {
-			return parts[2]
+		path := string(parts[2])
+		if string(parts[0]) == "0" && path != "/" {
+			return path
 		}
-		if len(parts[2]) > len(longest) {
-			longest = parts[2]
+		if len(path) > len(longest) {
+			longest = path
 		}
 	}
 	return longest

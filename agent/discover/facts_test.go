@@ -3,9 +3,11 @@ package discover
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"tapwatch/agent/identity"
 	"tapwatch/internal/proc"
 )
 
@@ -46,6 +48,27 @@ func TestArgumentsThatDoNotFit(t *testing.T) {
 	}
 }
 
+func TestCgroup(t *testing.T) {
+	for name, c := range map[string]struct{ file, want string }{
+		"unified":        {"0::/system.slice/fc.service\n", "/system.slice/fc.service"},
+		"legacy":         {"3:cpu:/a/bc\n2:memory:/a\n", "/a/bc"},
+		"both":           {"3:cpu:/a/b/c/d\n0::/a\n", "/a"},
+		"unified unused": {"3:cpu:/a/b\n0::/\n", "/a/b"},
+		"the root":       {"0::/\n", "/"},
+		"colons":         {"0::/a:b\n", "/a:b"},
+		"cut":            {"0::/a", ""},
+		"nothing":        {"", ""},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "cgroup"), []byte(c.file), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := cgroupOf(dir); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 func TestFactsOfThisProcess(t *testing.T) {
 	s, err := proc.StatOf(os.Getpid())
 	if err != nil {
@@ -60,10 +83,10 @@ func TestFactsOfThisProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.TrimSuffix(exe, " (deleted)") != f.Exe || f.Cwd != cwd || f.Root != "/" || f.UID != uint32(os.Geteuid()) || f.Command != s.Command {
+	if strings.TrimSuffix(exe, " (deleted)") != f.Exe || f.Cwd != cwd || f.Root != "/" || f.UID != identity.NoUID || f.Command != s.Command {
 		t.Errorf("%+v", f)
 	}
-	if user := userOf(os.Getpid()); user != f.UID {
-		t.Errorf("run by user %d, want %d", user, f.UID)
+	if user := userOf(os.Getpid()); user != uint32(os.Geteuid()) {
+		t.Errorf("run by user %d, want %d", user, os.Geteuid())
 	}
 }

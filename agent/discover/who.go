@@ -54,17 +54,21 @@ func (w *who) use(rules *identity.Set) {
 func (w *who) name(inode uint64) string { return (*w.names.Load())[inode] }
 
 // claimant reads a process of that command line, if the rules believe that it is a VMM.
+// Most are none: only of the others its user and its namespace are read as well.
 func (w *who) claimant(pid int, args []string) (*VMM, bool) {
 	s, err := proc.StatOf(pid)
 	if err != nil || s.State.Ended() {
 		return nil, false
 	}
 	rules := w.rules.Load()
-	v, f, ok := w.read(s, args)
-	if !ok || rules.Claim(f) == identity.NoClaim {
+	f := factsOf(s, args)
+	w.within(&f, inodeOfLink(nsPath(pid)))
+	if rules.Claim(f) == identity.NoClaim {
 		return nil, false
 	}
-	if f.UID = userOf(pid); !rules.Claims(f) || !stillThere(s) {
+	f.UID = userOf(pid)
+	v, ok := w.read(s, &f)
+	if !ok || !rules.Claims(f) {
 		return nil, false
 	}
 	v.Identity = rules.Identify(f)
@@ -86,11 +90,12 @@ func (w *who) holder(pid int, device, kind string) (*VMM, bool) {
 	if was.vmm != nil && was.netns == w.name(was.vmm.Inode) {
 		return was.vmm, true
 	}
-	v, f, ok := w.read(s, splitArgs(readArgs(procDir(pid), make([]byte, argsMost))))
+	f := factsOf(s, splitArgs(readArgs(procDir(pid), make([]byte, argsMost))))
+	f.Device, f.Kind, f.UID = device, kind, userOf(pid)
+	v, ok := w.read(s, &f)
 	if !ok {
 		return nil, false
 	}
-	f.Device, f.Kind = device, kind
 	v.Identity = rules.Identify(f)
 	if time.Since(v.Started) > w.young {
 		w.mu.Lock()
@@ -113,15 +118,20 @@ func (w *who) forget(living map[proc.Process]bool) {
 	}
 }
 
-// read reads a process. It is identified before and after, so that what was read is of
-// it and not of the pid's next owner; false where it has gone meanwhile.
-func (w *who) read(s proc.Stat, args []string) (*VMM, identity.Facts, bool) {
+// within adds to the facts in which namespace the process is.
+func (w *who) within(f *identity.Facts, inode uint64) {
+	f.Host = inode != 0 && inode == w.self
+	f.Netns = w.name(inode)
+}
+
+// read finds out where the process of the facts is. It is identified anew after that,
+// so that all that was read is of it and not of the pid's next owner; false where it
+// has ended meanwhile.
+func (w *who) read(s proc.Stat, f *identity.Facts) (*VMM, bool) {
 	v := &VMM{Process: s.Process, Started: s.Process.Started(), Command: s.Command, Parent: s.Parent}
 	v.place()
-	f := factsOf(s, args)
-	f.Host = v.Inode != 0 && v.Inode == w.self
-	f.Netns = w.name(v.Inode)
-	return v, f, stillThere(s)
+	w.within(f, v.Inode)
+	return v, stillThere(s)
 }
 
 // place finds the namespace that the process is in.
