@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tapwatch/agent/identity"
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
@@ -174,5 +175,52 @@ func TestZombieVMM(t *testing.T) {
 	stop()
 	if v := find(2 * unreaped); v != nil {
 		t.Errorf("waited for: %+v", v)
+	}
+}
+
+// An old process is judged again where what decides is another: its namespace's name,
+// or the rules.
+func TestOldProcessesAreJudgedAgain(t *testing.T) {
+	pid, _ := stranger(t, 0) // a cat
+	inode := inodeOfLink(nsPath(pid))
+	cats := func(name string) *identity.Set {
+		return mustRules(t, identity.Rule{
+			Name: name, Match: identity.Match{Program: "^cat$", Netns: "^fleet$"}, Set: identity.Result{SandboxID: name},
+		})
+	}
+	w := newWho(cats("one"))
+	p := newProcs(w)
+	now := time.Now()
+	find := func(full bool) string {
+		now = now.Add(young)
+		p.mustScan(t, now, full)
+		if v := p.found[pid]; v != nil {
+			return v.Identity.SandboxID
+		}
+		return ""
+	}
+	named := func(name string) { w.names.Store(&map[uint64]string{inode: name}) }
+	for _, step := range []struct {
+		what string
+		do   func()
+		full bool
+		want string
+	}{
+		{"new, in a namespace without a name", func() {}, false, ""},
+		{"its namespace has a name", func() { named("fleet") }, true, "one"},
+		{"nothing has changed", func() {}, true, "one"},
+		{"other rules", func() { w.use(cats("two")) }, false, "two"},
+		{"rules that do not know it", func() { w.use(mustRules(t)) }, false, ""},
+		{"rules that do", func() { w.use(cats("three")) }, true, "three"},
+		{"its namespace has another name", func() { named("other") }, false, ""},
+	} {
+		step.do()
+		if got := find(step.full); got != step.want {
+			t.Errorf("%s: found %q, want %q", step.what, got, step.want)
+		}
+	}
+	p.changed = false
+	if find(true); p.changed {
+		t.Error("a change, and there was none")
 	}
 }
