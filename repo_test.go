@@ -40,7 +40,7 @@ var importRules = []rule{
 	{"internal/profile", nil, "a profiler must not see what it profiles"},
 	{"internal/nettest", []string{"internal/netns"}, "helps the tests of all, so it builds on none of them"},
 
-	{"agent/path", []string{"internal/netns", "internal/registry"}, "facts are values: nothing here reads the kernel"},
+	{"agent/path", []string{"internal/e2b", "internal/netns", "internal/registry"}, "facts are values: nothing here reads the kernel"},
 	{"agent/identity", []string{"internal/clean"}, "facts in, identity out, no I/O"},
 	{"agent/events", []string{"agent/path"}, "hands on what it is told"},
 	{"agent/draw", []string{"agent/path", "internal/e2b", "internal/registry"}, "writes what is known as text"},

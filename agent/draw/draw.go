@@ -25,12 +25,10 @@ func Path(w io.Writer, s path.Slot, on Screen) {
 	paint := painter(on.Color)
 	switch {
 	case s.Sandbox == nil && s.Unidentified != nil:
-		text, _ := on.fold(unidentifiedWords(s), 0)
-		fmt.Fprintln(w, text)
+		drawShort(w, s, unidentifiedWords(s), on)
 		return
 	case s.Sandbox == nil:
-		text, _ := on.fold(s.Netns+"  "+idleWords(s), 0)
-		fmt.Fprintln(w, text)
+		drawShort(w, s, idleWords(s), on)
 		return
 	case s.Sandbox.Ending && s.Diagnosis.State == path.Idle:
 		fmt.Fprintf(w, "%s  %s in %s: is being removed\n", title(s), s.Sandbox.ID, s.Netns)
@@ -136,6 +134,12 @@ func (on Screen) fold(text string, indent int) (folded string, end int) {
 	return b.String(), end
 }
 
+// drawShort writes what is to be said of a tap without a sandbox.
+func drawShort(w io.Writer, s path.Slot, words string, on Screen) {
+	words, _ = on.fold(words, len(s.Netns)+2)
+	fmt.Fprintf(w, "%s  %s\n", s.Netns, words)
+}
+
 // idleWords says what is known of a tap without a sandbox.
 func idleWords(s path.Slot) string {
 	what := "idle tap"
@@ -151,7 +155,7 @@ func idleWords(s path.Slot) string {
 	}
 	switch s.Device.Carrier {
 	case path.No:
-		return what + ", healthy: no VMM is attached to " + s.Device.Name + "; NO-CARRIER is expected here"
+		return what + ", healthy: no VMM is attached; NO-CARRIER is expected here"
 	case path.Yes:
 		return what + ": " + s.Device.Name + " has carrier, and who holds it is not known"
 	}
@@ -161,7 +165,7 @@ func idleWords(s path.Slot) string {
 // unidentifiedWords says what is known of a tap whose holder no rule knows.
 func unidentifiedWords(s path.Slot) string {
 	h := s.Unidentified
-	text := s.Netns + "  " + s.Device.Name + ": unidentified: held by " + h.Command + " (pid " + strconv.Itoa(h.PID) + ")"
+	text := s.Device.Name + ": unidentified: held by " + h.Command + " (pid " + strconv.Itoa(h.PID) + ")"
 	switch s.Device.Carrier {
 	case path.Yes:
 		text += ", carrier"
@@ -210,7 +214,7 @@ func Place(s path.Slot, h path.Hop) string {
 	case path.Guest:
 		return "eth0 " + s.Device.GuestAddr
 	case path.Envd:
-		return s.Device.GuestAddr + ":" + strconv.Itoa(int(s.ServicePort))
+		return s.Device.GuestAddr + ":" + strconv.Itoa(int(s.Port()))
 	}
 	return ""
 }

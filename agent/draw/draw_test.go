@@ -73,8 +73,13 @@ var pictures = map[string]path.Slot{
 	// A detail that is not there leaves no blanks at the line's end.
 	"no-detail": slot("", path.Diagnosis{State: path.Undecided, Hops: hops("unknown", "", "ok", "", "unknown", "", "unknown", "", "unknown", "")}),
 	"unread":    unread(slot("", path.Diagnosis{State: path.OK, Hops: hops("ok", "listens", "ok", "listens", "ok", "carrier", "ok", "last frame 2s ago", "ok", "answered")})),
-	"idle-held": {Facts: path.Facts{Netns: "ns-9", Device: path.Device{Name: "tap0", Carrier: path.Yes}}, Diagnosis: path.Diagnosis{State: path.Idle}},
-	"idle":      {Facts: path.Facts{Netns: "ns-8", Device: path.Device{Name: "tap0", Carrier: path.No}}, Diagnosis: path.Diagnosis{State: path.Idle}},
+	"unidentified": {Facts: path.Facts{Netns: "host", Device: path.Device{Name: "tap7", Carrier: path.Yes}, Traffic: &path.Traffic{ReceivePackets: 3, TransmitPackets: 4},
+		Unidentified: &path.Holder{PID: 77, Command: "mystery"}}, Diagnosis: path.Diagnosis{State: path.Unidentified}},
+	"stray": {Facts: path.Facts{Netns: "ns-8", Launcher: "e2b", Device: path.Device{Name: "tap0", Carrier: path.No},
+		Stray: &path.Stray{SandboxID: "i1", Command: "firecracker", PID: 77, Netns: "ns-lost", Device: "tap0"}}, Diagnosis: path.Diagnosis{State: path.Idle}},
+	"wrong-kind": {Facts: path.Facts{Netns: "ns-8", Launcher: "e2b", Device: path.Device{Name: "tap0", Kind: "ifb"}}, Diagnosis: path.Diagnosis{State: path.Idle}},
+	"idle-held":  {Facts: path.Facts{Netns: "ns-9", Device: path.Device{Name: "tap0", Carrier: path.Yes}}, Diagnosis: path.Diagnosis{State: path.Idle}},
+	"idle":       {Facts: path.Facts{Netns: "ns-8", Launcher: "e2b", Device: path.Device{Name: "tap0", Carrier: path.No}}, Diagnosis: path.Diagnosis{State: path.Idle}},
 }
 
 func TestDraw(t *testing.T) {

@@ -4,8 +4,10 @@
 package path
 
 import (
+	"cmp"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
@@ -150,6 +152,9 @@ type Facts struct {
 	// Assumed says that nothing but the name of the namespace vouches for addresses.
 	Assumed bool `json:"addresses_assumed,omitempty"`
 }
+
+// Port is where the daemon in the guest listens: what an agent does not say is E2B's.
+func (f *Facts) Port() uint16 { return cmp.Or(f.ServicePort, e2b.EnvdPort) }
 
 // Silence is a time in which the operator wants no alarm.
 type Silence struct {
