@@ -55,9 +55,9 @@ var Checks = []Check{
 	ruleDrops,
 	tapElsewhere,
 	tapMissing,
-	tapDown,
 	tapWrongKind,
 	vmmMisplaced,
+	tapDown,
 	vmmElsewhere,
 	vmmOtherTap,
 	tapBusy,
@@ -102,7 +102,7 @@ var Checks = []Check{
 
 // carrierFaults are the checks that explain a tap without carrier.
 var carrierFaults = []string{
-	"tap-elsewhere", "tap-missing", "tap-down", "tap-wrong-kind", "vmm-misplaced", "vmm-elsewhere", "vmm-other-tap", "tap-busy",
+	"tap-elsewhere", "tap-missing", "tap-wrong-kind", "vmm-misplaced", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy",
 	"vmm-zombie", "vmm-exited", "vmm-no-nic", "tap-multi-queue", "tap-owner", "vmm-not-attached",
 }
 
@@ -171,7 +171,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 		if c.behind(found) {
 			found[c.Code] = true
 			d.Undecided = append(d.Undecided, c.Code)
-			h.State, h.Detail = worseHop(h, path.Undecided, notChecked(d))
+			h.State, h.Detail = worseHop(h, path.Undecided, notChecked(d, found))
 			continue
 		}
 		r := c.Run(f)
@@ -207,11 +207,21 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 }
 
 // notChecked says why a check behind another's cause is not run.
-func notChecked(d *path.Diagnosis) string {
-	if at := d.BrokenAt(); at != "" {
-		return "not checked: the path is already broken at the " + string(at)
+func notChecked(d *path.Diagnosis, found map[string]bool) string {
+	for _, h := range d.Hops {
+		switch h.State {
+		case path.Broken:
+			return "not checked: the path is already broken at the " + string(h.Hop)
+		case path.Booting:
+			return "not checked: the path is not up yet at the " + string(h.Hop)
+		}
 	}
-	return "not checked: a cause before it is known"
+	for _, c := range Checks {
+		if c.First && found[c.Code] {
+			return "not checked: the path is broken at the " + string(c.Hop)
+		}
+	}
+	return "not checked: a cause of it is known"
 }
 
 // warnLast runs the checks that faults of any hop may explain.
@@ -246,7 +256,7 @@ func (c Check) named(f path.Finding, hop path.Hop) path.Finding {
 
 // at is the hop that a check belongs to in a path of that shape.
 func (c Check) at(shape registry.Shape) path.Hop {
-	if shape == registry.Fused && c.Fused != "" {
+	if (shape == registry.Fused || shape == registry.Routed) && c.Fused != "" {
 		return c.Fused
 	}
 	return c.Hop

@@ -8,7 +8,7 @@ import (
 
 var tapBusy = Check{
 	Code:      "tap-busy",
-	Title:     "Another process holds the tap, and the VMM has ended",
+	Title:     "Another process holds the tap, so the VMM cannot attach",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
 	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down"},
@@ -46,20 +46,22 @@ func heldByWords(holders []path.Holder) string { return heldBy(holders)[1:] }
 // busyNow is a VMM that runs while another process has its tap. For a moment that may
 // be whoever makes the tap.
 func busyNow(f path.Facts) Result {
-	if !f.Device.Since.IsZero() && f.Now.Sub(f.Device.Since) < Patience {
-		return unsure("the tap is open" + heldBy(f.Device.Holders) + ", as yet for a moment")
+	d := f.Device
+	if !d.Since.IsZero() && f.Now.Sub(d.Since) < Patience {
+		return unsure("the tap is open" + heldBy(d.Holders) + ", as yet for a moment")
 	}
-	h := f.Device.Holders[0]
-	whose := "" // an unknown program's
+	h := d.Holders[0]
+	whose, fix := "", fmt.Sprintf("see what pid %d is and end it, then create the sandbox anew", h.PID)
 	if h.SandboxID != "" {
 		whose = ", the VMM of sandbox " + h.SandboxID
+		fix = fmt.Sprintf("see why two VMMs were started for one tap, and end one of the two: mostly this one, pid %d, which came later", f.Sandbox.VMMPID)
 	}
 	return wrong(path.Finding{
-		Cause: fmt.Sprintf("EBUSY: %s is%s%s, so this VMM (pid %d) cannot attach", f.Device.Name, heldByWords(f.Device.Holders), whose, f.Sandbox.VMMPID),
+		Cause: fmt.Sprintf("EBUSY: %s is%s%s, so this VMM (pid %d) cannot attach", d.Name, heldByWords(d.Holders), whose, f.Sandbox.VMMPID),
 		Evidence: []string{
-			"the tap is open" + heldBy(f.Device.Holders),
+			"the tap is open" + heldBy(d.Holders),
 			fmt.Sprintf("pid %d is alive and has no queue of this tap", f.Sandbox.VMMPID),
 		},
-		Fix: fmt.Sprintf("end one of the two: pid %d came later; see why two VMMs were started in %s", f.Sandbox.VMMPID, f.Netns),
+		Fix: fix,
 	})
 }
