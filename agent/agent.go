@@ -53,6 +53,7 @@ type Agent struct {
 	lacks     map[string]error  // why, by the name of the capability
 	counters  *counters
 	hooker    *hooker
+	guard     *guard
 	holding   *holding
 	vmms      *vmms
 	listeners *listeners
@@ -102,8 +103,9 @@ func New(cfg Config) (_ *Agent, err error) {
 	return a, a.settlePrivileges()
 }
 
+// load loads the programs; a look attaches none and owns no hooks.
 func (a *Agent) load() (err error) {
-	a.probe, err = probe.Load(probe.Config{EnvdPort: a.cfg.ServicePort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode})
+	a.probe, err = probe.Load(probe.Config{EnvdPort: a.cfg.ServicePort, HooksDir: HooksDir(a.cfg.RunDir), Mode: a.cfg.AttachMode, Look: a.cfg.once})
 	if err != nil {
 		return err
 	}
@@ -150,10 +152,11 @@ func (a *Agent) wire() (err error) {
 	a.inForce.rules.Store(&a.cfg.Rules)
 	exits := openExits(log)
 	a.recorder = recorder.New()
-	a.slots = slots.New(slots.Config{Self: a.self, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
+	a.slots = slots.New(slots.Config{Self: a.self, Port: a.cfg.ServicePort, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
 		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, TellsExits: exits != nil})
 	a.counters = newCounters(a.probe, a.slots, log)
 	a.hooker = newHooker(a.probe, a.slots, a.counters, log.With("part", "hooks"))
+	a.guard = newGuard(a.probe, a.slots, a.counters, a.discover, a.cfg.once, log)
 	a.vmms = newVMMs(exits, a.slots, log)
 	a.holding = newHolding(a.reader, a.slots, a.discover, a.vmms, log)
 	a.judge = newJudge(a.slots)
@@ -242,6 +245,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.apis.run(ctx); return nil })
 	g.Go(func() error { a.hops.run(ctx); return nil })
 	g.Go(func() error { return a.runNotifications(ctx) })
+	g.Go(func() error { return a.guard.run(ctx) })
 	go a.readTemplates(ctx) // not waited for: a store may hang
 	// What people and programs read.
 	g.Go(a.serve)
@@ -272,7 +276,8 @@ func (a *Agent) Close() error {
 	if a.vmms != nil {
 		errs = append(errs, a.vmms.close())
 	}
-	errs = append(errs, a.hops.close())
+	errs = append(errs, a.hops.close(), a.guard.close())
+	a.guard = nil
 	errs = append(errs, a.notifications.close())
 	a.notifications = nil
 	if a.probe != nil {

@@ -9,6 +9,7 @@ import (
 	"tapwatch/agent/metrics"
 	"tapwatch/agent/path"
 	"tapwatch/agent/slots"
+	"tapwatch/internal/clean"
 )
 
 // What the parts that ask the kernel found, in the words of slots.
@@ -52,7 +53,7 @@ func carrierOf(l *link.Link) path.Tristate {
 }
 
 func namespaceOf(e *discover.Entry) slots.Namespace {
-	n := slots.Namespace{Cookie: e.Cookie, Name: e.Label(), Path: e.Path, Linked: e.Linked()}
+	n := slots.Namespace{Cookie: e.Cookie, Name: clean.Label(e.Label()), Path: e.Path, Linked: e.Linked()}
 	if e.Slot != nil {
 		n.Plan = planOfSlot(e.Slot)
 	}
@@ -80,12 +81,16 @@ func planOfSlot(s *discover.Slot) *slots.Plan {
 }
 
 func vmmOf(v *discover.VMM) slots.VMM {
-	return slots.VMM{Process: slots.Process(v.Process), Started: v.Started, Command: v.Command, Parent: v.Parent, Zombie: v.Zombie, Identity: identityOf(&v.Identity)}
+	return slots.VMM{Process: slots.Process(v.Process), Started: v.Started, Command: clean.Label(v.Command), Parent: v.Parent, Zombie: v.Zombie, Identity: identityOf(&v.Identity)}
 }
+
+// direct are the launchers whose VMMs have no network but a tap: QEMU and Cloud
+// Hypervisor may do without.
+var direct = map[string]bool{"e2b": true, "forkd": true, "firecracker": true, "firecracker-containerd": true}
 
 func identityOf(i *identity.Identity) slots.Identity {
 	return slots.Identity{SandboxID: i.SandboxID, Name: i.Name, TemplateID: i.Template, Team: i.Team, Labels: maps.Clone(i.Labels),
-		Launcher: i.Launcher, Socket: i.APISocket, Tap: i.Expect.Tap, Ignore: i.Role == identity.RoleIgnore}
+		Launcher: i.Launcher, Socket: i.APISocket, Tap: i.Expect.Tap, Guest: i.Expect.Guest, Direct: direct[i.Launcher], Ignore: i.Role == identity.RoleIgnore}
 }
 
 // histogram is one, for the metrics.

@@ -119,7 +119,7 @@ func (c *counters) take(d netns.Device, got *probe.Counters, err error) {
 // show hands on what a tap has counted.
 func (c *counters) show(d netns.Device, t *tally) {
 	c.slots.TakeTraffic(d, t.traffic(), slots.Firsts{Frame: t.counters.FirstReceive.Time(),
-		ARPReply: t.counters.FirstARPReply.Time(), SYNACK: t.counters.FirstEnvdSYNACK.Time()}, t.hidings.now())
+		ARPReply: t.counters.FirstARPReply.Time(), SYNACK: t.counters.FirstEnvdSYNACK.Time(), Guest: t.counters.GuestAddr}, t.hidings.now())
 }
 
 // hooked notes that hooks are on a tap.

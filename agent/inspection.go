@@ -73,7 +73,7 @@ func (i *inspector) translated(t slots.Target) []filter.Packet {
 	if t.Shape != registry.DNAT && t.Shape != "" {
 		return nil
 	}
-	packet := filter.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: t.Veth.Peer, From: netip.AddrPortFrom(client(t), 0)}
+	packet := filter.Packet{What: "what is to be passed on", Hook: *nftables.ChainHookPrerouting, In: t.Veth.Peer, From: netip.AddrPortFrom(t.Addrs.Client, 0)}
 	var list []filter.Packet
 	for _, to := range []netip.Addr{t.Addrs.Host, t.Addrs.Vpeer} {
 		if to.IsValid() {
@@ -84,21 +84,15 @@ func (i *inspector) translated(t slots.Target) []filter.Packet {
 	return list
 }
 
-// client is the address from which the host sends to a namespace: its end of the /31
-// that the vpeer is in.
-func client(t slots.Target) netip.Addr {
-	if !t.Addrs.Vpeer.IsValid() {
-		return netip.Addr{}
-	}
-	return t.Addrs.Vpeer.Prev()
-}
-
 // planOf is what a path of the target's shape needs of its namespace.
 func planOf(t slots.Target) inspect.Plan {
 	p := inspect.Plan{Tap: t.Tap, Vpeer: t.Veth.Peer, HostVeth: t.Veth.Host, Guest: t.Addrs.Guest, VpeerAddr: t.Addrs.Vpeer,
 		Forwards: t.Shape == registry.DNAT, Fused: t.Shape == registry.Fused}
+	if t.Bridge != "" { // the bridge has the addresses
+		p.Guest = netip.Addr{}
+	}
 	if t.Veth.Host != "" {
-		p.Client = client(t)
+		p.Client = t.Addrs.Client
 	}
 	return p
 }
@@ -106,7 +100,7 @@ func planOf(t slots.Target) inspect.Plan {
 // packets is what a path of the target's shape sends through its namespace.
 func (i *inspector) packets(t slots.Target) []filter.Packet {
 	relay, guest := netip.AddrPortFrom(t.Addrs.Vpeer, i.port), netip.AddrPortFrom(t.Addrs.Guest, i.port)
-	own, from := netip.AddrPortFrom(t.Addrs.Tap, 0), netip.AddrPortFrom(client(t), 0)
+	own, from := netip.AddrPortFrom(t.Addrs.Tap, 0), netip.AddrPortFrom(t.Addrs.Client, 0)
 	switch t.Shape {
 	case registry.DNAT:
 		return []filter.Packet{

@@ -136,6 +136,11 @@ func (i *inspector) choose(n int, now time.Time) []slots.Target {
 
 // look looks at one sandbox, but not at its console.
 func (i *inspector) look(t slots.Target) {
+	if t.Foreign && t.Key.Claim == 0 && t.Key.Ifindex != 0 {
+		if t = i.learnTopology(t); t.Stay == 0 {
+			return // it went meanwhile
+		}
+	}
 	found, late := patiently(i, lookAt{t.Stay, false}, func() *slots.Inspection { return i.inspect(t) })
 	switch {
 	case late:

@@ -95,9 +95,13 @@ func (a *Agent) found() (all []slots.Found) {
 func (a *Agent) lookAtAll(ctx context.Context) {
 	a.holding.read(a.slots.Taps())
 	a.judge.all()
-	bound := a.slots.Bound(nil)
+	for _, t := range a.slots.Bound(nil) {
+		if t.Foreign && t.Key.Claim == 0 && t.Key.Ifindex != 0 {
+			a.inspector.learnTopology(t)
+		}
+	}
 	a.listeners.read()
-	bound = a.slots.Bound(nil)
+	bound := a.slots.Bound(nil)
 	a.readTemplatesOnce(bound)
 	a.inspector.readConsoles(bound)
 	early := make(chan slots.Question, len(bound)) // of sandboxes that booted then

@@ -11,6 +11,7 @@ import (
 	"tapwatch/agent/exits"
 	"tapwatch/agent/path"
 	"tapwatch/agent/slots"
+	"tapwatch/internal/clean"
 	"tapwatch/internal/proc"
 )
 
@@ -100,8 +101,8 @@ func (v *vmms) ended(e exits.Exit) {
 	if e.HeldKnown {
 		held = path.Known(e.HeldTap)
 	}
-	v.slots.TakeExit(e.PID, path.VMMExit{Time: e.Time, Command: e.Command, How: e.String(), HeldTap: held, Wanted: e.Wanted()},
-		fmt.Sprintf("%s (pid %d) %s", e.Command, e.PID, e))
+	v.slots.TakeExit(e.PID, path.VMMExit{Time: e.Time, Command: clean.Label(e.Command), How: clean.Text(e.String()), HeldTap: held, Wanted: e.Wanted()},
+		clean.Text(fmt.Sprintf("%s (pid %d) %s", e.Command, e.PID, e)))
 	v.mu.Lock()
 	delete(v.watched, e.PID)
 	v.mu.Unlock()

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"time"
 
 	"tapwatch/agent/discover"
 	"tapwatch/agent/link"
@@ -66,7 +67,7 @@ func (a *Agent) linksOf(c netns.Cookie) {
 		a.slots.TakeLink(slots.Change{Of: l.Key(), New: linkOf(l), Found: true})
 	}
 	if a.links.Known(c) {
-		a.slots.Linked(c)
+		a.slots.Linked(c, time.Now())
 	}
 }
 

@@ -24,6 +24,14 @@
 #define ARP_REQUEST 1
 #define ARP_REPLY 2
 
+#define ARP_ETHERNET 1
+
+struct eth_header {
+	__u8 to[6];
+	__u8 from[6];
+	__be16 protocol;
+};
+
 struct arp_header {
 	__be16 hardware_type;
 	__be16 protocol_type;

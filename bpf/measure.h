@@ -49,9 +49,15 @@ static __always_inline void count_arp(const struct frame *f, struct stats *s,
 {
 	struct arp_header arp;
 
-	if (load(f, ETH_HLEN, &arp, sizeof(arp)) || is_announcement(&arp))
+	if (load(f, ETH_HLEN, &arp, sizeof(arp)))
+		return;
+	if (dir == RECEIVE)
+		learn_from_arp(&f->device, s, &arp, now);
+	if (is_announcement(&arp))
 		return;
 	if (dir == TRANSMIT && arp.operation == bpf_htons(ARP_REQUEST)) {
+		if (!may_be_guest(&f->device, s, *(__be32 *)arp.target))
+			return;
 		s->arp_requests++;
 		s->last_arp_request = now;
 	} else if (dir == RECEIVE && arp.operation == bpf_htons(ARP_REPLY)) {
@@ -190,10 +196,13 @@ static __always_inline void measure(const struct frame *f, enum direction dir)
 		if (!s->first_receive)
 			s->first_receive = now;
 	}
-	if (f->protocol == bpf_htons(ETH_P_IP))
+	if (f->protocol == bpf_htons(ETH_P_IP)) {
+		if (dir == RECEIVE && !s->guest_addr)
+			learn_from_ipv4(f, s, now);
 		count_tcp(f, s, dir, now);
-	else if (f->protocol == bpf_htons(ETH_P_ARP))
+	} else if (f->protocol == bpf_htons(ETH_P_ARP)) {
 		count_arp(f, s, dir, now);
+	}
 }
 
 #endif

@@ -8,7 +8,7 @@
  * Hooks: tc (clsact) ingress and egress of the tap, or TCX; or, for all devices
  * at once, the tracepoints that every frame passes. Oldest kernel: 5.15.
  * Reads: taps (a device that is not registered there is passed by).
- * Writes: taps (values only), syns, active, refusing, and to the ring buffer refusals:
+ * Writes: taps (values only), syns, active, refusing, guests, and to the ring buffer refusals:
  * once for a refusal and for the first answer after it.
  *
  * Verdicts are never changed: the tc programs return TC_ACT_UNSPEC, which is also
@@ -22,6 +22,7 @@
 #include "headers.h"
 #include "frame.h"
 #include "maps.h"
+#include "guest.h"
 #include "measure.h"
 
 #define TC_ACT_UNSPEC (-1)

@@ -37,6 +37,13 @@ type TapDrops struct {
 	Other uint64
 }
 
+type TapGuest struct {
+	_       structs.HostLayout
+	Created uint64
+	Ifindex uint32
+	Addr    uint32
+}
+
 type TapHook uint32
 
 const (
@@ -98,7 +105,11 @@ type TapStats struct {
 	PortsRefused     uint64
 	PortsLastRefused uint64
 	LastRefusedPort  uint32
-	Pad2             uint32
+	GuestAddr        uint32
+	GuestMac         [6]uint8
+	GuestByArp       uint8
+	Pad2             uint8
+	GuestSeen        uint64
 }
 
 type TapSynKey struct {
@@ -124,6 +135,7 @@ type TapSynValue struct {
 const (
 	TapMapActive         = "active"
 	TapMapDrops          = "drops"
+	TapMapGuests         = "guests"
 	TapMapRefusals       = "refusals"
 	TapMapRefusing       = "refusing"
 	TapMapSyns           = "syns"
@@ -192,6 +204,7 @@ type TapProgramSpecs struct {
 type TapMapSpecs struct {
 	Active   *ebpf.MapSpec `ebpf:"active"`
 	Drops    *ebpf.MapSpec `ebpf:"drops"`
+	Guests   *ebpf.MapSpec `ebpf:"guests"`
 	Refusals *ebpf.MapSpec `ebpf:"refusals"`
 	Refusing *ebpf.MapSpec `ebpf:"refusing"`
 	Syns     *ebpf.MapSpec `ebpf:"syns"`
@@ -230,6 +243,7 @@ func (o *TapObjects) Close() error {
 type TapMaps struct {
 	Active   *ebpf.Map `ebpf:"active"`
 	Drops    *ebpf.Map `ebpf:"drops"`
+	Guests   *ebpf.Map `ebpf:"guests"`
 	Refusals *ebpf.Map `ebpf:"refusals"`
 	Refusing *ebpf.Map `ebpf:"refusing"`
 	Syns     *ebpf.Map `ebpf:"syns"`
@@ -240,6 +254,7 @@ func (m *TapMaps) Close() error {
 	return _TapClose(
 		m.Active,
 		m.Drops,
+		m.Guests,
 		m.Refusals,
 		m.Refusing,
 		m.Syns,

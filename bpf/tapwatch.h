@@ -60,6 +60,7 @@ struct stats {
 	__u64 bytes[DIRECTION_LEN];
 	__u64 resets[ORIGIN_LEN]; /* TCP segments with RST */
 
+	/* Requests for other addresses than guest_addr do not count once that is known. */
 	__u64 arp_requests; /* transmitted: the host asks for the guest */
 	__u64 arp_replies;  /* received: the guest answers */
 
@@ -91,7 +92,13 @@ struct stats {
 	__u64 ports_refused;
 	__u64 ports_last_refused;
 	__u32 last_refused_port;
-	__u32 pad2;
+
+	/* The guest's own address, as its frames say on this CPU. */
+	__be32 guest_addr;  /* as on the wire; 0: none seen */
+	__u8 guest_mac[6];  /* of the frame that guest_addr is from */
+	__u8 guest_by_arp;  /* 1: an ARP sender, 0: an IPv4 source */
+	__u8 pad2;
+	__u64 guest_seen; /* by ARP: the last time; by IPv4: the first */
 };
 
 /*
@@ -127,6 +134,14 @@ struct activity {
  * what one of them does is then told of the other. */
 struct refusing {
 	__u8 is[ACTIVITY_PLACES];
+};
+
+/* The address of a device's guest, for all CPUs. Devices may share a place: created,
+ * which is that of the device's counters, and ifindex say whose guest was noted last. */
+struct guest {
+	__u64 created;
+	__u32 ifindex;
+	__be32 addr;
 };
 
 /* For so long after a refusal the next ones of a device are not told. */

@@ -16,7 +16,7 @@ type Check struct {
 	Code     string // names the finding and its page docs/checks/<code>.md
 	Title    string
 	Hop      path.Hop
-	Fused    path.Hop // instead, in a fused path, which has no relay hop; "": the same
+	Fused    path.Hop // instead, where the path has no relay hop; "": the same
 	Severity path.Severity
 	// DependsOn are the checks that must not have found a problem for this one to
 	// mean anything: behind a break everything looks broken.
@@ -165,7 +165,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 	h := path.HopState{Hop: hop, State: path.OK}
 	var seen []string
 	for _, c := range Checks {
-		if c.Last || c.at(f.Sandbox.Shape) != hop {
+		if c.Last || c.at(f) != hop {
 			continue
 		}
 		if c.behind(found) {
@@ -231,7 +231,7 @@ func warnLast(f path.Facts, found map[string]bool, findings *[]path.Finding) {
 			continue
 		}
 		if r := c.Run(f); r.verdict == problem {
-			*findings = append(*findings, c.named(r.finding, c.at(f.Sandbox.Shape)))
+			*findings = append(*findings, c.named(r.finding, c.at(f)))
 		}
 	}
 }
@@ -254,9 +254,10 @@ func (c Check) named(f path.Finding, hop path.Hop) path.Finding {
 	return f
 }
 
-// at is the hop that a check belongs to in a path of that shape.
-func (c Check) at(shape registry.Shape) path.Hop {
-	if (shape == registry.Fused || shape == registry.Routed) && c.Fused != "" {
+// at is the hop that a check belongs to in that path.
+func (c Check) at(f path.Facts) path.Hop {
+	shape := f.Sandbox.Shape
+	if c.Fused != "" && (f.Host || shape == registry.Fused || shape == registry.Routed) {
 		return c.Fused
 	}
 	return c.Hop

@@ -22,7 +22,7 @@ var envdHung = Check{
 		case h.Connected && h.Error != "":
 			return wrong(path.Finding{
 				Cause: "envd hangs: it takes connections, and does not answer GET /health",
-				Evidence: []string{fmt.Sprintf("GET http://%s:49983/health from inside %s, %s: %s", f.Device.GuestAddr, where(f), ago(f.Now, h.Time), h.Error),
+				Evidence: []string{fmt.Sprintf("GET http://%s/health from inside %s, %s: %s", envdAt(f), where(f), ago(f.Now, h.Time), h.Error),
 					"the guest's kernel took the connection"},
 				Fix: "look at it from inside, if another way in is there (its console), or take a snapshot; else kill the sandbox and create it anew",
 			})

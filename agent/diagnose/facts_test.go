@@ -19,7 +19,7 @@ func secondsAgo(s float64) time.Time {
 // healthy is a path in which a request was answered two seconds ago.
 func healthy() path.Facts {
 	return path.Facts{
-		Now: now, Netns: "ns-7", Cookie: 4711, Launcher: "tapwatch",
+		Now: now, Netns: "ns-7", Cookie: 4711, ServicePort: 49983, Launcher: "tapwatch",
 		Sandbox: &path.Sandbox{ID: "i1", Source: "tapwatch", Shape: registry.Relay, VMMPID: 4242, VMMAlive: path.Yes,
 			Since: secondsAgo(60), Holds: []path.HeldTap{{Netns: "ns-7", Device: "tap0", Here: true}}},
 		Proxy: path.Listener{Addr: "127.0.0.1:49983", Listening: path.Yes, Expected: true, Queue: path.Queue{Max: 4096},

@@ -37,7 +37,7 @@ var relayNotListening = Check{
 			Cause:    "no relay listens on " + l.Addr + ": the proxy is refused at the namespace's door",
 			Evidence: listenerEvidence("in "+where(f), l),
 			Fix: "start a relay: tapwatch relay --netns " + f.Netns + " --listen " + l.Addr +
-				" --to " + f.Device.GuestAddr + ":49983; a socat that was there was often killed by SIGPIPE when its stderr pipe went",
+				" --to " + envdAt(f) + "; a socat that was there was often killed by SIGPIPE when its stderr pipe went",
 		})
 	},
 }

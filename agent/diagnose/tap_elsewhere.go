@@ -12,6 +12,7 @@ var tapElsewhere = Check{
 	Title:    "The tap is in another namespace",
 	Hop:      path.Tap,
 	Severity: path.Critical,
+	InBoot:   true,
 	Run: func(f path.Facts) Result {
 		if f.Device.Exists == path.Yes {
 			return madeItsOwn(f)
@@ -37,7 +38,7 @@ var tapElsewhere = Check{
 func madeItsOwn(f path.Facts) Result {
 	d := f.Device
 	h, ok := held(f, func(h path.HeldTap) bool { return h.Here && h.Device == d.Name })
-	if d.Persistent != path.No || len(d.Elsewhere) == 0 || len(f.Inside.TapAddrs) > 0 || d.Bridge != "" || !ok {
+	if f.Launcher == "" || d.Persistent != path.No || len(d.Elsewhere) == 0 || len(f.Inside.TapAddrs) > 0 || d.Bridge != "" || !ok {
 		return notApplicable()
 	}
 	there := strings.Join(d.Elsewhere, ", ")

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,13 +64,14 @@ func exitEvidence(f path.Facts) []string {
 // it has its carrier, and nobody is there.
 func leftBehind(f path.Facts) Result {
 	e := f.Sandbox.VMMExit
-	if e == nil || e.HeldTap == path.No || len(f.Device.Holders) == 0 {
+	left := slices.DeleteFunc(slices.Clone(f.Device.Holders), func(h path.Holder) bool { return h.PID == f.Sandbox.VMMPID })
+	if e == nil || e.HeldTap == path.No || len(left) == 0 {
 		return notApplicable()
 	}
 	return wrong(path.Finding{
-		Cause:    fmt.Sprintf("the VMM has exited; %s is still%s, which does not serve it", f.Device.Name, heldByWords(f.Device.Holders)),
-		Evidence: []string{ending(e, time.Time{}), "the tap is open" + heldBy(f.Device.Holders) + ": a file that a process inherits stays open, so the tap keeps its carrier"},
-		Fix:      fmt.Sprintf("end pid %d, or nobody can attach to the tap; then kill the sandbox and create it anew", f.Device.Holders[0].PID),
+		Cause:    fmt.Sprintf("the VMM has exited; %s is still%s, which does not serve it", f.Device.Name, heldByWords(left)),
+		Evidence: []string{ending(e, time.Time{}), "the tap is open" + heldBy(left) + ": a file that a process inherits stays open, so the tap keeps its carrier"},
+		Fix:      fmt.Sprintf("end pid %d, or nobody can attach to the tap; then kill the sandbox and create it anew", left[0].PID),
 	})
 }
 

@@ -53,6 +53,10 @@ func TestVMMExited(t *testing.T) {
 		{"another keeps the tap", changed(leftWithAnother), "problem", []string{
 			"the VMM has exited; tap0 is still held by sleep (pid 4250), which does not serve it", "the tap keeps its carrier", "end pid 4250"}},
 		{"another keeps the tap, and it is not known whether the VMM had it", changed(leftWithAnother, ended("was killed by SIGKILL", path.Unknown)), "suppressed", []string{"tap-busy"}},
+		{"another keeps the tap, and the VMM's own file was not closed when it was read", changed(leftWithAnother, func(f *path.Facts) {
+			f.Device.Holders = append([]path.Holder{{PID: 4242, Command: "firecracker", SameNS: true}}, f.Device.Holders...)
+		}), "problem", []string{"still held by sleep (pid 4250), which"}},
+		{"only its own file was not closed when it was read", changed(ended("was killed by SIGKILL", path.Yes)), "beside", nil},
 		{"another has the tap, which the VMM had not", changed(leftWithAnother, ended("ended with status 1", path.No)), "beside", nil},
 		{"it ended before the holders were read", changed(ended("ended with status 0", path.Yes), nobodyHolds), "beside", nil},
 		{"operstate unknown", changed(vmmDead, func(f *path.Facts) { f.Device.Operstate = "" }), "problem", []string{"operstate unknown"}},

@@ -69,7 +69,8 @@ func TestVMMThatMadeItsOwnTap(t *testing.T) {
 		{"its own, on a bridge", with(func(f *path.Facts) { f.Device.Bridge = "br0" }), "beside", nil},
 		{"the slot's", with(func(f *path.Facts) { f.Device.Persistent = path.Yes }), "beside", nil},
 		{"the VMM does not hold it", with(func(f *path.Facts) { f.Sandbox.Holds = []path.HeldTap{} }), "beside", nil},
-		{"while the sandbox boots", changed(own, booting), "booting", nil},
+		{"while the sandbox boots", changed(own, booting), "problem", nil},
+		{"its own, where no slot is", with(func(f *path.Facts) { f.Launcher = "" }), "beside", nil},
 	})
 	tryCheck(t, tapDown, []look{{"its own, which nobody set up", changed(own), "suppressed", []string{"tap-elsewhere"}}})
 	if d := Run(changed(own)); len(d.Findings) != 1 || d.BrokenAt() != path.Tap {

@@ -3,9 +3,12 @@ package diagnose
 import (
 	"cmp"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 )
 
 // Words that depend on where the path is and on who made it.
@@ -65,6 +68,11 @@ func logs(f path.Facts) string {
 		return "the log that its launcher, " + cmp.Or(f.Sandbox.Source, "whichever it is") + ", keeps"
 	}
 	return "tapwatch sandbox logs " + f.Sandbox.ID
+}
+
+// envdAt is where envd listens, as the namespace reaches it.
+func envdAt(f path.Facts) string {
+	return net.JoinHostPort(f.Device.GuestAddr, strconv.Itoa(int(cmp.Or(f.ServicePort, e2b.EnvdPort))))
 }
 
 // times counts what happened, in words.

@@ -51,10 +51,11 @@ func (n *Namespace) Linked() bool { return n.Host || n.NSID != netns.NoNSID }
 // Addrs are the addresses that a launcher means a slot to have; zero ones are not
 // known.
 type Addrs struct {
-	Vpeer netip.Addr // of the namespace's end of the veth pair
-	Host  netip.Addr // by which the host reaches the guest, in dnat paths
-	Tap   netip.Addr // the host's on the tap
-	Guest netip.Addr
+	Vpeer  netip.Addr // of the namespace's end of the veth pair
+	Client netip.Addr // of the host's end
+	Host   netip.Addr // by which the host reaches the guest, in dnat paths
+	Tap    netip.Addr // the host's on the tap
+	Guest  netip.Addr
 }
 
 // Slot is what a launcher means a namespace for.

@@ -70,7 +70,7 @@ func (c claims) slot(n *Namespace) *Slot {
 		s.Tap, s.HostVeth = e2b.Tap, e2b.HostVeth(i)
 		s.Addrs = Addrs{Tap: e2b.TapIP(), Guest: e2b.GuestIP()}
 		if at, ok := c.plan.Slot(i); ok {
-			s.Addrs.Vpeer, s.Addrs.Host = at.VpeerIP, at.HostIP
+			s.Addrs.Vpeer, s.Addrs.Client, s.Addrs.Host = at.VpeerIP, at.VethIP, at.HostIP
 		}
 	}
 	return s
@@ -95,6 +95,9 @@ func (c claims) ofRecord(r *registry.Slot) *Slot {
 	}
 	s := &Slot{Launcher: "tapwatch", Tap: r.Tap, HostVeth: r.HostVeth, Record: r, OwnerAlive: c.alive(r.Owner),
 		Addrs: Addrs{Vpeer: addr(r.VpeerIP), Host: addr(r.HostIP), Tap: e2b.TapIP(), Guest: addr(r.GuestIP)}}
+	if s.Addrs.Vpeer.IsValid() {
+		s.Addrs.Client = s.Addrs.Vpeer.Prev() // the other end of the /31
+	}
 	if r.Sandbox != nil {
 		s.VMMAlive = c.alive(r.Sandbox.VMMProcess)
 	}

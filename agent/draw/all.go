@@ -14,7 +14,7 @@ import (
 const wholeHealthy = 4
 
 // rankOnScreen puts what matters most where a terminal still shows it: at the end.
-var rankOnScreen = map[path.State]int{path.Idle: 0, path.OK: 1, path.Booting: 2, path.Undecided: 3, path.Broken: 4}
+var rankOnScreen = map[path.State]int{path.Idle: 0, path.Unidentified: 1, path.OK: 2, path.Booting: 3, path.Undecided: 4, path.Broken: 5}
 
 // All draws several paths, the broken ones last, and under them a line that
 // counts and names what is wrong.
@@ -31,12 +31,12 @@ func All(w io.Writer, slots []path.Slot, on Screen) {
 	}
 	apart := false // a picture has stood before
 	for i, s := range slots {
-		short := s.Diagnosis.State == path.Idle || isHealthy(s) && healthy > wholeHealthy
+		short := s.Sandbox == nil || s.Diagnosis.State == path.Idle || isHealthy(s) && healthy > wholeHealthy
 		if i > 0 && (!short || apart) {
 			fmt.Fprintln(w)
 		}
 		apart = !short
-		if short && s.Diagnosis.State != path.Idle {
+		if short && s.Sandbox != nil && s.Diagnosis.State != path.Idle {
 			drawTitle(w, s, on)
 			continue
 		}
@@ -66,7 +66,7 @@ func Summary(slots []path.Slot) string {
 		}
 	}
 	var parts []string
-	for _, state := range []path.State{path.Idle, path.OK, path.Booting, path.Undecided, path.Broken} {
+	for _, state := range []path.State{path.Idle, path.Unidentified, path.OK, path.Booting, path.Undecided, path.Broken} {
 		if n := counts[state]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, state))
 		}

@@ -2,6 +2,7 @@
 package draw
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -9,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"tapwatch/agent/path"
-	"tapwatch/internal/e2b"
 	"tapwatch/internal/registry"
 )
 
@@ -24,8 +24,13 @@ type Screen struct {
 func Path(w io.Writer, s path.Slot, on Screen) {
 	paint := painter(on.Color)
 	switch {
+	case s.Sandbox == nil && s.Unidentified != nil:
+		text, _ := on.fold(unidentifiedWords(s), 0)
+		fmt.Fprintln(w, text)
+		return
 	case s.Sandbox == nil:
-		fmt.Fprintf(w, "%s  idle slot%s\n", s.Netns, idleWords(s))
+		text, _ := on.fold(s.Netns+"  "+idleWords(s), 0)
+		fmt.Fprintln(w, text)
 		return
 	case s.Sandbox.Ending && s.Diagnosis.State == path.Idle:
 		fmt.Fprintf(w, "%s  %s in %s: is being removed\n", title(s), s.Sandbox.ID, s.Netns)
@@ -66,6 +71,9 @@ func Path(w io.Writer, s path.Slot, on Screen) {
 
 func drawTitle(w io.Writer, s path.Slot, on Screen) {
 	state := painter(on.Color)(s.Diagnosis.State, string(s.Diagnosis.State))
+	if s.Silence != nil {
+		state += ", silenced until " + s.Silence.Until.Local().Format("2006-01-02 15:04")
+	}
 	fmt.Fprintf(w, "%s  %s in %s%s: %s\n", title(s), s.Sandbox.ID, s.Netns, shapeWords(s.Sandbox.Shape), state)
 }
 
@@ -128,14 +136,42 @@ func (on Screen) fold(text string, indent int) (folded string, end int) {
 	return b.String(), end
 }
 
+// idleWords says what is known of a tap without a sandbox.
 func idleWords(s path.Slot) string {
+	what := "idle tap"
+	if s.Launcher != "" {
+		what = "idle slot"
+	}
+	if v := s.Stray; v != nil {
+		return what + ": " + s.Device.Name + " waits, while the VMM " + v.Command + " (pid " + strconv.Itoa(v.PID) + ") of sandbox " + v.SandboxID +
+			" holds a " + v.Device + " in " + v.Netns + ", which nothing leads to: was it meant for here?"
+	}
+	if k := s.Device.Kind; k != "" && k != "tun" && k != "macvtap" {
+		return what + ": its " + s.Device.Name + " is of kind " + k + ", not a tap: no VMM can attach to it"
+	}
 	switch s.Device.Carrier {
 	case path.No:
-		return ", healthy: no sandbox is bound, so " + s.Device.Name + " has no carrier"
-	case path.Yes: // of a launcher that leaves no trace, or of nobody any more
-		return ": no sandbox is known here, yet somebody holds " + s.Device.Name
+		return what + ", healthy: no VMM is attached to " + s.Device.Name + "; NO-CARRIER is expected here"
+	case path.Yes:
+		return what + ": " + s.Device.Name + " has carrier, and who holds it is not known"
 	}
-	return ": no sandbox is bound"
+	return what + ": no sandbox is bound"
+}
+
+// unidentifiedWords says what is known of a tap whose holder no rule knows.
+func unidentifiedWords(s path.Slot) string {
+	h := s.Unidentified
+	text := s.Netns + "  " + s.Device.Name + ": unidentified: held by " + h.Command + " (pid " + strconv.Itoa(h.PID) + ")"
+	switch s.Device.Carrier {
+	case path.Yes:
+		text += ", carrier"
+	case path.No:
+		text += ", NO-CARRIER"
+	}
+	if t := s.Traffic; t != nil {
+		text += fmt.Sprintf(", %d frames from it and %d to it", t.ReceivePackets, t.TransmitPackets)
+	}
+	return text + "; a rule may say whose it is (docs/identity.md)"
 }
 
 // shapeWords says why no relay listens in a path.
@@ -164,13 +200,17 @@ func Place(s path.Slot, h path.Hop) string {
 		if s.Sandbox != nil && s.Sandbox.Shape == registry.DNAT {
 			return "DNAT in " + s.Netns
 		}
-		return s.Relay.Addr + " in " + s.Netns
+		return cmp.Or(s.Relay.Addr, "unknown address") + " in " + s.Netns
 	case path.Tap:
-		return s.Device.Name + " " + s.Device.Addr
+		name := s.Device.Name
+		if s.Device.WasCalled != "" {
+			name += " (was " + s.Device.WasCalled + ")"
+		}
+		return strings.TrimSpace(name + " " + s.Device.Addr)
 	case path.Guest:
 		return "eth0 " + s.Device.GuestAddr
 	case path.Envd:
-		return s.Device.GuestAddr + ":" + strconv.Itoa(e2b.EnvdPort)
+		return s.Device.GuestAddr + ":" + strconv.Itoa(int(s.ServicePort))
 	}
 	return ""
 }

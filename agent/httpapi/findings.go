@@ -20,7 +20,11 @@ func (a *api) findings(w http.ResponseWriter, r *http.Request) {
 	all := []found{}
 	for _, s := range a.Slots() {
 		for _, f := range s.Diagnosis.Findings {
-			all = append(all, found{Finding: f, SandboxID: s.Sandbox.ID, Name: s.Sandbox.Name, Netns: s.Netns, State: s.Diagnosis.State})
+			one := found{Finding: f, Netns: s.Netns, State: s.Diagnosis.State}
+			if s.Sandbox != nil {
+				one.SandboxID, one.Name = s.Sandbox.ID, s.Sandbox.Name
+			}
+			all = append(all, one)
 		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"findings": all})

@@ -37,6 +37,7 @@ type view struct {
 	Now    time.Time
 	Bound  []path.Slot
 	Idle   []path.Slot
+	Others []path.Slot // held by somebody unidentified
 	Events []path.Event // newest first
 	Ready  string       // what is missing, empty once ready
 }
@@ -44,12 +45,14 @@ type view struct {
 const eventsOnPage = 40
 
 // sorted parts the slots of one snapshot into those with a sandbox, the broken
-// ones first, and those without. The page takes one snapshot a request: a sandbox
+// ones first, those without, and those that somebody unidentified holds. The page takes one snapshot a request: a sandbox
 // that changes between two would stand on the page twice, or not at all.
-func sorted(slots []path.Slot) (bound, idle []path.Slot) {
+func sorted(slots []path.Slot) (bound, idle, others []path.Slot) {
 	var rest []path.Slot
 	for _, s := range slots {
 		switch {
+		case s.Unidentified != nil && s.Sandbox == nil:
+			others = append(others, s)
 		case s.Sandbox == nil:
 			idle = append(idle, s)
 		case s.Diagnosis.State == path.Broken:
@@ -58,14 +61,14 @@ func sorted(slots []path.Slot) (bound, idle []path.Slot) {
 			rest = append(rest, s)
 		}
 	}
-	return append(bound, rest...), idle
+	return append(bound, rest...), idle, others
 }
 
 // index lists the sandboxes with their paths, those with a problem first. It
 // reloads itself and needs no script.
 func (a *api) index(w http.ResponseWriter, r *http.Request) {
 	v := view{Now: time.Now()}
-	v.Bound, v.Idle = sorted(a.Slots())
+	v.Bound, v.Idle, v.Others = sorted(a.Slots())
 	recent := a.Events.Recent()
 	for i := len(recent) - 1; i >= max(0, len(recent)-eventsOnPage); i-- {
 		v.Events = append(v.Events, recent[i])

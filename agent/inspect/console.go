@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/clean"
 )
 
 // consolePatterns are lines of Linux (net/ipv4/ipconfig.c, init/main.c, kernel/panic.c), of mount, and of
@@ -38,7 +39,7 @@ func consoleFaults(text []byte) (found []path.ConsoleFault) {
 }
 
 func plain(line string) string {
-	line = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(line, ""), func(r rune) bool { return r <= ' ' || r == 0x7f }), " ")
+	line = clean.Text(strings.Join(strings.FieldsFunc(strings.ToValidUTF8(line, ""), func(r rune) bool { return r <= ' ' || r == 0x7f }), " "))
 	if len(line) > maxLine {
 		line = strings.ToValidUTF8(line[:maxLine], "") + "..."
 	}

@@ -98,7 +98,9 @@ func (u unread) routes(a *asker, c *Close, p Plan) {
 		u.note(what, err)
 		*to = r
 	}
-	ask("the route to the guest", &in.ToGuest, Way{To: p.Guest, Wants: p.Tap})
+	if p.Guest.IsValid() {
+		ask("the route to the guest", &in.ToGuest, Way{To: p.Guest, Wants: p.Tap})
+	}
 	if in.ToGuest.Asked != "" && !in.ToGuest.Wrong() && in.ToGuest.Source != "" && !p.Forwards {
 		if source, err := netip.ParseAddr(in.ToGuest.Source); err == nil {
 			ask("the route from the guest", &in.FromGuest, Way{To: source, From: p.Guest, In: p.Tap, Wants: "lo"})
@@ -117,6 +119,9 @@ func (u unread) routes(a *asker, c *Close, p Plan) {
 	}
 	ask("the route to layer 1", &in.ToClient, Way{To: p.Client, Wants: p.Vpeer})
 	if in.ToClient.Asked != "" && !in.ToClient.Wrong() {
+		if p.Forwards && !p.Guest.IsValid() {
+			return
+		}
 		if p.Forwards {
 			ask("the route from layer 1", &in.FromClient, Way{To: p.Guest, From: p.Client, In: p.Vpeer, Wants: p.Tap})
 			if !in.ToGuest.Wrong() {
@@ -139,8 +144,10 @@ func (u unread) tap(a *asker, c *Close, p Plan) {
 	ask("the addresses of the tap", err)
 	c.Tun, err = a.tun(p.Tap)
 	ask("the tap", err)
-	c.Neighbour, err = a.neighbour(p.Tap, p.Guest)
-	ask("the neighbours of the tap", err)
+	if p.Guest.IsValid() {
+		c.Neighbour, err = a.neighbour(p.Tap, p.Guest)
+		ask("the neighbours of the tap", err)
+	}
 }
 
 // conntrack reads how full the table of connections of the thread's namespace is.

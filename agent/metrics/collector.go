@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,18 +67,22 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d.desc, typ, v, since, labels...)
 	}}
-	idle, bound, stale := 0, 0, 0
+	var n struct{ idle, bound, unidentified, stale int }
+	dups := duplicates(s.Slots)
 	for i := range s.Slots {
-		if s.Slots[i].Sandbox == nil {
-			idle++
-		} else {
-			bound++
+		switch {
+		case s.Slots[i].Sandbox != nil:
+			n.bound++
+		case s.Slots[i].Unidentified != nil:
+			n.unidentified++
+		default:
+			n.idle++
 		}
 		if operstateIsStale(s.Slots[i].Device) {
-			stale++
+			n.stale++
 		}
 		if !c.withoutSlots {
-			out.slot(s.Slots[i])
+			out.slot(s.Slots[i], dups[i])
 		}
 	}
 	if !c.withoutSlots {
@@ -88,9 +93,10 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	if c.withoutHost {
 		return
 	}
-	out.gauge(slots, float64(idle), "idle")
-	out.gauge(slots, float64(bound), "bound")
-	out.gauge(operstateStale, float64(stale))
+	out.gauge(slots, float64(n.idle), "idle")
+	out.gauge(slots, float64(n.bound), "bound")
+	out.gauge(slots, float64(n.unidentified), "unidentified")
+	out.gauge(operstateStale, float64(n.stale))
 	out.histogram(tapConnect, s.TapConnect)
 	if s.Hops != nil {
 		if h := s.Hops(); h != nil {
@@ -151,14 +157,52 @@ func (e emitter) histogram(d *family, h Histogram, labels ...string) {
 // seconds rounds to whole nanoseconds, so that the bound of 4 us reads 4e-06.
 func seconds(d time.Duration) float64 { return math.Round(float64(d)) / 1e9 }
 
-func (e emitter) slot(s *path.Slot) {
-	id := ""
-	if s.Sandbox != nil {
-		id = s.Sandbox.ID
+// duplicate is what was sent before: the series of a device, or those of a sandbox.
+type duplicate struct{ device, sandbox bool }
+
+// duplicates says of each slot what one before it in its namespace has sent already: a
+// sandbox may have several taps, and two VMMs may want one tap. No series may be sent
+// twice: that would fail the whole scrape.
+func duplicates(all []*path.Slot) []duplicate {
+	dups := make([]duplicate, len(all))
+	type series struct{ device, id string }
+	devices, sandboxes := map[series]bool{}, map[string]bool{}
+	for i, s := range all {
+		alone := (i == 0 || all[i-1].Netns != s.Netns) && (i+1 == len(all) || all[i+1].Netns != s.Netns)
+		if alone {
+			continue
+		}
+		if i == 0 || all[i-1].Netns != s.Netns {
+			clear(devices)
+			clear(sandboxes)
+		}
+		id := idOf(s)
+		dups[i].device = devices[series{s.Device.Name, id}]
+		devices[series{s.Device.Name, id}] = true
+		if s.Sandbox != nil {
+			dups[i].sandbox = sandboxes[id]
+			sandboxes[id] = true
+		}
 	}
-	e.device(s, s.Netns, s.Device.Name, id)
-	e.gauge(slotBound, boolFloat(s.Sandbox != nil), s.Netns, id)
-	if s.Sandbox != nil {
+	return dups
+}
+
+func idOf(s *path.Slot) string {
+	if s.Sandbox == nil {
+		return ""
+	}
+	return s.Sandbox.ID
+}
+
+func (e emitter) slot(s *path.Slot, dup duplicate) {
+	id := idOf(s)
+	if !dup.device {
+		e.device(s, s.Netns, s.Device.Name, id)
+		if s.Unidentified == nil {
+			e.gauge(slotBound, boolFloat(s.Sandbox != nil), s.Netns, s.Device.Name, id)
+		}
+	}
+	if s.Sandbox != nil && !dup.sandbox {
 		e.sandbox(s)
 	}
 }
@@ -171,6 +215,7 @@ func (e emitter) device(s *path.Slot, labels ...string) {
 		if s.Sandbox != nil {
 			e.gauge(tapHoldersElsewhere, float64(elsewhere(s.Device.Holders)), labels...)
 		}
+		e.holders(s.Device.Holders, labels)
 	}
 	e.counters(s, labels...)
 }
@@ -183,7 +228,7 @@ func (e emitter) counters(s *path.Slot, labels ...string) {
 		e.counter(networkCarrierChanges, uint64(s.Device.Ups)+uint64(s.Device.Downs), labels...)
 	}
 	t := s.Traffic
-	if t == nil || s.Sandbox == nil { // an idle slot's say nothing, and there may be thousands
+	if t == nil || s.Sandbox == nil && s.Unidentified == nil { // an idle tap's say nothing, and there may be thousands
 		return
 	}
 	var all []string // labels are copied by who gets them
@@ -233,7 +278,19 @@ func (e emitter) sandbox(s *path.Slot) {
 			e.gauge(pathUp, boolFloat(h.State == path.OK), b.ID, s.Netns, string(h.Hop))
 		}
 	}
+	if s.Silence != nil {
+		e.gauge(sandboxSilenced, 1, b.ID, s.Netns)
+	}
+	if b.Team != "" {
+		e.gauge(sandboxGroup, 1, b.ID, s.Netns, "team", b.Team)
+	}
+	for key, value := range b.Labels {
+		e.gauge(sandboxGroup, 1, b.ID, s.Netns, key, value)
+	}
 	for _, f := range s.Diagnosis.Findings {
+		if s.Silence != nil {
+			break
+		}
 		e.gauge(finding, 1, b.ID, s.Netns, string(f.Hop), f.Code, string(f.Severity))
 	}
 }
@@ -256,6 +313,21 @@ func (e emitter) agent(s *Snapshot) {
 	}
 	e.counter(eventsLost, s.EventsLost)
 }
+
+// holders sends the names of the processes that hold a tap, each once.
+func (e emitter) holders(all []path.Holder, labels []string) {
+	for i, h := range all {
+		if i == holdersMost {
+			return
+		}
+		if !slices.ContainsFunc(all[:i], func(o path.Holder) bool { return o.Command == h.Command }) {
+			e.gauge(tapHolderInfo, 1, append(labels[:len(labels):len(labels)], h.Command)...)
+		}
+	}
+}
+
+// holdersMost bounds how many holders of one tap are named.
+const holdersMost = 4
 
 func elsewhere(holders []path.Holder) (n int) {
 	for _, h := range holders {

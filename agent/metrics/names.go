@@ -46,9 +46,16 @@ var (
 	tapHolders = desc("tap_holders",
 		"Processes that have the tap open. Absent while unknown.", slotLabels...)
 
-	slots     = desc("slots", "Slots on this host by state.", "state")
+	tapHolderInfo = desc("tap_holder_info",
+		"The process that holds the tap; always 1. Command is the name of the process (comm). Absent where nobody holds the tap, or nobody knows.", append(slotLabels, "comm")...)
+
+	slots     = desc("slots", "Taps on this host by state: bound, a sandbox is at it; idle, nobody holds it; unidentified, somebody holds it whom no rule knows.", "state")
 	slotBound = desc("slot_bound",
-		"Whether a sandbox is bound to the slot: 1 bound, 0 idle. An idle slot has no carrier and is healthy.", "netns", "sandbox_id")
+		"Whether a sandbox is bound to the slot: 1 bound, 0 idle. An idle slot has no carrier and is healthy. Absent for taps that somebody unidentified holds.", slotLabels...)
+	sandboxSilenced = desc("sandbox_silenced",
+		"The operator wants no alarm of the sandbox now; always 1. Its findings are not exported meanwhile.", "sandbox_id", "netns")
+	sandboxGroup = desc("sandbox_group",
+		"A group label that the operator's rules give the sandbox, such as team; always 1.", "sandbox_id", "netns", "key", "value")
 
 	sandboxInfo = desc("sandbox_info",
 		"What is known of a sandbox; always 1.", "sandbox_id", "netns", "device", "name", "template", "build_id", "source", "shape")

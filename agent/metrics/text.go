@@ -85,14 +85,15 @@ func writeSlots(w io.Writer, s Snapshot, openMetrics bool) error {
 // render makes the lines of many slots on all CPUs: who scrapes waits for them.
 func render(s Snapshot, openMetrics bool) (parts []*slotText) {
 	size := max(together, (len(s.Slots)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	dups := duplicates(s.Slots)
 	var g sync.WaitGroup
-	for slots := range slices.Chunk(s.Slots, size) {
+	for first := 0; first < len(s.Slots); first += size {
 		t := newSlotText(openMetrics)
 		parts = append(parts, t)
 		g.Go(func() {
 			e := emitter{send: t.add}
-			for _, v := range slots {
-				e.slot(v)
+			for n := first; n < min(first+size, len(s.Slots)); n++ {
+				e.slot(s.Slots[n], dups[n])
 			}
 		})
 	}

@@ -48,6 +48,9 @@ func HopsOf(shape registry.Shape) []Hop {
 // have a proxy or a daemon in the guest has none unless one was seen.
 func (f *Facts) Hops() []Hop {
 	all := HopsOf(f.Sandbox.Shape)
+	if f.Host { // nothing leads into the host's own namespace by a relay
+		all = HopsOf(registry.Routed)
+	}
 	if f.Sandbox.ServesEnvd() {
 		return all
 	}
@@ -114,11 +117,13 @@ func (t *Tristate) UnmarshalText(b []byte) error {
 // Facts is what is known of one slot at one time. Times are wall-clock; the zero
 // time is never. What could not be read is Unknown, or a nil pointer.
 type Facts struct {
-	Now     time.Time    `json:"now"`
-	Netns   string       `json:"netns"`
-	Host    bool         `json:"host_netns,omitempty"` // it is the agent's own
-	Cookie  netns.Cookie `json:"netns_cookie"`
-	Sandbox *Sandbox     `json:"sandbox"` // nil: none is bound to the tap
+	Now   time.Time `json:"now"`
+	Netns string    `json:"netns"`
+	Host  bool      `json:"host_netns,omitempty"` // it is the agent's own
+	// ServicePort is where the daemon in the guest listens.
+	ServicePort uint16       `json:"service_port"`
+	Cookie      netns.Cookie `json:"netns_cookie"`
+	Sandbox     *Sandbox     `json:"sandbox"` // nil: none is bound to the tap
 	// Launcher is whose slot this is by its record or its name; empty: nobody's that
 	// a rule knows.
 	Launcher string `json:"launcher,omitempty"`

@@ -39,6 +39,9 @@ type attached struct {
 // Attaching twice keeps the counters.
 func (p *Probe) Attach(nsPath string, d netns.Device, name string) error {
 	start := time.Now()
+	if p.standsElsewhere(d) {
+		return nil
+	}
 	mode := p.mode
 	err := p.attach(mode, nsPath, d, name)
 	for _, next := range p.fallbacks {
@@ -55,6 +58,21 @@ func (p *Probe) Attach(nsPath string, d netns.Device, name string) error {
 	return nil
 }
 
+// standsElsewhere says whether a device is hooked without filters, and may stay so.
+// TCX programs that another took one of, or that stood in for filters, are let go:
+// they are to be put before whatever others have put there since.
+func (p *Probe) standsElsewhere(d netns.Device) bool {
+	was := p.device(d)
+	if was == nil || was.mode == ModeTC {
+		return false // filters are looked at in the device's namespace
+	}
+	if was.mode == ModeTracepoint || (was.mode == p.mode && was.linked(d)) {
+		return true
+	}
+	_ = closeLinks(was.links) // one that is gone cannot be closed
+	return false
+}
+
 // standsInTheWay says whether an attachment failed for what another put on the
 // device, so that another mode may do.
 func standsInTheWay(err error) bool {
@@ -62,9 +80,6 @@ func standsInTheWay(err error) bool {
 }
 
 func (p *Probe) attach(mode Mode, nsPath string, d netns.Device, name string) (err error) {
-	if was := p.device(d); was != nil && was.mode == mode && mode != ModeTC {
-		return nil // filters may have been taken away by others, so tc looks
-	}
 	defer func() {
 		if err != nil {
 			p.forget(d)
@@ -115,7 +130,7 @@ func (p *Probe) attachTC(nsPath string, d netns.Device) (err error) {
 		return err
 	}
 	for i := range directions {
-		if err := p.hooks.replaceFilter(d, i, p.tap.Programs[directions[i].name]); err != nil {
+		if err := p.hooks.replaceFilter(d, i, p.tap.Programs[directions[i].name], made); err != nil {
 			return errors.Join(err, p.hooks.removeFilters(d), p.hooks.dropClsact(d, made))
 		}
 	}

@@ -1,8 +1,11 @@
 package probe
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -47,6 +50,24 @@ type Counters struct {
 	LastReceive, LastARPRequest, LastARPReply    ktime.Moment
 	LastEnvdSYN, LastEnvdSYNACK, LastEnvdRefused ktime.Moment
 	LastPortRefused                              ktime.Moment
+
+	// The guest's own address, as the frames that it sends say: the sender of its
+	// last ARP message, else the source of its first IPv4 packet. Not valid: it has
+	// sent neither. ARPRequests leaves out requests for other addresses once this
+	// is known.
+	GuestAddr netip.Addr
+	GuestMAC  MAC
+}
+
+// MAC is an Ethernet address. The zero MAC is none.
+type MAC [6]byte
+
+// String returns the usual form, 02:fc:00:00:00:05; empty for none.
+func (m MAC) String() string {
+	if m == (MAC{}) {
+		return ""
+	}
+	return net.HardwareAddr(m[:]).String()
 }
 
 // ResetOrigin is who sent a TCP segment with RST.
@@ -89,6 +110,7 @@ func (p *Probe) Counters(d netns.Device) (Counters, error) {
 // latest of their last.
 func sum(perCPU []bpf.TapStats) Counters {
 	var c Counters
+	guest := &bpf.TapStats{}
 	for i := range perCPU {
 		s := &perCPU[i]
 		c.Created = max(c.Created, ktime.Moment(s.Created))
@@ -124,8 +146,35 @@ func sum(perCPU []bpf.TapStats) Counters {
 		if at := ktime.Moment(s.PortsLastRefused); at > c.LastPortRefused {
 			c.LastPortRefused, c.RefusedPort = at, uint16(s.LastRefusedPort)
 		}
+		guest = betterGuest(guest, s)
 	}
+	c.setGuest(guest)
 	return c
+}
+
+// betterGuest returns which of two CPUs knows the guest's address better: ARP is
+// better than IPv4, the last ARP message the best, and the first IPv4 packet better
+// than later ones.
+func betterGuest(a, b *bpf.TapStats) *bpf.TapStats {
+	switch {
+	case b.GuestAddr == 0:
+		return a
+	case a.GuestAddr == 0, b.GuestByArp > a.GuestByArp:
+		return b
+	case b.GuestByArp == a.GuestByArp && (b.GuestSeen > a.GuestSeen) == (b.GuestByArp != 0):
+		return b
+	}
+	return a
+}
+
+// setGuest takes the guest's address as one CPU saw it.
+func (c *Counters) setGuest(s *bpf.TapStats) {
+	if s.GuestAddr == 0 {
+		return
+	}
+	var addr [4]byte
+	binary.NativeEndian.PutUint32(addr[:], s.GuestAddr) // as on the wire
+	c.GuestAddr, c.GuestMAC = netip.AddrFrom4(addr), s.GuestMac
 }
 
 // earlier is the earlier of two Moments, of which 0 is never.

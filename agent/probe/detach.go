@@ -10,7 +10,7 @@ import (
 // Detach takes our hooks from a device and forgets its counters. A namespace or
 // device that is gone already is no error.
 func (p *Probe) Detach(nsPath string, d netns.Device) error {
-	was := p.device(d)
+	was := p.takeDevice(d) // before its filters go: they are not to be missed
 	defer p.forget(d)
 	switch {
 	case was != nil && was.mode == ModeTracepoint:

@@ -3,7 +3,6 @@ package probe
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"os"
 
 	"github.com/cilium/ebpf"
@@ -19,41 +18,36 @@ import (
 // bpf filters it finds; those that come after us come before us.
 const filterPriority = 1
 
-// directions are receive and transmit, and how each mode hooks them.
-var directions = []struct {
+type direction struct {
 	parent uint32 // tc
 	tcx    ebpf.AttachType
-	name   string // of the program for tc and tcx, and of the filter
+	name   string // of the program for tc and tcx, and what the filter's begins with
 	global string // of the program for tracepoints
-}{
-	{netlink.HANDLE_MIN_INGRESS, ebpf.AttachTCXIngress, bpf.TapProgTapwatchRx, bpf.TapProgTapwatchAllRx},
-	{netlink.HANDLE_MIN_EGRESS, ebpf.AttachTCXEgress, bpf.TapProgTapwatchTx, bpf.TapProgTapwatchAllTx},
 }
 
-// handleOf gives the filters of one agent their handle: the same after a restart,
-// so that they are replaced in place, and another for an agent with another run
-// directory, so that two of them do not replace each other's.
-func handleOf(dir string) uint32 {
-	f := fnv.New32a()
-	f.Write([]byte(dir))
-	return 0x7477<<16 | f.Sum32()&0xffff // "tw"
+// directions are receive and transmit, and how each mode hooks them.
+var directions = []direction{
+	{netlink.HANDLE_MIN_INGRESS, ebpf.AttachTCXIngress, bpf.TapProgTapwatchRx, bpf.TapProgTapwatchAllRx},
+	{netlink.HANDLE_MIN_EGRESS, ebpf.AttachTCXEgress, bpf.TapProgTapwatchTx, bpf.TapProgTapwatchAllTx},
 }
 
 func (h hooks) filterAttrs(d netns.Device, direction int) netlink.FilterAttrs {
 	return netlink.FilterAttrs{
 		LinkIndex: int(d.Ifindex),
 		Parent:    directions[direction].parent,
-		Handle:    h.handle,
+		Handle:    h.owner.handle(),
 		Priority:  filterPriority,
 		Protocol:  unix.ETH_P_ALL,
 	}
 }
 
-func (h hooks) replaceFilter(d netns.Device, direction int, prog *ebpf.Program) error {
+// replaceFilter puts a filter on the device of the present namespace. Clsact says
+// that we made its qdisc.
+func (h hooks) replaceFilter(d netns.Device, direction int, prog *ebpf.Program, clsact bool) error {
 	err := netlink.FilterReplace(&netlink.BpfFilter{
 		FilterAttrs:  h.filterAttrs(d, direction),
 		Fd:           prog.FD(),
-		Name:         directions[direction].name,
+		Name:         h.label(direction, clsact),
 		DirectAction: true,
 	})
 	if errors.Is(err, unix.EINVAL) { // what the kernel says of a priority with another kind of filter
@@ -86,8 +80,14 @@ func (h hooks) filtersOf(d netns.Device) ([]*netlink.BpfFilter, error) {
 	return ours, nil
 }
 
-// removeFilters removes our own filters, by handle and name, and no others.
+// removeFilters removes our own filters from the device of the present namespace,
+// and no others.
 func (h hooks) removeFilters(d netns.Device) error {
+	return removeFilters(d, func(l label) bool { return l.owner == h.owner })
+}
+
+// removeFilters removes the filters of some owners.
+func removeFilters(d netns.Device, which func(label) bool) error {
 	l, err := netlink.LinkByIndex(int(d.Ifindex))
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil
@@ -95,17 +95,18 @@ func (h hooks) removeFilters(d netns.Device) error {
 	if err != nil {
 		return fmt.Errorf("find device: %w", err)
 	}
-	for i, dir := range directions {
+	for _, dir := range directions {
 		filters, err := netlink.FilterList(l, dir.parent)
 		if err != nil {
 			return fmt.Errorf("list filters: %w", err)
 		}
 		for _, f := range filters {
-			if !h.ours(f, dir.name) {
+			of, ok := labelOf(f)
+			if !ok || of.program != dir.name || of.owner == 0 || !which(of) {
 				continue
 			}
-			attrs := h.filterAttrs(d, i)
-			attrs.Priority = f.Attrs().Priority
+			attrs := *f.Attrs()
+			attrs.Parent = dir.parent
 			if err := netlink.FilterDel(&netlink.BpfFilter{FilterAttrs: attrs}); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("remove filter %s: %w", dir.name, err)
 			}
@@ -115,6 +116,14 @@ func (h hooks) removeFilters(d netns.Device) error {
 }
 
 func (h hooks) ours(f netlink.Filter, name string) bool {
+	of, ok := labelOf(f)
+	return ok && of.program == name && of.owner == h.owner
+}
+
+func labelOf(f netlink.Filter) (label, bool) {
 	b, ok := f.(*netlink.BpfFilter)
-	return ok && b.Handle == h.handle && b.Name == name
+	if !ok {
+		return label{}, false
+	}
+	return parseLabel(b.Name)
 }

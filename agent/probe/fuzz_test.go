@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"tapwatch/bpf"
 	"tapwatch/internal/ktime"
+	"tapwatch/internal/nlsafe"
 )
 
 // perCPU decodes as many values as the bytes have, as a map's lookup does.
@@ -74,6 +77,18 @@ func FuzzCounters(f *testing.F) {
 		if c.ReceivePackets != want.ReceivePackets || c.Resets[ResetByKernel] != want.Resets[ResetByKernel] ||
 			c.Created != want.Created || c.LastReceive != want.LastReceive {
 			t.Errorf("%+v, want %+v", c, want)
+		}
+	})
+}
+
+// FuzzRemoves reads datagrams of RTNLGRP_TC.
+func FuzzRemoves(f *testing.F) {
+	options := nlsafe.AppendAttr(nil, unix.TCA_OPTIONS, nlsafe.AppendAttr(nil, 7, []byte("tapwatch_rx,owner=000000000001\x00")))
+	f.Add(uint16(unix.RTM_NEWTFILTER), append(make([]byte, sizeofTcmsg, 100), options...))
+	f.Add(uint16(unix.RTM_DELQDISC), make([]byte, sizeofTcmsg))
+	f.Fuzz(func(t *testing.T, typ uint16, body []byte) {
+		if i, ok := removes(typ, body, 1); ok && len(body) < sizeofTcmsg {
+			t.Errorf("%d bytes tell of device %d", len(body), i)
 		}
 	})
 }

@@ -16,15 +16,19 @@ import (
 // that a qdisc that was there before us is never removed, not even by a Cleanup
 // after a kill.
 type hooks struct {
-	dir    string
-	handle uint32 // of our filters; with the name, how they are known
+	dir   string
+	owner Owner // of our filters
 }
 
+// newHooks is of the owner that the directory has; claim makes one.
 func newHooks(dir string) hooks {
 	if dir == "" {
 		dir = DefaultHooksDir
 	}
-	return hooks{dir: dir, handle: handleOf(dir)}
+	if full, err := filepath.Abs(dir); err == nil { // others read it in a label
+		dir = full
+	}
+	return hooks{dir: dir, owner: readOwner(dir)}
 }
 
 func (h hooks) note(d netns.Device) string {
@@ -40,7 +44,6 @@ func (h hooks) forget(d netns.Device) error {
 	if err := os.Remove(h.note(d)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove hook note: %w", err)
 	}
-	_ = os.Remove(h.dir) // goes with the last note; not empty is fine
 	return nil
 }
 
@@ -74,14 +77,24 @@ func (h hooks) ensureClsact(nsPath string, d netns.Device) (made bool, err error
 	return true, nil
 }
 
-// dropClsact removes the qdisc if we made it and nobody else uses it.
+// dropClsact removes the qdisc if we made it and nobody else uses it: if another
+// moved in, it is theirs now.
 func (h hooks) dropClsact(d netns.Device, made bool) error {
 	if !made {
 		return nil
 	}
+	if err := dropUnused(d); err != nil {
+		return err
+	}
+	return h.forget(d)
+}
+
+// dropUnused removes the clsact qdisc of the present namespace's device where it
+// has no filter.
+func dropUnused(d netns.Device) error {
 	l, err := netlink.LinkByIndex(int(d.Ifindex))
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return h.forget(d)
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("find device: %w", err)
@@ -92,13 +105,13 @@ func (h hooks) dropClsact(d netns.Device, made bool) error {
 			return fmt.Errorf("list filters: %w", err)
 		}
 		if len(filters) > 0 {
-			return h.forget(d) // another moved in: it is theirs now
+			return nil
 		}
 	}
 	if err := netlink.QdiscDel(clsact(d)); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("remove clsact: %w", err)
 	}
-	return h.forget(d)
+	return nil
 }
 
 func clsact(d netns.Device) *netlink.Clsact {

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -37,7 +38,8 @@ func atDevice(t *testing.T, ns string, d netns.Device) (qdiscs, filters []string
 			}
 			for _, f := range fs {
 				if b, ok := f.(*netlink.BpfFilter); ok {
-					filters = append(filters, b.Name)
+					name, _, _ := strings.Cut(b.Name, ",") // of ours: the program's
+					filters = append(filters, name)
 				} else {
 					filters = append(filters, f.Type())
 				}
@@ -99,11 +101,12 @@ func TestDetachLeavesNothing(t *testing.T) {
 	q, f = atDevice(t, ns, d)
 	equal(t, "qdiscs after detach", q)
 	equal(t, "filters after detach", f)
-	if _, err := os.Stat(p.hooks.dir); !os.IsNotExist(err) {
-		t.Errorf("notes are left behind: %v", err)
-	}
 	if err := p.Detach("twtest-no-such", d); err != nil {
 		t.Errorf("detach from a namespace that is gone: %v", err)
+	}
+	kill(t, p)
+	if _, err := os.Stat(p.hooks.dir); !os.IsNotExist(err) {
+		t.Errorf("notes are left behind: %v", err)
 	}
 }
 
@@ -151,14 +154,18 @@ func TestCleanupAfterKill(t *testing.T) {
 	if err := living.Attach(ns, d, "tap0"); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := Cleanup(killed.hooks.dir); n != 1 || err != nil {
-		t.Fatalf("cleaned %d devices, %v; want 1", n, err)
+	if c, err := Cleanup(killed.hooks.dir); c.Own != 0 || err != nil {
+		t.Fatalf("cleaned %+v, %v, of an agent that lives", c, err)
+	}
+	kill(t, killed)
+	if c, err := Cleanup(killed.hooks.dir); c.Own != 1 || err != nil {
+		t.Fatalf("cleaned %+v, %v; want 1 device", c, err)
 	}
 	q, f := atDevice(t, ns, d)
 	equal(t, "qdiscs", q, "clsact")
 	equal(t, "filters of the living", f, "tapwatch_rx", "tapwatch_tx")
-	if n, err := Cleanup(killed.hooks.dir); n != 0 || err != nil {
-		t.Errorf("second cleanup: %d devices, %v", n, err)
+	if c, err := Cleanup(killed.hooks.dir); c.Own != 0 || err != nil {
+		t.Errorf("second cleanup: %+v, %v", c, err)
 	}
 	if err := living.Detach(ns, d); err != nil {
 		t.Fatal(err)

@@ -28,8 +28,8 @@ func (o *tapObjects) Close() error {
 
 // loadTap loads what measures taps. takeOver says that the maps of a killed
 // agent are to be looked for.
-func loadTap(cfg Config, handle uint32, takeOver bool, leaveOut []string) (*tapObjects, error) {
-	spec, err := tapSpec(cfg, handle, leaveOut)
+func loadTap(cfg Config, owner Owner, takeOver bool, leaveOut []string) (*tapObjects, error) {
+	spec, err := tapSpec(cfg, owner, leaveOut)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func loadTap(cfg Config, handle uint32, takeOver bool, leaveOut []string) (*tapO
 	return o, nil
 }
 
-func tapSpec(cfg Config, handle uint32, leaveOut []string) (*ebpf.CollectionSpec, error) {
+func tapSpec(cfg Config, owner Owner, leaveOut []string) (*ebpf.CollectionSpec, error) {
 	spec, err := bpf.LoadTap()
 	if err != nil {
 		return nil, fmt.Errorf("read tap programs: %w", err)
@@ -64,7 +64,7 @@ func tapSpec(cfg Config, handle uint32, leaveOut []string) (*ebpf.CollectionSpec
 	for _, name := range leaveOut {
 		delete(spec.Programs, name)
 	}
-	return spec, nameMaps(spec, handle, cfg)
+	return spec, nameMaps(spec, owner, cfg)
 }
 
 // describe reads from the kernel what takeover goes by.

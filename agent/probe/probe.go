@@ -29,6 +29,9 @@ type Config struct {
 	// Cleanup after a kill; empty means DefaultHooksDir.
 	HooksDir string
 	Mode     Mode // how to see frames; empty means ModeAuto
+	// Look says that nothing will be attached: the hooks of HooksDir stay those of
+	// its agent, whether that lives or not.
+	Look bool
 }
 
 // DefaultHooksDir is used where Config names none.
@@ -39,16 +42,18 @@ type Probe struct {
 	tap       *tapObjects
 	losses    *losses // nil: not supported here, see Capabilities
 	hooks     hooks
+	alive     *ebpf.Map // proves that this agent lives; nil where nothing outlives it
 	features  []Capability
 	mode      Mode   // of every device, but where it cannot stand
 	fallbacks []Mode // what to try there
 	cpus      int
 	stats     stats
 
-	mu       sync.Mutex
-	devices  map[netns.Device]*attached
-	programs map[ebpf.ProgramID]bool // of filters that were there: whether they count in our maps
-	global   []link.Link             // of ModeTracepoint
+	mu        sync.Mutex
+	mayDisown bool // the owner is new, or has attached something: else hooks of the last agent may stand
+	devices   map[netns.Device]*attached
+	programs  map[ebpf.ProgramID]bool // of filters that were there: whether they count in our maps
+	global    []link.Link             // of ModeTracepoint
 }
 
 // Capability is one thing that this kernel and these privileges allow or not.
@@ -60,7 +65,7 @@ type Capability struct {
 
 // Load loads the programs once for all devices. What the kernel cannot do is
 // left out and said in Capabilities; the error is for what nothing works without.
-func Load(cfg Config) (*Probe, error) {
+func Load(cfg Config) (_ *Probe, err error) {
 	if cfg.EnvdPort == 0 {
 		cfg.EnvdPort = e2b.EnvdPort
 	}
@@ -83,7 +88,16 @@ func Load(cfg Config) (*Probe, error) {
 	if err := p.chooseMode(cfg.Mode, lack); err != nil {
 		return nil, err
 	}
-	if p.tap, err = loadTap(cfg, p.hooks.handle, lack[ModeTC] == nil, lackingPrograms(lack)); err != nil {
+	outlives := lack[ModeTC] == nil && !cfg.Look
+	if err := p.claimHooks(outlives); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	if p.tap, err = loadTap(cfg, p.hooks.owner, outlives, lackingPrograms(lack)); err != nil {
 		return nil, err
 	}
 	p.losses = p.loadLosses()
@@ -98,6 +112,39 @@ func (p *Probe) note(name string, err error) {
 	p.features = append(p.features, c)
 }
 
+// claimHooks settles whose hooks ours are. Only filters outlive an agent: without
+// them nobody need know whether it lives.
+func (p *Probe) claimHooks(outlives bool) (err error) {
+	if !outlives {
+		return nil
+	}
+	var why error
+	before := p.hooks.owner
+	if p.hooks.owner, p.alive, why, err = claim(p.hooks.dir); err != nil {
+		return err
+	}
+	p.mayDisown = p.hooks.owner != before
+	p.note("hook_owner", why)
+	return nil
+}
+
+// releaseHooks is the end of this process's claim. The directory remembers the
+// owner as long as hooks may be left for the next agent.
+func (p *Probe) releaseHooks() (err error) {
+	if p.alive == nil {
+		return nil
+	}
+	p.mu.Lock()
+	disowns := len(p.devices) == 0 && p.mayDisown
+	p.mu.Unlock()
+	if disowns {
+		err = disown(p.hooks.dir)
+	}
+	err = errors.Join(err, p.alive.Close())
+	p.alive = nil
+	return err
+}
+
 // Capabilities says what was found at load.
 func (p *Probe) Capabilities() []Capability { return p.features }
 
@@ -110,5 +157,5 @@ func (p *Probe) Close() error {
 		links = append(links, d.links...)
 	}
 	p.mu.Unlock()
-	return errors.Join(closeLinks(links), p.tap.Close(), p.losses.Close())
+	return errors.Join(closeLinks(links), p.releaseHooks(), p.tap.Close(), p.losses.Close())
 }

@@ -29,6 +29,14 @@ func load(t *testing.T) *Probe {
 	return p
 }
 
+// kill ends an agent's claim as a SIGKILL does: what is attached stays.
+func kill(t *testing.T, p *Probe) {
+	t.Helper()
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // tap makes a namespace with a tap that the test holds, with the host's address
 // on it and a fixed neighbour, so that no ARP is needed to send to the guest.
 func tap(t *testing.T) (ns string, d netns.Device, guest *os.File) {

@@ -49,10 +49,20 @@ func (p *Probe) device(d netns.Device) *attached {
 	return p.devices[d]
 }
 
+// takeDevice is device, for the last time.
+func (p *Probe) takeDevice(d netns.Device) *attached {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.devices[d]
+	delete(p.devices, d)
+	return a
+}
+
 func (p *Probe) setDevice(d netns.Device, a *attached) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.devices[d] = a
+	p.mayDisown = true
 }
 
 func (p *Probe) forget(d netns.Device) {

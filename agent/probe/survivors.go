@@ -24,10 +24,10 @@ import (
 var survivors = map[string]string{bpf.TapMapTaps: "t", bpf.TapMapSyns: "s", bpf.TapMapDrops: "d", bpf.TapMapActive: "a", bpf.TapMapRefusals: "r"}
 
 // nameMaps gives the maps that outlive an agent names by which the next one of
-// the same run directory finds them: 15 bytes is all that the kernel keeps.
+// the same owner finds them: 15 bytes is all that the kernel keeps.
 // Where the layout or the configuration is another, so is the name, and counting
 // begins anew.
-func nameMaps(spec *ebpf.CollectionSpec, handle uint32, cfg Config) error {
+func nameMaps(spec *ebpf.CollectionSpec, owner Owner, cfg Config) error {
 	h := fnv.New32a()
 	fmt.Fprint(h, cfg.EnvdPort) // what was counted for one port does not speak for another
 	for _, name := range slices.Sorted(maps.Keys(survivors)) {
@@ -42,7 +42,7 @@ func nameMaps(spec *ebpf.CollectionSpec, handle uint32, cfg Config) error {
 		}
 	}
 	for name, prefix := range survivors {
-		spec.Maps[name].Name = fmt.Sprintf("%s%04x%08x", prefix, handle&0xffff, h.Sum32())
+		spec.Maps[name].Name = fmt.Sprintf("%s%06x%08x", prefix, owner.key(), h.Sum32())
 	}
 	return nil
 }

@@ -208,13 +208,13 @@ func TestTakeoverBeginsAnew(t *testing.T) {
 
 // The name of a map tells layouts apart, whatever changes in them.
 func TestMapNames(t *testing.T) {
-	name := func(change func(*btf.Struct), handle uint32) string {
+	name := func(change func(*btf.Struct), owner Owner) string {
 		spec, err := bpf.LoadTap()
 		if err != nil {
 			t.Fatal(err)
 		}
 		change(btf.UnderlyingType(spec.Maps[bpf.TapMapTaps].Value).(*btf.Struct))
-		if err := nameMaps(spec, handle, Config{EnvdPort: 49983}); err != nil {
+		if err := nameMaps(spec, owner, Config{EnvdPort: 49983}); err != nil {
 			t.Fatal(err)
 		}
 		return spec.Maps[bpf.TapMapTaps].Name

@@ -61,6 +61,17 @@ func verifyLink(l link.Link, d netns.Device) error {
 	return nil
 }
 
+// linked says whether the links that hook a device still do. Those of the global
+// tracepoints cannot be taken away.
+func (a *attached) linked(d netns.Device) bool {
+	for _, l := range a.links {
+		if verifyLink(l, d) != nil {
+			return false
+		}
+	}
+	return true
+}
+
 func closeLinks(links []link.Link) error {
 	var errs []error
 	for _, l := range links {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/clean"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
@@ -15,11 +16,11 @@ func (s *Slots) facts(p *place, now time.Time) path.Facts {
 		Netns:    p.space.Name,
 		Host:     p.space.Cookie == s.cfg.Self,
 		Cookie:   p.space.Cookie,
-		Launcher: p.space.launcher(),
-		Veth:     p.veth,
-		Device:   s.device(p),
-		Traffic:  p.traffic,
-		Proxy:    s.proxy,
+		Launcher: p.space.launcher(), ServicePort: s.cfg.Port,
+		Veth:    p.veth,
+		Device:  s.device(p),
+		Traffic: p.traffic,
+		Proxy:   s.proxy,
 	}
 	if p.key.Claim != 0 {
 		f.Traffic = nil // it is the other one's
@@ -63,6 +64,7 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 // device is the tap of a place as the kernel has it.
 func (s *Slots) device(p *place) path.Device {
 	d := p.device
+	d.Name, d.WasCalled = clean.Label(d.Name), clean.Label(d.WasCalled)
 	if p.key.Claim != 0 { // it is another place's
 		if at := s.taps[p.key.Device]; at != nil {
 			d = at.device

@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"net/netip"
 	"time"
 
 	"tapwatch/agent/path"
@@ -154,6 +155,10 @@ func (s *Slots) TakeTraffic(d netns.Device, t *path.Traffic, first Firsts, blind
 	if p.stay == nil {
 		return
 	}
+	if first.Guest.IsValid() && first.Guest != p.guest {
+		p.guest = first.Guest
+		s.cfg.Ask(Inspect, p.key)
+	}
 	if _, ok := s.boots[p]; ok {
 		s.phase(p, path.GuestFrame, first.Frame)
 		s.phase(p, path.ARPAnswered, first.ARPReply)
@@ -165,7 +170,11 @@ func (s *Slots) TakeTraffic(d netns.Device, t *path.Traffic, first Firsts, blind
 }
 
 // Firsts are when a guest was first heard; the zero time is not yet.
-type Firsts struct{ Frame, ARPReply, SYNACK time.Time }
+type Firsts struct {
+	Frame, ARPReply, SYNACK time.Time
+	// Guest is the guest's address by its own frames; not valid: unknown.
+	Guest netip.Addr
+}
 
 // waits says whether a request waits for its answer.
 func (p *place) waits() bool {

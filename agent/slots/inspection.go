@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"time"
@@ -80,7 +81,13 @@ func (s *Slots) TakeTopology(k Key, t Topology) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.find(k)
-	if p == nil || p.kernel == t.Addrs && p.shape == t.Shape && p.device.Bridge == t.Bridge {
+	if p == nil {
+		return
+	}
+	// What was there and has gone is a fault, and not another topology.
+	t.Addrs = t.Addrs.or(p.kernel)
+	t.Shape = cmp.Or(t.Shape, p.shape)
+	if p.kernel == t.Addrs && p.shape == t.Shape && p.device.Bridge == t.Bridge {
 		return
 	}
 	p.kernel, p.shape, p.device.Bridge = t.Addrs, t.Shape, t.Bridge

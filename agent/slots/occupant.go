@@ -192,10 +192,10 @@ func (s *Slots) wants(sp *space, c *VMM, now time.Time) *place {
 	return s.beside(sp, Key{Device: p.key.Device, Claim: c.PID})
 }
 
-// nowhere returns the place of a VMM of which nobody knows the tap. In the agent's own
-// namespace it is left out: a VMM there may well have no tap at all.
+// nowhere returns the place of a VMM of which nobody knows the tap. It is left out in the
+// agent's own namespace, and where such a VMM may well have no tap at all.
 func (s *Slots) nowhere(sp *space, c *VMM) *place {
-	if sp.Cookie == s.cfg.Self {
+	if sp.Cookie == s.cfg.Self || !c.Identity.Direct {
 		return nil
 	}
 	return s.beside(sp, Key{Device: netns.Device{Netns: sp.Cookie}, Claim: c.PID})

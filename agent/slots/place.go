@@ -2,6 +2,7 @@ package slots
 
 import (
 	"cmp"
+	"net/netip"
 	"time"
 
 	"tapwatch/agent/path"
@@ -18,6 +19,7 @@ type place struct {
 	veth   path.Veth
 	kernel Addrs          // the addresses that the kernel has
 	shape  registry.Shape // of the path, by the kernel's rules; empty: unknown
+	guest  netip.Addr     // by the guest's own frames; not valid: unknown
 	stray  *path.Stray    // as path.Facts has it
 
 	hooks   hooks
@@ -174,7 +176,8 @@ func (s *Slots) expect(sp *space, now time.Time) {
 		s.drop(there, now)
 		there = nil
 	}
-	if name == "" || there != nil || sp.tap(name) != nil {
+	unread := !sp.linked && sp.Namespace.Linked // then it may well be there
+	if name == "" || there != nil || unread || sp.tap(name) != nil {
 		return
 	}
 	p := &place{key: Key{Device: netns.Device{Netns: sp.Cookie}}, space: sp, device: path.Device{Name: name}}

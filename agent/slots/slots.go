@@ -43,6 +43,7 @@ const (
 // Config is what Slots needs of its surroundings. None of the functions may wait.
 type Config struct {
 	Self netns.Cookie // the agent's own namespace
+	Port uint16       // where the daemon in every guest listens
 	// Publish gets every event, in order.
 	Publish func(path.Event)
 	// Boot gets the boot of a sandbox each time that more of it is known.
@@ -90,6 +91,7 @@ type Slots struct {
 	holds    map[Process]bool    // every process that holds a tap; nil: not read yet
 	ids      map[string]Process  // the VMMs of foreign sandboxes, by id
 
+	waiters    []*place // idle slots that a stray VMM may have been meant for
 	orders     []Order
 	bootPhases map[path.Phase]*Times
 	gone       []*gone // by when their grace ends

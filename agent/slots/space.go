@@ -37,9 +37,11 @@ type Plan struct {
 // Addrs are the addresses of a path; the zero ones are not known.
 type Addrs struct {
 	Vpeer netip.Addr // of the end of the veth pair in the namespace
-	Host  netip.Addr // by which the host reaches the guest, in dnat paths
-	Tap   netip.Addr // the host's on the tap: the guest's gateway
-	Guest netip.Addr
+	// Client is the address from which the host sends to the namespace.
+	Client netip.Addr
+	Host   netip.Addr // by which the host reaches the guest, in dnat paths
+	Tap    netip.Addr // the host's on the tap: the guest's gateway
+	Guest  netip.Addr
 }
 
 // or returns these addresses, with those of o where one is not known.
@@ -50,7 +52,7 @@ func (a Addrs) or(o Addrs) Addrs {
 		}
 		return b
 	}
-	return Addrs{either(a.Vpeer, o.Vpeer), either(a.Host, o.Host), either(a.Tap, o.Tap), either(a.Guest, o.Guest)}
+	return Addrs{Vpeer: either(a.Vpeer, o.Vpeer), Client: either(a.Client, o.Client), Host: either(a.Host, o.Host), Tap: either(a.Tap, o.Tap), Guest: either(a.Guest, o.Guest)}
 }
 
 // Recorded is a sandbox as the record of its launcher has it.
@@ -124,7 +126,7 @@ func (s *Slots) DropNamespace(c netns.Cookie, now time.Time) {
 
 // Linked takes that the links of a namespace have all been read, also where there
 // are none that matter.
-func (s *Slots) Linked(c netns.Cookie) {
+func (s *Slots) Linked(c netns.Cookie, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sp := s.spaces[c]
@@ -132,6 +134,7 @@ func (s *Slots) Linked(c netns.Cookie) {
 		return
 	}
 	sp.linked = true
+	s.resolveAll(sp, now)
 	for p := range sp.places {
 		s.lookVeth(p)
 		s.touch(p)

@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"net/netip"
 	"time"
 
 	"tapwatch/agent/path"
@@ -20,6 +21,10 @@ type Identity struct {
 	Console    string // a log file
 	// Tap is the name of the tap that the launcher means it to have.
 	Tap string
+	// Guest is the address that guests of the launcher usually have; not valid: unknown.
+	Guest netip.Addr
+	// Direct says that a VMM of this launcher is nothing without a tap.
+	Direct bool
 	// Ignore says that nobody wants to hear of what this process holds.
 	Ignore bool
 }

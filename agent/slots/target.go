@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -25,7 +26,10 @@ type Target struct {
 	Addrs   Addrs
 	Assumed bool // nothing but a name vouches for the addresses
 	Shape   registry.Shape
+	Bridge  string // whose port the tap is; empty: none
 	Foreign bool
+	Host    bool       // the namespace is the agent's own
+	Frames  netip.Addr // the guest's address by its own frames; not valid: unknown
 
 	Socket, Console, TemplateDir string
 
@@ -37,7 +41,7 @@ type Target struct {
 func (s *Slots) target(p *place) Target {
 	st := p.stay
 	t := Target{Key: p.key, Stay: st.serial, Sandbox: st.SandboxID, VMM: st.vmm.Process,
-		Path: p.space.Path, Netns: p.space.Name, Tap: p.device.Name, Veth: p.veth, Addrs: p.addrs(), Assumed: p.assumed(), Shape: p.shapeOf(), Foreign: st.foreign,
+		Path: p.space.Path, Netns: p.space.Name, Tap: p.device.Name, Veth: p.veth, Addrs: p.addrs(), Assumed: p.assumed(), Shape: p.shapeOf(), Bridge: p.device.Bridge, Foreign: st.foreign, Host: p.space.Cookie == s.cfg.Self, Frames: p.guest,
 		Socket: st.Socket, Console: st.Console, TemplateDir: st.TemplateDir,
 		Carrier: p.device.Carrier, Booting: st.booting(time.Now())}
 	if f := p.traffic; f != nil {
@@ -60,19 +64,26 @@ func (s *Slots) of(t Target) *place {
 func (p *place) addrs() Addrs {
 	plan := p.space.Plan
 	switch {
-	case plan == nil:
-		return p.kernel
-	case plan.Assumed:
+	case plan != nil && !plan.Assumed:
+		return plan.Addrs.or(p.kernel)
+	case plan != nil:
 		return p.kernel.or(plan.Addrs)
+	case p.stay != nil:
+		return p.kernel.or(Addrs{Guest: p.stay.Guest})
 	}
-	return plan.Addrs.or(p.kernel)
+	return p.kernel
 }
 
 // assumed says whether the address of the guest or of the way to it is nothing but
 // expected.
 func (p *place) assumed() bool {
-	plan := p.space.Plan
-	return plan != nil && plan.Assumed && (!p.kernel.Guest.IsValid() || !p.kernel.Vpeer.IsValid())
+	switch plan := p.space.Plan; {
+	case plan != nil && plan.Assumed:
+		return !p.kernel.Guest.IsValid() || !p.kernel.Vpeer.IsValid()
+	case plan == nil && p.stay != nil && p.stay.Guest.IsValid():
+		return !p.kernel.Guest.IsValid()
+	}
+	return false
 }
 
 // shapeOf is the shape of the path, by the record, else by the kernel.

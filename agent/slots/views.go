@@ -80,3 +80,13 @@ func (s *Slots) Prunable(now time.Time, ready bool, after time.Duration) (keep m
 	}
 	return keep, true
 }
+
+// NetnsName returns what a namespace is called; empty: it is not known.
+func (s *Slots) NetnsName(c netns.Cookie) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sp := s.spaces[c]; sp != nil {
+		return sp.Name
+	}
+	return ""
+}

@@ -119,6 +119,7 @@ func (s *Slots) TakeExit(pid int, e path.VMMExit, text string) {
 		s.cfg.Publish(ev)
 		s.resolve(p, time.Now())
 		s.touch(p)
+		s.cfg.Ask(Hold, p.key) // another may hold the tap still: then its carrier stays
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tapwatch/agent"
+	"tapwatch/agent/probe"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
 )
@@ -18,24 +19,27 @@ func cleanupCommand() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Remove what a killed launcher or agent left: VMMs, slots, hooks, records, logs",
 		Long: `Cleanup removes what the records of launchers that no longer live name, where it
-is still the same: a VMM by its pid and start time, a namespace by its cookie; and
-the hooks of an agent of the same run directory that no longer lives. It touches
-nothing else, and nothing of a launcher or an agent that lives.`,
+is still the same: a VMM by its pid and start time, a namespace by its cookie; the
+hooks of an agent of the same run directory that no longer lives; and hooks, in any
+namespace, of agents that no longer live and whose run directory has gone. It
+touches nothing else, and nothing of a launcher or an agent that lives, in whatever
+container that is. It says what it left, and fails where it cannot tell.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			hooks, err := agent.Cleanup(runDir)
-			if errors.Is(err, agent.ErrRunning) { // its hooks are in use
-				hooks, err = 0, nil
+			if errors.Is(err, agent.ErrRunning) { // what it left says so
+				err = nil
 			}
 			report, slotErr := sandbox.Cleanup(runDir)
-			if hooks > 0 {
-				report.Removed = append(report.Removed, fmt.Sprintf("hooks on %d taps", hooks))
-			}
+			report.Removed = append(report.Removed, removedHooks(hooks)...)
 			for _, what := range report.Removed {
 				fmt.Fprintln(cmd.OutOrStdout(), "removed", what)
 			}
 			for _, what := range report.Kept {
 				fmt.Fprintln(cmd.OutOrStdout(), "kept", what)
+			}
+			for _, left := range hooks.Left {
+				fmt.Fprintln(cmd.OutOrStdout(), "left", left)
 			}
 			err = errors.Join(err, slotErr)
 			if err == nil && len(report.Removed)+len(report.Kept) == 0 {
@@ -46,4 +50,14 @@ nothing else, and nothing of a launcher or an agent that lives.`,
 	}
 	c.Flags().StringVar(&runDir, "run-dir", registry.DefaultDir, "directory of the launcher's records")
 	return c
+}
+
+func removedHooks(c probe.Cleaned) (lines []string) {
+	if c.Own > 0 {
+		lines = append(lines, fmt.Sprintf("hooks on %d taps", c.Own))
+	}
+	if c.Orphans > 0 {
+		lines = append(lines, fmt.Sprintf("hooks on %d taps, of dead agents whose run directory has gone", c.Orphans))
+	}
+	return lines
 }

@@ -32,14 +32,15 @@ func doctorCommand() *cobra.Command {
 		look             = agentFlags{hops: true}
 	)
 	cmd := &cobra.Command{
-		Use:   "doctor [SANDBOX|NAME|NETNS]",
+		Use:   "doctor [SANDBOX|NAME|NETNS|DEVICE]",
 		Short: "Draw the path of a sandbox, mark where it breaks, name the cause and the fix",
-		Long: `Doctor asks the running agent for the path of one sandbox (by id, name or
-namespace), or of every sandbox of the host, and draws it. Where no agent runs it
+		Long: `Doctor asks the running agent for the path of one sandbox (by id, name,
+namespace or tap), or of every sandbox of the host, and draws it. Where no agent runs it
 reads the kernel itself, once, as root: it changes nothing and sees no traffic, so
 it asks each sandbox's envd for its health. The exit status is 0 where all is well,
 1 where there is a finding, 2 where that could not be told: there is no such
-sandbox, it boots, nobody may look.`,
+sandbox, it boots, somebody unidentified holds a tap, nobody may look. Sandboxes that
+the configuration silences count as well.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
@@ -73,7 +74,7 @@ sandbox, it boots, nobody may look.`,
 	cmd.Flags().BoolVar(&all, "all", false, "show idle slots too")
 	cmd.Flags().BoolVar(&noAgent, "no-agent", false, "read the kernel instead of asking the agent")
 	cmd.Flags().StringVar(&look.runDir, "run-dir", registry.DefaultDir, "without an agent: directory of the launchers' records")
-	cmd.Flags().StringVar(&look.proxy, "proxy", "127.0.0.1:49983", "without an agent: address and port where the proxy listens")
+	cmd.Flags().StringVar(&look.proxy, "proxy", "", "without an agent: address and port where the proxy listens; empty: not known, looked for at 127.0.0.1:49983")
 	cmd.Flags().StringVar(&look.templateCache, "template-cache", "", "without an agent: directory of E2B's template cache; empty disables reading it")
 	cmd.Flags().BoolVar(&history, "history", false, "what happened to the sandbox and how it booted, up to an hour after its end")
 	return cmd
@@ -117,8 +118,8 @@ func chosen(slots []path.Slot, args []string, all bool) ([]path.Slot, error) {
 	var some []path.Slot
 	for _, s := range slots {
 		switch {
-		case len(args) == 0 && (all || s.Sandbox != nil),
-			len(args) == 1 && (s.Netns == args[0] || s.Sandbox != nil && (s.Sandbox.ID == args[0] || s.Sandbox.Name == args[0])):
+		case len(args) == 0 && (all || s.Sandbox != nil || s.Unidentified != nil || s.Stray != nil),
+			len(args) == 1 && (s.Netns == args[0] || s.Device.Name == args[0] || s.Sandbox != nil && (s.Sandbox.ID == args[0] || s.Sandbox.Name == args[0])):
 			some = append(some, s)
 		}
 	}
@@ -134,13 +135,16 @@ func chosen(slots []path.Slot, args []string, all bool) ([]path.Slot, error) {
 func verdict(slots []path.Slot) error {
 	var worst error
 	for _, s := range slots {
+		if s.Silence != nil { // the operator knows
+			continue
+		}
 		if len(s.Diagnosis.Findings) > 0 { // a warning too, of a path that is well
 			return exitFinding
 		}
 		switch s.Diagnosis.State {
 		case path.Broken:
 			return exitFinding
-		case path.Undecided, path.Booting:
+		case path.Undecided, path.Booting, path.Unidentified:
 			worst = exitUndecided
 		}
 	}

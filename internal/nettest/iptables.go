@@ -1,6 +1,7 @@
 package nettest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -17,7 +18,22 @@ func IptablesLegacy(t testing.TB, ns string, args ...string) {
 		cmd := exec.CommandContext(t.Context(), program, args...)
 		cmd.Env = append(os.Environ(), "XTABLES_LOCKFILE="+t.TempDir()+"/lock")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("iptables-legacy %v: %v: %s", args, err, out)
+			return fmt.Errorf("iptables-legacy %v: %w: %s", args, err, out)
+		}
+		return nil
+	})
+}
+
+// IptablesNFT runs iptables over nftables in a namespace.
+func IptablesNFT(t testing.TB, ns string, args ...string) {
+	t.Helper()
+	const program = "/usr/sbin/iptables-nft"
+	if _, err := os.Stat(program); err != nil {
+		Unfit(t, "no iptables-nft")
+	}
+	In(t, ns, func() error {
+		if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("iptables-nft %v: %w: %s", args, err, out)
 		}
 		return nil
 	})
