@@ -276,7 +276,8 @@ func (a *Agent) Close() error {
 	if a.vmms != nil {
 		errs = append(errs, a.vmms.close())
 	}
-	errs = append(errs, a.hops.close(), a.guard.close())
+	errs = append(errs, a.hops.close())
+	a.guard.close()
 	a.guard = nil
 	errs = append(errs, a.notifications.close())
 	a.notifications = nil

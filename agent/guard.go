@@ -54,9 +54,8 @@ func (g *guard) removed(d netns.Device, all bool) {
 	}
 }
 
-func (g *guard) close() error {
-	if g == nil || g.removals == nil {
-		return nil
+func (g *guard) close() {
+	if g != nil && g.removals != nil {
+		g.removals.Close()
 	}
-	return g.removals.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
@@ -28,21 +29,26 @@ func BenchmarkScanNames(b *testing.B) {
 }
 
 // BenchmarkMerge puts 10,000 idle slots and their owners together, in which
-// nothing has changed.
+// nothing has changed, or nothing but a name.
 func BenchmarkMerge(b *testing.B) {
 	w, err := New(Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	w.names = newNames(nil, 1)
+	w.names, w.self = newNames(nil, 1), 1
 	for i := range 10_000 {
-		w.names.bound[nettest.RandomName("ns-")] = place{cookie: netns.Cookie(i + 2), nsid: netns.NSID(i)}
+		w.names.bound[e2b.NamespaceName(i+1)] = place{cookie: netns.Cookie(i + 2), inode: uint64(i + 2), nsid: netns.NSID(i)}
 	}
 	go func() {
 		for range w.Changes() {
 		}
 	}()
-	for b.Loop() {
-		w.merge(context.Background())
+	for name, changed := range map[string]bool{"settled": false, "names": true} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				w.names.changed = changed
+				w.merge(context.Background())
+			}
+		})
 	}
 }

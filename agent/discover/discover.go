@@ -32,11 +32,14 @@ type Namespace struct {
 const HostName = "host"
 
 // Label is how people and series call the namespace: by its name, by the one that it
-// had, else as the kernel calls it in /proc/PID/ns/net. It is never empty.
+// had, else as the kernel calls it in /proc/PID/ns/net. It is never empty, and no two
+// namespaces have one at the same time.
 func (n *Namespace) Label() string {
 	switch {
 	case n.Host:
 		return HostName
+	case n.Name == HostName || n.Last == HostName: // not to be taken for the agent's own
+		return netns.Path(HostName)
 	case n.Name != "":
 		return n.Name
 	case n.Last != "":
@@ -84,7 +87,7 @@ func (e *Entry) equal(o *Entry) bool {
 }
 
 func (s *Slot) equal(o *Slot) bool {
-	if s == nil || o == nil {
+	if s == nil || o == nil || s == o {
 		return s == o
 	}
 	a, b := *s, *o

@@ -3,6 +3,7 @@ package discover
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -15,8 +16,13 @@ import (
 // merge makes the entries anew and tells what has changed.
 func (w *Watcher) merge(ctx context.Context) {
 	now := time.Now()
+	w.learnNames()
 	spaces := w.spaces(w.entries) // only this goroutine writes entries
-	claims := sources{w.records.Slots(), slices.Collect(maps.Values(w.procs.found)), remember(aliveOf), w.who.rules.Load(), w.cfg.Plan}.index()
+	w.named = w.named.by(w.who.rules.Load(), w.cfg.Plan, len(w.names.bound))
+	claims := sources{w.records.Slots(), slices.Collect(maps.Values(w.procs.found)), remember(aliveOf), w.named}.index()
+	if lost := len(claims.vmms[0]); lost > 0 {
+		w.failed(fmt.Errorf("read the namespaces of %d VMMs: needs CAP_SYS_PTRACE", lost))
+	}
 	next := make(map[netns.Cookie]*Entry, len(spaces))
 	for c, n := range spaces {
 		e := &Entry{*n, claims.slot(n), claims.vmms[c]}
@@ -114,8 +120,9 @@ func (w *Watcher) Get(c netns.Cookie) (Entry, bool) {
 	return Entry{}, false
 }
 
-// Holder returns who a process is that holds a tap; false where it has ended or may
-// not be looked into.
+// Holder returns who a process is that holds a tap of that name and kind ("tap",
+// "macvtap"); false where it has ended. Of a process that may not be looked into only
+// its command and its arguments are known.
 func (w *Watcher) Holder(pid int, device, kind string) (*VMM, bool) {
 	return w.who.holder(pid, device, kind)
 }

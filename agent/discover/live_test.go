@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ import (
 // process with that command line, which says that it runs and waits for its
 // end; or a wanderer. Both end by themselves when the test does.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "firecracker" {
+	if strings.HasPrefix(filepath.Base(os.Args[0]), "firecracker") {
 		os.Stdout.WriteString("running\n")
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		os.Exit(0)
@@ -117,9 +118,9 @@ func (w *watch) steps(c netns.Cookie) (steps []bool) {
 }
 
 func present(Entry) bool  { return true }
-func bound(e Entry) bool  { return e.Binding != nil && !e.Binding.Idle }
-func idle(e Entry) bool   { return e.Binding != nil && e.Binding.Idle }
-func noones(e Entry) bool { return e.Binding == nil }
+func bound(e Entry) bool  { return e.rank() == 0 }
+func idle(e Entry) bool   { return e.rank() == 1 }
+func noones(e Entry) bool { return e.rank() == 2 }
 
 func TestNamespacesComeAndGo(t *testing.T) {
 	early := nettest.Netns(t)
@@ -217,7 +218,7 @@ func TestNamelessWhileHeld(t *testing.T) {
 	}
 	nettest.Eventually(t, "its name gone", func() bool {
 		now, there := w.Get(e.Cookie)
-		return there && now.Name == "" && now.NSID == e.NSID
+		return there && now.Name == "" && now.Last == ns && now.Label() == ns && now.NSID == e.NSID
 	})
 	tap.Close()
 	w.gone(e.Cookie)
@@ -242,18 +243,18 @@ func TestRecordsBind(t *testing.T) {
 	}
 	put()
 	e = w.named(ns, "an idle slot", idle)
-	if b := e.Binding; b.Source != Tapwatch || b.OwnerAlive != path.Yes || b.Tap != "tap0" {
-		t.Errorf("idle: %+v", b)
+	if s := e.Slot; s.Launcher != "tapwatch" || s.OwnerAlive != path.Yes || s.VMMAlive != path.Unknown || s.Tap != "tap0" || s.Record == nil {
+		t.Errorf("idle: %+v", s)
 	}
 	slot.Sandbox = &registry.Sandbox{ID: "sbx", State: registry.Running, VMMProcess: owner, CreatedAt: time.Now()}
 	put()
 	e = w.named(ns, "bound", bound)
-	if b := e.Binding; b.SandboxID != "sbx" || b.State != registry.Running || b.VMMAlive != path.Yes {
-		t.Errorf("bound: %+v", b)
+	if s := e.Slot; s.Record.Sandbox.ID != "sbx" || s.Record.Sandbox.State != registry.Running || s.VMMAlive != path.Yes {
+		t.Errorf("bound: %+v", s)
 	}
 	slot.Sandbox.VMMProcess.Start++ // another process, of the past
 	put()
-	w.named(ns, "its VMM dead", func(e Entry) bool { return e.Binding != nil && e.Binding.VMMAlive == path.No })
+	w.named(ns, "its VMM dead", func(e Entry) bool { return e.Slot != nil && e.Slot.VMMAlive == path.No })
 	if err := dir.Remove(1); err != nil {
 		t.Fatal(err)
 	}
@@ -318,29 +319,38 @@ func command(t *testing.T, name string, args ...string) (stdin io.Writer, runnin
 	}, stop
 }
 
-func TestForeignFirecracker(t *testing.T) {
-	w := start(t, Config{})
-	// E2B's name, with a number that no slot of a real host has.
-	ns := "ns-9" + strconv.Itoa(100_000+rand.IntN(900_000))
-	if err := netns.Create(ns); err != nil {
+// create makes a namespace of that name until the test's end.
+func create(t *testing.T, name string) string {
+	t.Helper()
+	nettest.NeedRoot(t)
+	if err := netns.Create(name); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = netns.Delete(ns) })
+	t.Cleanup(func() { _ = netns.Delete(name) }) // gone already is as well
+	return name
+}
+
+func TestForeignFirecracker(t *testing.T) {
+	w := start(t, Config{})
+	ns := create(t, "ns-9"+strconv.Itoa(100_000+rand.IntN(900_000))) // no slot of a real host has that number
 	w.named(ns, "an idle slot", idle)
 
 	id := nettest.RandomName("i")
 	stop := firecracker(t, ns, id)
 	w.Rescan()
 	e := w.named(ns, "bound", bound)
-	b := e.Binding
-	if b.Source != Firecracker || b.SandboxID != id || b.VMMAlive != path.Yes || b.VMMs != 1 || b.Tap != "tap0" {
-		t.Errorf("bound: %+v", b)
+	if e.Slot == nil || e.Slot.Launcher != "e2b" || e.Slot.Tap != "tap0" || len(e.VMMs) != 1 {
+		t.Fatalf("bound: %+v", e)
 	}
-	if exe, err := os.Readlink("/proc/" + strconv.Itoa(b.VMM.PID) + "/exe"); err != nil || filepath.Base(exe) != "firecracker" {
-		t.Errorf("the VMM is pid %d, which is %s, %v", b.VMM.PID, exe, err)
+	v := e.VMMs[0]
+	if v.Identity.SandboxID != id || v.Identity.Launcher != "e2b" || v.Identity.Slot != ns[3:] || v.Netns != e.Cookie || v.Inode != e.Inode {
+		t.Errorf("its VMM: %+v", v)
 	}
-	if age := time.Since(b.CreatedAt); age < -time.Minute || age > time.Minute {
-		t.Errorf("created %s", b.CreatedAt)
+	if exe, err := os.Readlink("/proc/" + strconv.Itoa(v.Process.PID) + "/exe"); err != nil || filepath.Base(exe) != "firecracker" {
+		t.Errorf("the VMM is pid %d, which is %s, %v", v.Process.PID, exe, err)
+	}
+	if age := time.Since(v.Started); age < -time.Minute || age > time.Minute {
+		t.Errorf("started %s", v.Started)
 	}
 	stop()
 	w.Rescan()
@@ -358,7 +368,7 @@ func TestFirecrackerInANamespaceWithoutName(t *testing.T) {
 	w.Rescan()
 	nettest.Eventually(t, "bound, without a name", func() bool {
 		now, there := w.Get(e.Cookie)
-		return there && now.Name == "" && bound(now) && now.Binding.SandboxID == "nameless"
+		return there && now.Name == "" && now.Label() == ns && bound(now) && now.VMMs[0].Identity.SandboxID == "nameless"
 	})
 	if got, ok := w.Resolve(e.NSID); !ok || got != e.Cookie {
 		t.Errorf("nsid %d resolved to %d, %v", e.NSID, got, ok)

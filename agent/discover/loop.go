@@ -3,6 +3,7 @@ package discover
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -48,8 +49,9 @@ func (w *Watcher) loop(ctx context.Context) {
 		case <-w.rescan:
 			w.work.procs.soon(time.Now())
 		case <-w.reread:
-			clear(w.procs.lines)
-			w.procs.changed = true
+			w.names.changed = true // names that are slots come first, by the rules
+			w.learnNames()
+			w.procs.again(time.Now())
 			w.everything(time.Now())
 		case id := <-w.nsids.gone:
 			w.ended[id] = true
@@ -137,17 +139,30 @@ func (w *Watcher) readRewritten() {
 	clear(w.rewritten)
 }
 
+// learnNames has processes judged by the names that namespaces have now.
+func (w *Watcher) learnNames() {
+	if !w.names.changed {
+		return
+	}
+	names := make(map[uint64]string, len(w.names.bound))
+	several := map[uint64][]string{}
+	for name, p := range w.names.bound {
+		if was, ok := names[p.inode]; ok {
+			several[p.inode] = append(several[p.inode], name, was)
+		}
+		names[p.inode] = name
+	}
+	delete(names, 0) // could not be read
+	for inode, of := range several {
+		slices.Sort(of)
+		names[inode] = label(of, w.who.rules.Load())
+	}
+	w.who.names.Store(&names)
+}
+
 func (w *Watcher) scanProcs(full bool) {
 	start := time.Now()
-	if w.names.changed {
-		names := make(map[uint64]string, len(w.names.bound))
-		for name, p := range w.names.bound {
-			if was, ok := names[p.inode]; !ok || name < was {
-				names[p.inode] = name
-			}
-		}
-		w.who.names.Store(&names)
-	}
+	w.learnNames()
 	w.failed(w.procs.scan(start, full))
 	w.stats.procsTook.Store(int64(time.Since(start)))
 	w.stats.procsRead.Store(uint64(w.procs.read))

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"tapwatch/agent/identity"
 	"tapwatch/agent/path"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
@@ -18,8 +17,7 @@ type sources struct {
 	records []registry.Slot
 	vmms    []*VMM
 	alive   func(proc.Process) path.Tristate
-	rules   *identity.Set
-	plan    e2b.Plan
+	named   *named
 }
 
 // index orders the sources by namespace.
@@ -61,19 +59,7 @@ func (c claims) slot(n *Namespace) *Slot {
 	if n.Host || n.Name == "" {
 		return nil
 	}
-	launcher, _, ok := c.rules.SlotOf(n.Name)
-	if !ok {
-		return nil
-	}
-	s := &Slot{Launcher: launcher}
-	if i, ok := e2b.Index(n.Name); ok && launcher == "e2b" {
-		s.Tap, s.HostVeth = e2b.Tap, e2b.HostVeth(i)
-		s.Addrs = Addrs{Tap: e2b.TapIP(), Guest: e2b.GuestIP()}
-		if at, ok := c.plan.Slot(i); ok {
-			s.Addrs.Vpeer, s.Addrs.Client, s.Addrs.Host = at.VpeerIP, at.VethIP, at.HostIP
-		}
-	}
-	return s
+	return c.named.slot(n.Name)
 }
 
 func (c claims) record(n *Namespace) *registry.Slot {

@@ -1,10 +1,15 @@
 package discover
 
 import (
+	"net/netip"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
+	"tapwatch/agent/identity"
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
@@ -27,6 +32,16 @@ func checkAlive(p proc.Process) path.Tristate {
 	return path.Yes
 }
 
+// mustRules compiles rules that come before those of the known launchers.
+func mustRules(t testing.TB, rules ...identity.Rule) *identity.Set {
+	t.Helper()
+	set, err := identity.Compile(rules, identity.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
 func record(cookie netns.Cookie, owner proc.Process, s *registry.Sandbox) registry.Slot {
 	return registry.Slot{
 		Index: 110, Netns: "ns-110", Cookie: cookie, HostVeth: "veth-110", Tap: "tap0",
@@ -34,116 +49,146 @@ func record(cookie netns.Cookie, owner proc.Process, s *registry.Sandbox) regist
 	}
 }
 
-func TestBind(t *testing.T) {
-	named := func(c netns.Cookie, names ...string) Namespace {
-		return Namespace{Cookie: c, Name: label(names), Names: names}
+func TestWhoseSlot(t *testing.T) {
+	rules := mustRules(t)
+	in := func(c netns.Cookie, names ...string) Namespace {
+		return Namespace{Cookie: c, Name: label(names, rules), Names: names}
 	}
+	own := in(1, "ns-110")
+	own.Host = true
 	sandbox := &registry.Sandbox{ID: "sbx", TemplateID: "base", State: registry.Running, VMMProcess: qemu, Shape: registry.Relay, CreatedAt: created}
-	slot := Binding{Index: 110, HostVeth: "veth-110", Tap: "tap0", VpeerIP: "10.12.0.221", HostIP: "10.11.0.110", GuestIP: "169.254.0.21"}
-	with := func(change func(*Binding)) *Binding {
-		b := slot
-		change(&b)
-		return &b
+	ended := &registry.Sandbox{ID: "sbx", State: registry.Failed, Reason: "vmm exited", VMMProcess: deadOne}
+	none := &registry.Sandbox{ID: "sbx", State: registry.Booting}
+	addrs := Addrs{
+		Vpeer: netip.MustParseAddr("10.12.0.221"), Client: netip.MustParseAddr("10.12.0.220"), Host: netip.MustParseAddr("10.11.0.110"),
+		Tap: netip.MustParseAddr("169.254.0.22"), Guest: netip.MustParseAddr("169.254.0.21"),
 	}
-	fc := VMM{SandboxID: "foreign", Process: proc.Process{PID: 20, Start: 7}, Started: created.UTC(), Netns: 1}
-	elder := VMM{SandboxID: "elder", Process: proc.Process{PID: 21, Start: 3}, Netns: 1}
-
+	byName := &Slot{Launcher: "e2b", Tap: "tap0", HostVeth: "veth-110", Addrs: addrs}
+	byRecord := func(r registry.Slot, owner, vmm path.Tristate) *Slot {
+		return &Slot{Launcher: "tapwatch", Tap: "tap0", HostVeth: "veth-110", Addrs: addrs, Record: &r, OwnerAlive: owner, VMMAlive: vmm}
+	}
+	odd := record(1, launcher, nil)
+	odd.VpeerIP, odd.HostIP = "", "10.11.0.x"
 	for name, c := range map[string]struct {
-		in   Namespace
-		from sources
-		want *Binding
+		in      Namespace
+		records []registry.Slot
+		want    *Slot
 	}{
-		"a name that says nothing": {in: named(1, "cni-1234")},
-		"an idle slot of E2B's name": {
-			in:   named(1, "ns-110"),
-			want: with(func(b *Binding) { b.Source, b.Idle = E2B, true }),
-		},
+		"a name that says nothing":      {in: in(1, "cni-1234")},
+		"no name":                       {in: Namespace{Cookie: 1, Last: "ns-110"}},
+		"E2B's name":                    {in: in(1, "ns-110"), want: byName},
+		"several names, one of them so": {in: in(1, "alias", "ns-110"), want: byName},
+		"E2B's name of our own":         {in: own},
+		"another launcher's name":       {in: in(1, "forkd-child-3"), want: &Slot{Launcher: "forkd"}},
 		"the record of an idle slot": {
-			in:   named(1, "ns-110"),
-			from: sources{records: []registry.Slot{record(1, launcher, nil)}},
-			want: with(func(b *Binding) { b.Source, b.Idle, b.OwnerAlive = Tapwatch, true, path.Yes }),
+			in: in(1, "ns-110"), records: []registry.Slot{record(1, launcher, nil)},
+			want: byRecord(record(1, launcher, nil), path.Yes, path.Unknown),
 		},
-		"the record of a sandbox, its VMM dead": {
-			in: named(1, "any"),
-			from: sources{records: []registry.Slot{record(1, deadOne, &registry.Sandbox{
-				ID: "sbx", State: registry.Failed, Reason: "vmm exited", VMMProcess: deadOne,
-			})}},
-			want: with(func(b *Binding) {
-				b.Source, b.OwnerAlive, b.SandboxID, b.State, b.Reason = Tapwatch, path.No, "sbx", registry.Failed, "vmm exited"
-				b.VMM, b.VMMAlive = deadOne, path.No
-			}),
+		"the record of a sandbox": {
+			in: in(1, "any"), records: []registry.Slot{record(1, launcher, sandbox)},
+			want: byRecord(record(1, launcher, sandbox), path.Yes, path.Yes),
 		},
-		"a record wins over a process in the slot": {
-			in:   named(1, "ns-110"),
-			from: sources{records: []registry.Slot{record(1, launcher, sandbox)}, vmms: []VMM{fc}},
-			want: with(func(b *Binding) {
-				b.Source, b.OwnerAlive, b.SandboxID, b.TemplateID, b.State = Tapwatch, path.Yes, "sbx", "base", registry.Running
-				b.Shape, b.CreatedAt, b.VMM, b.VMMAlive, b.VMMs = "relay", created.UTC(), qemu, path.Yes, 1
-			}),
+		"the record of a sandbox without a name": {
+			in: Namespace{Cookie: 1}, records: []registry.Slot{record(1, launcher, sandbox)},
+			want: byRecord(record(1, launcher, sandbox), path.Yes, path.Yes),
 		},
-		"a process wins over the record of an idle slot": {
-			in:   named(1, "ns-110"),
-			from: sources{records: []registry.Slot{record(1, launcher, nil)}, vmms: []VMM{fc}},
-			want: with(func(b *Binding) {
-				b.Source, b.SandboxID, b.CreatedAt, b.VMM, b.VMMAlive, b.VMMs = Firecracker, "foreign", created.UTC(), fc.Process, path.Yes, 1
-			}),
+		"a launcher and a VMM that are dead": {
+			in: in(1, "any"), records: []registry.Slot{record(1, deadOne, ended)},
+			want: byRecord(record(1, deadOne, ended), path.No, path.No),
 		},
-		"the younger of two processes": {
-			in:   named(1, "ns-110"),
-			from: sources{vmms: []VMM{fc, elder}},
-			want: with(func(b *Binding) {
-				b.Source, b.SandboxID, b.CreatedAt, b.VMM, b.VMMAlive, b.VMMs = Firecracker, "foreign", created.UTC(), fc.Process, path.Yes, 2
-			}),
-		},
-		"a process in a namespace of no known plan": {
-			in:   named(1, "odd"),
-			from: sources{vmms: []VMM{fc}},
-			want: &Binding{Source: Firecracker, Tap: "tap0", GuestIP: "169.254.0.21", SandboxID: "foreign", CreatedAt: created.UTC(), VMM: fc.Process, VMMAlive: path.Yes, VMMs: 1},
+		"a sandbox that has no VMM yet": {
+			in: in(1, "any"), records: []registry.Slot{record(1, launcher, none)},
+			want: byRecord(record(1, launcher, none), path.Yes, path.Unknown),
 		},
 		"a record of the name's last namespace": {
-			in:   named(2, "ns-110"),
-			from: sources{records: []registry.Slot{record(1, launcher, sandbox)}},
-			want: with(func(b *Binding) { b.Source, b.Idle = E2B, true }),
+			in: in(2, "ns-110"), records: []registry.Slot{record(1, launcher, sandbox)}, want: byName,
 		},
 		"a record without cookie, its launcher at work": {
-			in:   named(2, "ns-110"),
-			from: sources{records: []registry.Slot{record(0, launcher, nil)}},
-			want: with(func(b *Binding) { b.Source, b.Idle, b.OwnerAlive = Tapwatch, true, path.Yes }),
+			in: in(2, "ns-110"), records: []registry.Slot{record(0, launcher, nil)},
+			want: byRecord(record(0, launcher, nil), path.Yes, path.Unknown),
 		},
 		"a record without cookie, its launcher dead": {
-			in:   named(2, "ns-110"),
-			from: sources{records: []registry.Slot{record(0, deadOne, sandbox)}},
-			want: with(func(b *Binding) { b.Source, b.Idle = E2B, true }),
+			in: in(2, "ns-110"), records: []registry.Slot{record(0, deadOne, sandbox)}, want: byName,
 		},
-		"several names, one of them E2B's": {
-			in:   named(1, "alias", "ns-110"),
-			want: with(func(b *Binding) { b.Source, b.Idle = E2B, true }),
+		"addresses that are none": {
+			in: in(1, "ns-110"), records: []registry.Slot{odd},
+			want: &Slot{Launcher: "tapwatch", Tap: "tap0", HostVeth: "veth-110", Record: &odd, OwnerAlive: path.Yes, Addrs: Addrs{Tap: addrs.Tap, Guest: addrs.Guest}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.from.alive = checkAlive
-			got := c.from.index().bind(c.in)
-			if (got == nil) != (c.want == nil) || (got != nil && *got != *c.want) {
+			from := sources{records: c.records, alive: checkAlive, named: (*named)(nil).by(rules, e2b.DefaultPlan(), 1)}
+			if got := from.index().slot(&c.in); !got.equal(c.want) {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
 		})
 	}
 }
 
-func TestE2BSlot(t *testing.T) {
-	for name, vpeer := range map[string]string{
-		"ns-1":     "10.12.0.3",
-		"ns-110":   "10.12.0.221",
-		"ns-32767": "10.12.255.255",
-		"ns-32768": "", // beyond the plan
+func TestVMMsOfANamespaceTheEldestFirst(t *testing.T) {
+	at := func(pid int, start uint64, where netns.Cookie) *VMM {
+		return &VMM{Process: proc.Process{PID: pid, Start: start}, Netns: where}
+	}
+	young, old, twin, elsewhere, nowhere := at(5, 9, 1), at(9, 2, 1), at(8, 2, 1), at(7, 1, 2), at(6, 1, 0)
+	c := sources{vmms: []*VMM{young, old, twin, elsewhere, nowhere}, alive: checkAlive}.index()
+	if got := c.vmms[1]; !slices.Equal(got, []*VMM{twin, old, young}) {
+		t.Errorf("%+v", got)
+	}
+	if got := c.vmms[2]; !slices.Equal(got, []*VMM{elsewhere}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestSlotsByName(t *testing.T) {
+	byName := (*named)(nil).by(mustRules(t), e2b.DefaultPlan(), 10)
+	for name, want := range map[string]netip.Addr{
+		"ns-1":     netip.MustParseAddr("10.12.0.3"),
+		"ns-110":   netip.MustParseAddr("10.12.0.221"),
+		"ns-32767": netip.MustParseAddr("10.12.255.255"),
+		"ns-32768": {}, // beyond the plan
 	} {
-		if b, ok := e2bSlot(name); !ok || b.VpeerIP != vpeer || b.HostVeth != "veth-"+name[3:] {
-			t.Errorf("%s: %+v, %v", name, b, ok)
+		s := byName.slot(name)
+		if s == nil || s.Launcher != "e2b" || s.Addrs.Vpeer != want || s.HostVeth != "veth-"+name[3:] {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if byName.slot(name) != s {
+			t.Errorf("%s: read again", name)
 		}
 	}
 	for _, name := range []string{"", "ns-", "ns-0", "ns-01", "ns-1x", "xns-1", "ns--1", "ns-1234567890"} {
-		if b, ok := e2bSlot(name); ok {
-			t.Errorf("%q was taken for %+v", name, b)
+		if s := byName.slot(name); s != nil {
+			t.Errorf("%q was taken for %+v", name, s)
+		}
+	}
+	if byName.by(byName.rules, byName.plan, 10) != byName {
+		t.Error("forgotten without need")
+	}
+	for i := range 200 {
+		byName.slot("cni-" + strconv.Itoa(i))
+	}
+	if n := byName.by(byName.rules, byName.plan, 10); len(n.slots) != 0 {
+		t.Errorf("%d names kept of 10", len(n.slots))
+	}
+	if n := byName.by(mustRules(t), byName.plan, 200); n == byName {
+		t.Error("other rules, and the same answers")
+	}
+}
+
+func TestLabels(t *testing.T) {
+	rules := mustRules(t)
+	for name, c := range map[string]struct {
+		of   Namespace
+		want string
+	}{
+		"a name":              {Namespace{Name: "ns-1", Inode: 4}, "ns-1"},
+		"none":                {Namespace{Inode: 4026532001}, "net:[4026532001]"},
+		"lost":                {Namespace{Last: "ns-1", Inode: 4}, "ns-1"},
+		"our own":             {Namespace{Host: true, Name: "ns-1"}, HostName},
+		"one called as ours":  {Namespace{Name: HostName}, "/run/netns/host"},
+		"the slot's of two":   {Namespace{Name: label([]string{"a", "ns-1"}, rules)}, "ns-1"},
+		"the first of others": {Namespace{Name: label([]string{"a", "b"}, rules)}, "a"},
+	} {
+		if got := c.of.Label(); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }
@@ -160,10 +205,11 @@ func TestDiffTellsWhatWentFirst(t *testing.T) {
 
 func TestDiffTellsOfSandboxesFirst(t *testing.T) {
 	none := &Entry{Namespace: Namespace{Cookie: 1}}
-	idle := &Entry{Namespace: Namespace{Cookie: 2}, Binding: &Binding{Idle: true}}
-	bound := &Entry{Namespace: Namespace{Cookie: 3}, Binding: &Binding{SandboxID: "i"}}
-	got := diff(nil, map[netns.Cookie]*Entry{1: none, 2: idle, 3: bound}, created)
-	for i, want := range []*Entry{bound, idle, none} {
+	idle := &Entry{Namespace: Namespace{Cookie: 2}, Slot: &Slot{Launcher: "e2b"}}
+	bound := &Entry{Namespace: Namespace{Cookie: 3}, VMMs: []*VMM{{}}}
+	recorded := &Entry{Namespace: Namespace{Cookie: 4}, Slot: &Slot{Record: &registry.Slot{Sandbox: &registry.Sandbox{}}}}
+	got := diff(nil, map[netns.Cookie]*Entry{1: none, 2: idle, 3: bound, 4: recorded}, created)
+	for i, want := range []*Entry{bound, recorded, idle, none} {
 		if got[i].New != want {
 			t.Errorf("change %d is of cookie %d, want %d", i, got[i].Cookie(), want.Cookie)
 		}

@@ -56,7 +56,7 @@ func TestNamespaceOfAProcessAlone(t *testing.T) {
 	w.Rescan()
 	nettest.Eventually(t, "found", func() bool { _, there := w.Get(cookie); return there })
 	e, _ := w.Get(cookie)
-	if e.Name != "" || e.Names != nil || e.NSID == netns.NoNSID || e.Inode == 0 || e.Path != nsPath(first) || e.Binding != nil {
+	if e.Name != "" || e.Names != nil || e.NSID == netns.NoNSID || e.Inode == 0 || e.Path != nsPath(first) || e.Slot != nil || e.VMMs != nil || e.Last != "" {
 		t.Errorf("found %+v", e)
 	}
 	if got, ok := w.Resolve(e.NSID); !ok || got != cookie {

@@ -3,10 +3,13 @@ package discover
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tapwatch/agent/identity"
 )
 
 // young is how long a process is read again at each scan: `ip netns exec` and
@@ -24,10 +27,11 @@ type procs struct {
 	seen    map[int]sighting
 	who     *who
 	found   map[int]*VMM
-	lines   map[int]string    // their command lines
-	dead    map[int]time.Time // of those, since when a zombie
+	rules   *identity.Set     // by which the processes were judged
+	dead    map[int]time.Time // of those found, since when a zombie
 	outside map[uint64]member // inode of a namespace that is not ours: who is in it
 	self    uint64            // inode of our own namespace
+	seed    maphash.Seed
 	buf     []byte
 	read    int  // command lines read in the last scan
 	changed bool // found or outside, since the last merge
@@ -40,10 +44,22 @@ type sighting struct {
 	// threads are those elsewhere, by the inode of their namespace, as the last
 	// full scan saw them; nil mostly.
 	threads map[uint64]int
+	judged  judged
+}
+
+// judged is what a process looked like when the rules were asked about it. Old
+// processes that look the same are not asked about again. The zero value is of none.
+type judged struct {
+	line  uint64 // hash of its command line
+	netns uint64 // as in sighting
+	name  string // of that namespace
 }
 
 func newProcs(w *who) *procs {
-	return &procs{who: w, seen: map[int]sighting{}, found: map[int]*VMM{}, lines: map[int]string{}, dead: map[int]time.Time{}, self: inodeOfLink("/proc/thread-self/ns/net"), buf: make([]byte, 64<<10)}
+	return &procs{
+		who: w, seen: map[int]sighting{}, found: map[int]*VMM{}, dead: map[int]time.Time{},
+		self: w.self, seed: maphash.MakeSeed(), buf: make([]byte, 64<<10),
+	}
 }
 
 // scan looks for VMMs in new and young processes, in all of them where full is
@@ -54,6 +70,7 @@ func (p *procs) scan(now time.Time, full bool) error {
 		return fmt.Errorf("list processes: %w", err)
 	}
 	p.read = 0
+	p.renew()
 	for pid, inode := range there {
 		s, known := p.seen[pid]
 		if !known || s.inode != inode {
@@ -62,8 +79,8 @@ func (p *procs) scan(now time.Time, full bool) error {
 			p.lose(pid)
 		}
 		if _, is := p.found[pid]; is || full || now.Sub(s.first) < young {
-			p.look(pid, now)
 			s.netns = p.netnsOf(pid)
+			p.look(pid, &s, now)
 			if full {
 				s.threads = p.threadsOf(pid, s.netns)
 			}
@@ -80,31 +97,57 @@ func (p *procs) scan(now time.Time, full bool) error {
 	return nil
 }
 
+// renew forgets how processes were judged, if that was by other rules.
+func (p *procs) renew() {
+	rules := p.who.rules.Load()
+	if rules == p.rules {
+		return
+	}
+	p.rules = rules
+	for pid, s := range p.seen {
+		s.judged = judged{}
+		p.seen[pid] = s
+	}
+}
+
+// again asks the rules about the VMMs that were found.
+func (p *procs) again(now time.Time) {
+	p.renew()
+	for pid := range p.found {
+		s := p.seen[pid]
+		p.look(pid, &s, now)
+		p.seen[pid] = s
+	}
+}
+
 // look reads one process. What cannot be read has ended, or is a zombie: a VMM that
 // was known stays known as one, for what it holds up is its sandbox.
-func (p *procs) look(pid int, now time.Time) {
+func (p *procs) look(pid int, s *sighting, now time.Time) {
 	p.read++
-	line := p.cmdline(pid)
+	line := readArgs(procDir(pid), p.buf[:argsMost])
+	as := judged{line: maphash.Bytes(p.seed, line), netns: s.netns, name: p.who.name(s.netns)}
 	v := p.found[pid]
-	if len(line) == 0 {
-		if v != nil && v.Process.Zombie() {
-			p.died(v, now)
-			return
-		}
+	if len(line) > 0 && as == s.judged && now.Sub(s.first) >= young && (v == nil || v.Netns != 0) {
+		return
+	}
+	s.judged = judged{}
+	is, ok := (*VMM)(nil), false
+	if len(line) > 0 {
+		is, ok = p.who.claimant(pid, splitArgs(line))
+	}
+	switch {
+	case !ok && v != nil && v.Process.Zombie():
+		p.died(v, now)
+		return
+	case !ok:
 		p.lose(pid)
-		return
+	case !is.same(v):
+		p.found[pid] = is
+		p.changed = true
 	}
-	if v != nil && v.Netns != 0 && p.lines[pid] == string(line) {
-		return
+	if len(line) > 0 {
+		s.judged = as
 	}
-	text := string(line)
-	is, ok := p.who.claimant(pid, text)
-	if !ok {
-		p.lose(pid)
-		return
-	}
-	p.found[pid], p.lines[pid] = is, text
-	p.changed = true
 }
 
 // died notes a VMM that is a zombie. Every process is one for an instant.
@@ -124,7 +167,6 @@ func (p *procs) died(v *VMM, now time.Time) {
 
 func (p *procs) lose(pid int) {
 	delete(p.dead, pid)
-	delete(p.lines, pid)
 	if _, ok := p.found[pid]; ok {
 		delete(p.found, pid)
 		p.changed = true
@@ -132,21 +174,6 @@ func (p *procs) lose(pid int) {
 }
 
 func nsPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }
-
-// cmdline returns the arguments of a process, as far as the buffer goes; empty
-// for zombies, kernel threads and pids that are gone. It holds until the next call.
-func (p *procs) cmdline(pid int) []byte {
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/cmdline", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil
-	}
-	defer unix.Close(fd)
-	n, err := unix.Read(fd, p.buf[:argsMost])
-	if err != nil {
-		return nil
-	}
-	return p.buf[:n]
-}
 
 // list returns the pids of /proc with the inodes of their directories.
 func (p *procs) list() (map[int]uint64, error) { return listNumbers("/proc", p.buf, len(p.seen)) }

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"tapwatch/internal/e2b"
+	"tapwatch/agent/identity"
 	"tapwatch/internal/netns"
 )
 
@@ -23,20 +23,32 @@ func (w *Watcher) spaces(before map[netns.Cookie]*Entry) map[netns.Cookie]*Names
 		}
 		n.Names = append(n.Names, name)
 	}
+	rules := w.who.rules.Load()
 	for _, n := range all {
 		slices.Sort(n.Names)
-		n.Name = label(n.Names)
+		n.Name = label(n.Names, rules)
 		n.Path = netns.Path(n.Name)
 	}
 	w.addOwn(all)
 	w.addHeld(all, taken)
 	w.keepNameless(all, taken, before)
+	w.recall(all, before)
+	return all
+}
+
+// recall gives namespaces without a name the one that they had, unless another has it
+// by now: then it would stand for two.
+func (w *Watcher) recall(all map[netns.Cookie]*Namespace, before map[netns.Cookie]*Entry) {
 	for c, n := range all {
-		if old := before[c]; old != nil && n.Name == "" {
-			n.Last = cmp.Or(old.Name, old.Last)
+		old := before[c]
+		if old == nil || n.Name != "" {
+			continue
+		}
+		last := cmp.Or(old.Name, old.Last)
+		if now, taken := w.names.bound[last]; !taken || now.cookie == c {
+			n.Last = last
 		}
 	}
-	return all
 }
 
 // addOwn adds the agent's own namespace, which may have names like any other.
@@ -112,10 +124,13 @@ func (w *Watcher) liveNSIDs() map[netns.NSID]bool {
 	return live
 }
 
-// label picks the name to show: E2B's for a slot, else the first.
-func label(names []string) string {
-	if i := slices.IndexFunc(names, func(s string) bool { _, ok := e2b.Index(s); return ok }); i >= 0 {
-		return names[i]
+// label picks the name to show of several in order: the first that the rules know for
+// a slot's, else the first.
+func label(names []string, rules *identity.Set) string {
+	if len(names) > 1 {
+		if i := slices.IndexFunc(names, rules.Slot); i >= 0 {
+			return names[i]
+		}
 	}
 	return names[0]
 }

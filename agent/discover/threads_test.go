@@ -91,7 +91,7 @@ func TestNamespaceOfAThreadAlone(t *testing.T) {
 		e, _ = w.Get(cookie)
 		return e.Path == m.path()
 	})
-	if e.Name != "" || e.NSID == netns.NoNSID || e.Inode == 0 || e.Binding != nil {
+	if e.Name != "" || e.NSID == netns.NoNSID || e.Inode == 0 || e.Slot != nil || e.VMMs != nil || e.Last != "" {
 		t.Errorf("found %+v", e)
 	}
 	if got, ok := w.Resolve(e.NSID); !ok || got != cookie {

@@ -1,15 +1,11 @@
 package discover
 
 import (
-	"bytes"
 	"errors"
 	"os"
-	"strconv"
-	"strings"
+	"reflect"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/identity"
 	"tapwatch/agent/path"
@@ -21,80 +17,24 @@ import (
 type VMM struct {
 	Process  proc.Process
 	Started  time.Time
-	Command  string       // as /proc/PID/comm has it
+	Command  string       // as /proc/PID/comm has it, raw
 	Parent   int          // pid
 	Netns    netns.Cookie // where it is; 0: could not be read
-	Inode    uint64       // of that namespace
+	Inode    uint64       // of that namespace; 0: could not be read
 	Identity identity.Identity
 	// Zombie is set where it has ended and nobody has waited for it: its launcher
 	// still counts on it.
 	Zombie bool
 }
 
-// argsMost bounds how much of a command line is read.
-const argsMost = 4096
-
-func procDir(pid int) string { return "/proc/" + strconv.Itoa(pid) }
-
-// basicFacts reads what tells most processes from VMMs. What cannot be read is empty.
-func basicFacts(s proc.Stat) identity.Facts {
-	dir := procDir(s.Process.PID)
-	f := identity.Facts{Command: s.Command, UID: identity.NoUID, Exe: strings.TrimSuffix(linkAt(dir+"/exe"), " (deleted)")}
-	var st unix.Stat_t
-	if unix.Stat(dir, &st) == nil {
-		f.UID = st.Uid
+// same reports whether two say the same of one process.
+func (v *VMM) same(o *VMM) bool {
+	if v == nil || o == nil {
+		return v == o
 	}
-	return f
-}
-
-// moreFacts reads the rest of what rules may ask for.
-func moreFacts(pid int, f *identity.Facts) {
-	dir := procDir(pid)
-	f.Root, f.Cwd, f.Cgroup = linkAt(dir+"/root"), linkAt(dir+"/cwd"), cgroupOf(dir)
-}
-
-func argsOf(dir string) []string {
-	fd, err := unix.Open(dir+"/cmdline", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil
-	}
-	defer unix.Close(fd)
-	var buf [argsMost]byte
-	n, err := unix.Read(fd, buf[:])
-	if err != nil || n == 0 {
-		return nil
-	}
-	return strings.Split(string(bytes.TrimSuffix(buf[:n], []byte{0})), "\x00")
-}
-
-func linkAt(file string) string {
-	var buf [512]byte
-	n, err := unix.Readlink(file, buf[:])
-	if err != nil {
-		return ""
-	}
-	return string(buf[:n])
-}
-
-// cgroupOf returns the path of the unified hierarchy, else the first that has one.
-func cgroupOf(dir string) (first string) {
-	b, err := os.ReadFile(dir + "/cgroup")
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(b)) {
-		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(parts) != 3 {
-			continue
-		}
-		if parts[0] == "0" && parts[2] != "/" {
-			return parts[2]
-		}
-		if len(parts[2]) > len(first) {
-			first = parts[2]
-		}
-	}
-	return first
+	a, b := *v, *o
+	a.Started, b.Started = time.Time{}, time.Time{} // of the start in Process, by a clock that is set
+	return reflect.DeepEqual(a, b)
 }
 
 // remember makes a check of processes answer each once.

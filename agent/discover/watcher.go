@@ -94,6 +94,7 @@ type Watcher struct {
 	names     *names
 	procs     *procs
 	who       *who
+	named     *named // nil before the first merge
 	records   *registry.Reader
 	held      map[member]place    // shown by processes and threads only
 	ended     map[netns.NSID]bool // heard since the last merge
@@ -178,7 +179,6 @@ func (w *Watcher) open() (err error) {
 	w.conn, w.self = conn, self
 	w.mu.Unlock()
 	w.names = newNames(conn, self)
-	w.who.self.Store(w.procs.self)
 	if w.nsids, err = listenNSIDs(); err != nil {
 		return err
 	}

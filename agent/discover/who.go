@@ -2,7 +2,6 @@ package discover
 
 import (
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,20 +16,27 @@ import (
 type who struct {
 	rules atomic.Pointer[identity.Set]
 	names atomic.Pointer[map[uint64]string] // of namespaces, by inode
-	self  atomic.Uint64                     // inode of the agent's own namespace
+	self  uint64                            // inode of the agent's own namespace
+	young time.Duration                     // the constant of that name
 
 	mu    sync.Mutex
-	known map[holding]*VMM
+	known map[holding]holder
 }
 
 // holding is a process and the tap that it was asked about for.
 type holding struct {
-	process proc.Process
-	device  string
+	process      proc.Process
+	device, kind string
+}
+
+// holder is who a process was found to be, in a namespace of that name.
+type holder struct {
+	vmm   *VMM
+	netns string
 }
 
 func newWho(rules *identity.Set) *who {
-	w := &who{known: map[holding]*VMM{}}
+	w := &who{self: inodeOfLink("/proc/thread-self/ns/net"), young: young, known: map[holding]holder{}}
 	w.rules.Store(rules)
 	w.names.Store(&map[uint64]string{})
 	return w
@@ -41,24 +47,28 @@ func (w *who) use(rules *identity.Set) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rules.Store(rules)
-	w.known = map[holding]*VMM{}
+	clear(w.known)
 }
 
+// name returns the name of the namespace with an inode, "" where it has none.
+func (w *who) name(inode uint64) string { return (*w.names.Load())[inode] }
+
 // claimant reads a process of that command line, if the rules believe that it is a VMM.
-func (w *who) claimant(pid int, line string) (*VMM, bool) {
+// Most are none: only of the others its user and its namespace are read as well.
+func (w *who) claimant(pid int, args []string) (*VMM, bool) {
 	s, err := proc.StatOf(pid)
 	if err != nil || s.State.Ended() {
 		return nil, false
 	}
-	f := basicFacts(s)
-	f.Args = strings.Split(strings.TrimSuffix(line, "\x00"), "\x00")
 	rules := w.rules.Load()
+	f := factsOf(s, args)
+	w.within(&f, inodeOfLink(nsPath(pid)))
 	if rules.Claim(f) == identity.NoClaim {
 		return nil, false
 	}
-	v := w.place(s, &f)
-	moreFacts(pid, &f)
-	if !rules.Claims(f) || v == nil {
+	f.UID = userOf(pid)
+	v, ok := w.read(s, &f)
+	if !ok || !rules.Claims(f) {
 		return nil, false
 	}
 	v.Identity = rules.Identify(f)
@@ -66,30 +76,32 @@ func (w *who) claimant(pid int, line string) (*VMM, bool) {
 }
 
 // holder reads a process that holds a tap. The process is believed: it had to be
-// allowed to open the tap.
+// allowed to open the tap. An old process is read once for each tap, as long as its
+// namespace keeps its name: a young one may yet become another program.
 func (w *who) holder(pid int, device, kind string) (*VMM, bool) {
 	s, err := proc.StatOf(pid)
-	if err != nil {
+	if err != nil || s.State.Ended() {
 		return nil, false
 	}
-	k := holding{s.Process, device}
+	k := holding{s.Process, device, kind}
 	w.mu.Lock()
-	v := w.known[k]
+	rules, was := w.rules.Load(), w.known[k]
 	w.mu.Unlock()
-	if v != nil {
-		return v, true
+	if was.vmm != nil && was.netns == w.name(was.vmm.Inode) {
+		return was.vmm, true
 	}
-	f := basicFacts(s)
-	f.Args = argsOf(procDir(pid))
-	if v = w.place(s, &f); v == nil {
+	f := factsOf(s, splitArgs(readArgs(procDir(pid), make([]byte, argsMost))))
+	f.Device, f.Kind, f.UID = device, kind, userOf(pid)
+	v, ok := w.read(s, &f)
+	if !ok {
 		return nil, false
 	}
-	moreFacts(pid, &f)
-	f.Device, f.Kind = device, kind
-	v.Identity = w.rules.Load().Identify(f)
-	if time.Since(v.Started) > young { // it may yet become another program
+	v.Identity = rules.Identify(f)
+	if time.Since(v.Started) > w.young {
 		w.mu.Lock()
-		w.known[k] = v
+		if w.rules.Load() == rules {
+			w.known[k] = holder{v, f.Netns}
+		}
 		w.mu.Unlock()
 	}
 	return v, true
@@ -106,20 +118,36 @@ func (w *who) forget(living map[proc.Process]bool) {
 	}
 }
 
-// place says where a process is. The process is identified before and after, so that
-// the namespace is its own and not that of the pid's next owner.
-func (w *who) place(s proc.Stat, f *identity.Facts) *VMM {
+// within adds to the facts in which namespace the process is.
+func (w *who) within(f *identity.Facts, inode uint64) {
+	f.Host = inode != 0 && inode == w.self
+	f.Netns = w.name(inode)
+}
+
+// read finds out where the process of the facts is. It is identified anew after that,
+// so that all that was read is of it and not of the pid's next owner; false where it
+// has ended meanwhile.
+func (w *who) read(s proc.Stat, f *identity.Facts) (*VMM, bool) {
 	v := &VMM{Process: s.Process, Started: s.Process.Started(), Command: s.Command, Parent: s.Parent}
-	if file, err := os.Open(nsPath(s.Process.PID)); err == nil {
-		defer file.Close()
-		if v.Netns, err = netns.CookieOfFile(file); err == nil {
-			v.Inode = inodeOf(file)
-		}
+	v.place()
+	w.within(f, v.Inode)
+	return v, stillThere(s)
+}
+
+// place finds the namespace that the process is in.
+func (v *VMM) place() {
+	file, err := os.Open(nsPath(v.Process.PID))
+	if err != nil {
+		return
 	}
-	f.Host = v.Inode != 0 && v.Inode == w.self.Load()
-	f.Netns = (*w.names.Load())[v.Inode]
-	if now, err := proc.StatOf(s.Process.PID); err != nil || now.Process != s.Process {
-		return nil
+	defer file.Close()
+	if v.Netns, err = netns.CookieOfFile(file); err == nil {
+		v.Inode = inodeOf(file)
 	}
-	return v
+}
+
+// stillThere reports whether a pid is that process's still, and runs.
+func stillThere(s proc.Stat) bool {
+	now, err := proc.StatOf(s.Process.PID)
+	return err == nil && now.Process == s.Process && !now.State.Ended()
 }

@@ -58,6 +58,9 @@ func TestWhatCannotBeReadOfAProcess(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
+	if s, err := StatOf(os.Getpid()); err != nil || s.Parent != os.Getppid() {
+		t.Errorf("the test's parent is %d, %v", s.Parent, err)
+	}
 	if s, err := self.State(); err != nil || s.Ended() || s.Stopped() {
 		t.Errorf("the test's own process is %q, %v", s, err)
 	}
@@ -73,11 +76,12 @@ func TestParseStat(t *testing.T) {
 		want Stat
 		ok   bool
 	}{
-		"plain":            {"1 (cat)" + rest, Stat{Process: Process{Start: 4711}, Command: "cat", State: 'S'}, true},
-		"hostile command":  {"1 (a) Z (b)" + rest, Stat{Process: Process{Start: 4711}, Command: "a) Z (b", State: 'S'}, true},
+		"plain":            {"1 (cat)" + rest, Stat{Process: Process{Start: 4711}, Command: "cat", State: 'S', Parent: 1}, true},
+		"hostile command":  {"1 (a) Z (b)" + rest, Stat{Process: Process{Start: 4711}, Command: "a) Z (b", State: 'S', Parent: 1}, true},
 		"nothing":          {"", Stat{}, false},
 		"no command":       {"1 cat S", Stat{}, false},
 		"short":            {"1 (cat) S 1 2", Stat{}, false},
+		"no parent":        {"1 (cat)" + strings.Replace(rest, " 1 ", " x ", 1), Stat{}, false},
 		"start is no time": {"1 (cat)" + strings.Replace(rest, "4711", "x", 1), Stat{}, false},
 	} {
 		got, err := parseStat([]byte(c.stat))
