@@ -236,8 +236,11 @@ func warnLast(f path.Facts, found map[string]bool, findings *[]path.Finding) {
 	}
 }
 
-// Passing says whether time alone may end one of the findings.
+// Passing says whether time alone may end one of the findings, or bring one.
 func Passing(d path.Diagnosis) bool {
+	if d.State != path.Broken && slices.Contains(d.Undecided, tapBusy.Code) {
+		return true // a holder that may let go in a moment
+	}
 	return slices.ContainsFunc(Checks, func(c Check) bool {
 		return c.Last && slices.ContainsFunc(d.Findings, func(f path.Finding) bool { return f.Code == c.Code })
 	})

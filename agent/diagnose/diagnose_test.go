@@ -209,6 +209,25 @@ func TestUndecided(t *testing.T) {
 	}
 }
 
+// TestPassing: what only time decides is judged again though nothing happens.
+func TestPassing(t *testing.T) {
+	moment := func(f *path.Facts) { f.Device.Since = secondsAgo(0.4) }
+	for name, tt := range map[string]struct {
+		facts path.Facts
+		want  bool
+	}{
+		"healthy":                          {healthy(), false},
+		"drops that may end":               {changed(dropping("FULL_RING", 201, 0.4)), true},
+		"a holder that may let go":         {changed(heldByAnother, runs, moment), true},
+		"a holder that has not let go":     {changed(heldByAnother, runs), false},
+		"who holds it does not matter now": {changed(tapIsDown, noTrafficYet), false},
+	} {
+		if got := Passing(Run(tt.facts)); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // TestWhyNotChecked: a hop that was not checked names the hop that hides it.
 func TestWhyNotChecked(t *testing.T) {
 	for name, tt := range map[string]struct {

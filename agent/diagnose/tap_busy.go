@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"strings"
 
 	"tapwatch/agent/path"
 )
@@ -26,8 +27,10 @@ var tapBusy = Check{
 		if f.Sandbox.VMMAlive == path.Yes {
 			return busyNow(f)
 		}
-		if e := f.Sandbox.VMMExit; e != nil && e.HeldTap == path.Yes {
-			return notApplicable() // it had the tap: what holds it now has inherited it
+		// A VMM that held the tap left it to whom it had handed it on. One that was refused
+		// it may have had a file of /dev/net/tun open too, and ended with an error.
+		if e := f.Sandbox.VMMExit; e != nil && e.HeldTap == path.Yes && !failed(e) {
+			return notApplicable()
 		}
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("EBUSY: %s is%s, so the VMM could not attach, and has ended", d.Name, heldByWords(d.Holders)),
@@ -43,14 +46,19 @@ var tapBusy = Check{
 // heldByWords is heldBy without its comma.
 func heldByWords(holders []path.Holder) string { return heldBy(holders)[1:] }
 
+// failed says whether a VMM ended by itself with an error.
+func failed(e *path.VMMExit) bool {
+	return strings.HasPrefix(e.How, "ended with status ") && e.How != "ended with status 0"
+}
+
 // busyNow is a VMM that runs while another process has its tap. For a moment that may
 // be whoever makes the tap.
 func busyNow(f path.Facts) Result {
 	d := f.Device
-	if !d.Since.IsZero() && f.Now.Sub(d.Since) < Patience {
+	h := d.Holders[0]
+	if h.SandboxID == "" && !d.Since.IsZero() && f.Now.Sub(d.Since) < Patience {
 		return unsure("the tap is open" + heldBy(d.Holders) + ", as yet for a moment")
 	}
-	h := d.Holders[0]
 	whose, fix := "", fmt.Sprintf("see what pid %d is and end it, then create the sandbox anew", h.PID)
 	if h.SandboxID != "" {
 		whose = ", the VMM of sandbox " + h.SandboxID

@@ -48,7 +48,7 @@ var foreignFaults = []Fault{
 	},
 	{
 		Name: "fc-zombie", What: "a Firecracker gets SIGKILL, and its launcher does not wait for it",
-		Hop: path.Tap, Expected: "vmm-zombie", Foreign: attached(path.VMMRunning),
+		Hop: path.Tap, Expected: "vmm-zombie", Foreign: unreaped(attached(path.VMMRunning)),
 		Harm: func(_ network.Slot, vmm *os.Process) error { return vmm.Kill() },
 	},
 	{

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -153,6 +154,13 @@ func copySelf(dir string) error {
 	return errors.Join(err, to.Close())
 }
 
+// A stand-in's launcher is a shell: what the owner of a slot's record launches is the
+// record's own. It waits for its VMM, or never does.
+const (
+	launches     = `exec 3<&0; "$0" "$@" <&3 & wait`
+	neverReaping = `exec 3<&0; "$0" "$@" <&3 & exec sleep 3600 >/dev/null 2>&1`
+)
+
 // stand starts the stand-in inside a namespace, as a user where that is not 0, and
 // waits until it can be asked.
 func (s *standIn) stand(ns string, user uint32, dir, id string) (vmm *os.Process, end func(), err error) {
@@ -160,7 +168,11 @@ func (s *standIn) stand(ns string, user uint32, dir, id string) (vmm *os.Process
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.CommandContext(context.Background(), filepath.Join(dir, standInName), "--api-sock", apiSocket(dir, id))
+	script := launches
+	if s.Unreaped {
+		script = neverReaping
+	}
+	cmd := exec.CommandContext(context.Background(), "sh", "-c", script, filepath.Join(dir, standInName), "--api-sock", apiSocket(dir, id))
 	cmd.Env = append(os.Environ(), standInEnv+"="+string(does))
 	if user != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
@@ -178,12 +190,26 @@ func (s *standIn) stand(ns string, user uint32, dir, id string) (vmm *os.Process
 		return nil, nil, err
 	}
 	end = func() {
-		_ = cmd.Process.Kill() // it may have ended
+		if vmm != nil {
+			_ = vmm.Kill() // it may have ended
+		}
+		if vmm == nil || s.Unreaped {
+			_ = cmd.Process.Kill()
+		}
 		_ = cmd.Wait()
 	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
 		end()
 		return nil, nil, fmt.Errorf("the stand-in ended: %w: %s%s", err, line, strings.TrimSpace(says.String()))
 	}
-	return cmd.Process, end, nil
+	pid, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(line, standsReady)))
+	if err == nil {
+		vmm, err = os.FindProcess(pid)
+	}
+	if err != nil {
+		end()
+		return nil, nil, fmt.Errorf("the stand-in said %q: %w", line, err)
+	}
+	return vmm, end, nil
 }
