@@ -70,6 +70,10 @@ func (w *World) meet(ctx context.Context, faults []Fault) ([]Result, error) {
 	return results, nil
 }
 
+// settled is how old a stand-in is before harm is done to it: as a VMM that ends is, and
+// known by its process, not only by the tap that it holds.
+const settled = 3 * time.Second
+
 // stranger drills one.
 func (w *World) stranger(ctx context.Context, f Fault, dir string, r *Result) (err error) {
 	slot, release, err := w.Manager.Lend(ctx)
@@ -113,7 +117,11 @@ func (w *World) stranger(ctx context.Context, f Fault, dir string, r *Result) (e
 	patient.Patience += foreignBoot
 	b := &Box{World: &patient, Sandbox: sandbox.Sandbox{ID: id}}
 	if f.Harm != nil {
-		if err := patient.until(ctx, func() (bool, error) { s, err := b.seen(ctx); return s != nil && len(s.Device.Holders) > 0, err }); err != nil {
+		err := patient.until(ctx, func() (bool, error) {
+			s, err := b.seen(ctx)
+			return s != nil && len(s.Device.Holders) > 0 && s.Now.Sub(s.Sandbox.Since) > settled, err
+		})
+		if err != nil {
 			return err
 		}
 		made = time.Now()
