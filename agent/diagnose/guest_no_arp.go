@@ -24,7 +24,7 @@ var guestNoARP = Check{
 				Cause: "the guest does not answer ARP for " + f.Device.GuestAddr + ": it has no or another address, or it hangs",
 				Evidence: append(unansweredEvidence(f),
 					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
-				Fix: "compare the kernel's ip= argument and the guest's eth0 (" + logs(f) + "); if its last frame is old, see whether the VMM is stopped or its vCPU spins",
+				Fix: "compare the kernel's ip= argument and the address of the guest's NIC (" + logs(f) + "); if its last frame is old, see whether the VMM is stopped or its vCPU spins",
 			})
 		}
 		return fine("last frame " + ago(f.Now, t.LastReceive))

@@ -40,7 +40,7 @@ var guestSilent = Check{
 			Evidence: append(unansweredEvidence(f),
 				fmt.Sprintf("frames from the guest: %d (the last: %s); to it: %d", t.ReceivePackets, ago(f.Now, t.LastReceive), t.TransmitPackets),
 				carrierPresent(f)),
-			Fix: "read the guest's console (" + logs(f) + "): its kernel has no driver for the NIC (virtio_net), did not get as far as bringing eth0 up, or hangs",
+			Fix: "read the guest's console (" + logs(f) + "): its kernel has no driver for the NIC (virtio_net), did not get as far as bringing it up, or hangs",
 		})
 	},
 }
