@@ -7,17 +7,17 @@ import (
 	"tapwatch/agent/path"
 )
 
-// What both layers have in common: a process that listens, with a queue of
+// What proxy and relay have in common: a process that listens, with a queue of
 // connections to accept and files to accept them with.
 
-// noFiles is the check of a layer's file descriptors. Where is the namespace, in words.
-func noFiles(l path.Listener, layer, where string) Result {
+// noFiles is the check of a proxy's or a relay's file descriptors. Where is the namespace, in words.
+func noFiles(l path.Listener, who, where string) Result {
 	p := l.Process
 	if l.Listening != path.Yes || !p.NearLimit() {
 		return notApplicable()
 	}
 	finding := path.Finding{
-		Cause:    fmt.Sprintf("%s, %s, has no file descriptor left: it cannot accept or dial another connection (EMFILE)", layer, processWords(p)),
+		Cause:    fmt.Sprintf("%s, %s, has no file descriptor left: it cannot accept or dial another connection (EMFILE)", who, processWords(p)),
 		Evidence: []string{fmt.Sprintf("%s has %d files open of %d (RLIMIT_NOFILE)", processWords(p), p.Files, p.MaxFiles)},
 		Fix: fmt.Sprintf("raise it while it runs: prlimit --pid %d --nofile=1048576, then in its unit (LimitNOFILE=); if its files only ever grow (ls /proc/%[1]d/fd), it leaks: restart it",
 			p.PID),
@@ -27,24 +27,24 @@ func noFiles(l path.Listener, layer, where string) Result {
 	}
 	if p.Files < p.MaxFiles {
 		finding.Severity = path.Warning
-		finding.Cause = fmt.Sprintf("%s, %s, has nearly no file descriptor left: soon it cannot accept or dial another connection", layer, processWords(p))
+		finding.Cause = fmt.Sprintf("%s, %s, has nearly no file descriptor left: soon it cannot accept or dial another connection", who, processWords(p))
 	}
 	return wrong(finding)
 }
 
-// notAccepting is the check of a layer that listens and takes no connection.
-func notAccepting(f path.Facts, l path.Listener, layer, where string) Result {
+// notAccepting is the check of a proxy or a relay that listens and takes no connection.
+func notAccepting(f path.Facts, l path.Listener, who, where string) Result {
 	p, since := l.Process, l.Queue.FullSince
 	full := !since.IsZero() && f.Now.Sub(since) >= Patience
 	if l.Listening != path.Yes || !full && p.Stopped != path.Yes {
 		return notApplicable()
 	}
 	finding := path.Finding{
-		Cause: fmt.Sprintf("%s, %s, does not accept: its queue is full, and new connections hang", layer, processWords(p)),
+		Cause: fmt.Sprintf("%s, %s, does not accept: its queue is full, and new connections hang", who, processWords(p)),
 		Fix:   "see what it does (its threads' stacks, its CPU): it hangs, or is too slow for what comes; a backlog of a few, as socat's 5, fills in a burst: give it more",
 	}
 	if p.Stopped == path.Yes {
-		finding.Cause = fmt.Sprintf("%s, %s, is stopped (SIGSTOP, or a debugger): it accepts and passes on nothing", layer, processWords(p))
+		finding.Cause = fmt.Sprintf("%s, %s, is stopped (SIGSTOP, or a debugger): it accepts and passes on nothing", who, processWords(p))
 		finding.Evidence = []string{fmt.Sprintf("/proc/%d/stat says T: stopped", p.PID)}
 		finding.Fix = fmt.Sprintf("let it go on: kill -CONT %d; a debugger that is attached to it must let it go", p.PID)
 	} else if p.PID != 0 {

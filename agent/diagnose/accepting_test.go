@@ -37,7 +37,7 @@ func TestNotAccepting(t *testing.T) {
 		{"of a dnat path", changed(filled(relay, 8), shape(registry.DNAT)), "beside", nil},
 	})
 	tryCheck(t, proxyNotAccepting, []look{
-		{"for long", changed(filled(proxy, 8)), "problem", []string{"layer 1, tapwatch (pid 900), does not accept", "on the host"}},
+		{"for long", changed(filled(proxy, 8)), "problem", []string{"the proxy, tapwatch (pid 900), does not accept", "on the host"}},
 		{"for want of files", changed(filled(proxy, 8), opened(proxy, 4096)), "suppressed", []string{"proxy-fd-limit"}},
 	})
 }
@@ -51,7 +51,7 @@ func TestFDLimit(t *testing.T) {
 		{"of a process that is unlimited", changed(opened(relay, 1<<20), func(f *path.Facts) { f.Relay.Process.MaxFiles = 0 }), "beside", nil},
 		{"nobody listens", changed(opened(relay, 1024), relayGone), "beside", nil},
 	})
-	tryCheck(t, proxyFDLimit, []look{{"none left", changed(opened(proxy, 4096)), "problem", []string{"layer 1, tapwatch (pid 900), has no file descriptor left"}}})
+	tryCheck(t, proxyFDLimit, []look{{"none left", changed(opened(proxy, 4096)), "problem", []string{"the proxy, tapwatch (pid 900), has no file descriptor left"}}})
 	if d := Run(changed(opened(relay, 980), opened(proxy, 4000))); d.State != path.OK || len(d.Findings) != 2 {
 		t.Errorf("few left: %s", summary(d))
 	}
@@ -62,6 +62,7 @@ func TestProxyWrongAddress(t *testing.T) {
 		{"right", healthy(), "beside", nil},
 		{"nobody", changed(proxyGone), "beside", nil},
 		{"another", changed(proxyElsewhere), "problem", []string{"listens on [::1]:49983, but clients connect to 127.0.0.1:49983"}},
+		{"another, and nobody expects one", changed(proxyElsewhere, func(f *path.Facts) { f.Proxy.Expected = false }), "beside", nil},
 	})
 	tryCheck(t, proxyNotListening, []look{{"another", changed(proxyElsewhere), "suppressed", []string{"proxy-wrong-address"}}})
 }

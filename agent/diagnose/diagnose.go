@@ -16,7 +16,7 @@ type Check struct {
 	Code     string // names the finding and its page docs/checks/<code>.md
 	Title    string
 	Hop      path.Hop
-	Fused    path.Hop // instead, in a fused path, which has no relay hop; "": the same
+	Fused    path.Hop // instead, where the path has no relay hop; "": the same
 	Severity path.Severity
 	// DependsOn are the checks that must not have found a problem for this one to
 	// mean anything: behind a break everything looks broken.
@@ -55,9 +55,9 @@ var Checks = []Check{
 	ruleDrops,
 	tapElsewhere,
 	tapMissing,
-	tapDown,
 	tapWrongKind,
 	vmmMisplaced,
+	tapDown,
 	vmmElsewhere,
 	vmmOtherTap,
 	tapBusy,
@@ -102,7 +102,7 @@ var Checks = []Check{
 
 // carrierFaults are the checks that explain a tap without carrier.
 var carrierFaults = []string{
-	"tap-elsewhere", "tap-missing", "tap-down", "tap-wrong-kind", "vmm-misplaced", "vmm-elsewhere", "vmm-other-tap", "tap-busy",
+	"tap-elsewhere", "tap-missing", "tap-wrong-kind", "vmm-misplaced", "tap-down", "vmm-elsewhere", "vmm-other-tap", "tap-busy",
 	"vmm-zombie", "vmm-exited", "vmm-no-nic", "tap-multi-queue", "tap-owner", "vmm-not-attached",
 }
 
@@ -165,13 +165,13 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 	h := path.HopState{Hop: hop, State: path.OK}
 	var seen []string
 	for _, c := range Checks {
-		if c.Last || c.at(f.Sandbox.Shape) != hop {
+		if c.Last || c.at(f) != hop {
 			continue
 		}
 		if c.behind(found) {
 			found[c.Code] = true
 			d.Undecided = append(d.Undecided, c.Code)
-			h.State, h.Detail = worseHop(h, path.Undecided, notChecked(d))
+			h.State, h.Detail = worseHop(h, path.Undecided, notChecked(d, found))
 			continue
 		}
 		r := c.Run(f)
@@ -207,11 +207,21 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 }
 
 // notChecked says why a check behind another's cause is not run.
-func notChecked(d *path.Diagnosis) string {
-	if at := d.BrokenAt(); at != "" {
-		return "not checked: the path is already broken at the " + string(at)
+func notChecked(d *path.Diagnosis, found map[string]bool) string {
+	for _, h := range d.Hops {
+		switch h.State {
+		case path.Broken:
+			return "not checked: the path is already broken at the " + string(h.Hop)
+		case path.Booting:
+			return "not checked: the path is not up yet at the " + string(h.Hop)
+		}
 	}
-	return "not checked: a cause before it is known"
+	for _, c := range Checks {
+		if c.First && found[c.Code] {
+			return "not checked: the path is broken at the " + string(c.Hop)
+		}
+	}
+	return "not checked: a cause of it is known"
 }
 
 // warnLast runs the checks that faults of any hop may explain.
@@ -221,13 +231,16 @@ func warnLast(f path.Facts, found map[string]bool, findings *[]path.Finding) {
 			continue
 		}
 		if r := c.Run(f); r.verdict == problem {
-			*findings = append(*findings, c.named(r.finding, c.at(f.Sandbox.Shape)))
+			*findings = append(*findings, c.named(r.finding, c.at(f)))
 		}
 	}
 }
 
-// Passing says whether time alone may end one of the findings.
+// Passing says whether time alone may end one of the findings, or bring one.
 func Passing(d path.Diagnosis) bool {
+	if d.State != path.Broken && slices.Contains(d.Undecided, tapBusy.Code) {
+		return true // a holder that may let go in a moment
+	}
 	return slices.ContainsFunc(Checks, func(c Check) bool {
 		return c.Last && slices.ContainsFunc(d.Findings, func(f path.Finding) bool { return f.Code == c.Code })
 	})
@@ -244,9 +257,10 @@ func (c Check) named(f path.Finding, hop path.Hop) path.Finding {
 	return f
 }
 
-// at is the hop that a check belongs to in a path of that shape.
-func (c Check) at(shape registry.Shape) path.Hop {
-	if shape == registry.Fused && c.Fused != "" {
+// at is the hop that a check belongs to in that path.
+func (c Check) at(f path.Facts) path.Hop {
+	shape := f.Sandbox.Shape
+	if c.Fused != "" && (f.Host || shape == registry.Fused || shape == registry.Routed) {
 		return c.Fused
 	}
 	return c.Hop

@@ -67,8 +67,8 @@ func TestHopsSayWhatWasSeen(t *testing.T) {
 		{Hop: path.Proxy, State: path.OK, Detail: "listens"},
 		{Hop: path.Relay, State: path.OK, Detail: "listens"},
 		{Hop: path.Tap, State: path.Broken, Detail: "NO-CARRIER: the VMM has exited, so nobody holds tap0"},
-		{Hop: path.Guest, State: path.Undecided, Detail: "behind the break"},
-		{Hop: path.Envd, State: path.Undecided, Detail: "behind the break"},
+		{Hop: path.Guest, State: path.Undecided, Detail: "not checked: the path is already broken at the tap"},
+		{Hop: path.Envd, State: path.Undecided, Detail: "not checked: the path is already broken at the tap"},
 	}
 	d := Run(changed(vmmDead))
 	if !slices.Equal(d.Hops, want) {
@@ -141,6 +141,106 @@ func TestChecksAreInOrder(t *testing.T) {
 	for _, hop := range path.Hops {
 		if !slices.ContainsFunc(Checks, func(c Check) bool { return c.Hop == hop }) {
 			t.Errorf("no check looks at hop %s", hop)
+		}
+	}
+}
+
+// TestUnidentified: a tap that a stranger holds is neither idle nor broken.
+func TestUnidentified(t *testing.T) {
+	stranger := func(f *path.Facts) { f.Sandbox, f.Unidentified = nil, &path.Holder{PID: 99, Command: "firecracker"} }
+	for name, tt := range map[string]struct {
+		facts path.Facts
+		want  string
+	}{
+		"a stranger holds it":    {changed(stranger), "unidentified:  []"},
+		"nobody holds it":        {changed(func(f *path.Facts) { f.Sandbox = nil }), "idle:  []"},
+		"a sandbox is known":     {changed(func(f *path.Facts) { f.Unidentified = &path.Holder{PID: 99} }), "ok: ok ok ok ok ok []"},
+		"it is just being ended": {changed(func(f *path.Facts) { f.Sandbox.Ending = true }, vmmDead), "idle:  []"},
+	} {
+		d := Run(tt.facts)
+		if got := summary(d); got != tt.want {
+			t.Errorf("%s: got %s, want %s", name, got, tt.want)
+		}
+		if d.Hops == nil || d.Findings == nil {
+			t.Errorf("%s: JSON would say null where there are none", name)
+		}
+	}
+}
+
+// TestHopsOfForeignPaths: a launcher that is not known to have a proxy, a relay or envd
+// has none, unless one was seen.
+func TestHopsOfForeignPaths(t *testing.T) {
+	libvirt := func(f *path.Facts) {
+		foreignPath(f)
+		f.Sandbox.Source, f.Sandbox.Foreign, f.Proxy.Expected = "libvirt", true, false
+		f.Relay = path.Listener{}
+		*f.Traffic = path.Traffic{ReceivePackets: 3, LastReceive: secondsAgo(2)}
+	}
+	for name, tt := range map[string]struct {
+		facts path.Facts
+		want  string
+	}{
+		"none was seen":                  {changed(libvirt), "ok: ok ok []"},
+		"its VMM has ended":              {changed(libvirt, vmmDead), "broken: broken unknown [vmm-exited]"},
+		"a proxy was seen, which is not": {changed(libvirt, func(f *path.Facts) { f.Proxy.Expected, f.Proxy.Listening = true, path.No }), "broken: broken ok ok [proxy-not-listening]"},
+		"envd's port was asked":          {changed(libvirt, func(f *path.Facts) { f.Traffic.LastEnvdSYN, f.Traffic.LastEnvdRefused = secondsAgo(1), secondsAgo(1) }), "broken: ok unknown ok ok broken [envd-refused]"},
+		"routed, a rule drops":           {changed(func(f *path.Facts) { f.Sandbox.Shape, f.Rules.Drops = registry.Routed, []string{"one"} }), "broken: ok broken ok ok [rule-drops]"},
+	} {
+		if got := summary(Run(tt.facts)); got != tt.want {
+			t.Errorf("%s: got %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
+// TestUndecided: whoever reads a diagnosis can tell a check that found nothing from one
+// that could not judge.
+func TestUndecided(t *testing.T) {
+	withChecks(t, says("a", path.Proxy, fine("seen")), says("b", path.Relay, unsure("not read")), says("c", path.Tap, wrong(path.Finding{Cause: "c"})),
+		says("d", path.Guest, fine("seen"), "c"), says("e", path.Envd, notApplicable(), "d"), says("f", path.Envd, notApplicable()))
+	d := Run(healthy())
+	if want := []string{"b", "d", "e"}; !slices.Equal(d.Undecided, want) {
+		t.Errorf("got %v, want %v", d.Undecided, want)
+	}
+	if h := hopOf(t, d, path.Guest); h.Detail != "not checked: the path is already broken at the tap" {
+		t.Errorf("the guest: %q", h.Detail)
+	}
+	if d := Run(path.Facts{}); d.Undecided != nil {
+		t.Errorf("idle: %v", d.Undecided)
+	}
+}
+
+// TestPassing: what only time decides is judged again though nothing happens.
+func TestPassing(t *testing.T) {
+	moment := func(f *path.Facts) { f.Device.Since = secondsAgo(0.4) }
+	for name, tt := range map[string]struct {
+		facts path.Facts
+		want  bool
+	}{
+		"healthy":                          {healthy(), false},
+		"drops that may end":               {changed(dropping("FULL_RING", 201, 0.4)), true},
+		"a holder that may let go":         {changed(heldByAnother, runs, moment), true},
+		"a holder that has not let go":     {changed(heldByAnother, runs), false},
+		"who holds it does not matter now": {changed(tapIsDown, noTrafficYet), false},
+	} {
+		if got := Passing(Run(tt.facts)); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestWhyNotChecked: a hop that was not checked names the hop that hides it.
+func TestWhyNotChecked(t *testing.T) {
+	for name, tt := range map[string]struct {
+		facts path.Facts
+		hop   path.Hop
+		want  string
+	}{
+		"behind a break":                   {changed(vmmDead), path.Envd, "not checked: the path is already broken at the tap"},
+		"behind what is not up yet":        {changed(neverAttached, booting), path.Guest, "not checked: the path is not up yet at the tap"},
+		"before the cause, which is known": {changed(panicked), path.Tap, "not checked: the path is broken at the guest"},
+	} {
+		if h := hopOf(t, Run(tt.facts), tt.hop); h.Detail != tt.want {
+			t.Errorf("%s: %q, want %q", name, h.Detail, tt.want)
 		}
 	}
 }

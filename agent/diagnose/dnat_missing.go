@@ -20,13 +20,13 @@ var dnatMissing = Check{
 			return unsure("no rule passes on what comes for the addresses that the name of " + f.Netns + " leads to expect, and no others are known")
 		}
 		finding := path.Finding{
-			Cause:    f.Netns + " has no rule that passes what comes for the sandbox on to " + f.Device.GuestAddr + ": its kernel resets it, or sends it back",
-			Evidence: []string{"no chain at prerouting in " + f.Netns + ", of nftables or iptables, gives it another destination"},
-			Fix:      "ip netns exec " + f.Netns + " nft list ruleset (or iptables-save): put the rule back, dnat to " + f.Device.GuestAddr + " for what comes in by eth0, or make the slot anew",
+			Cause:    where(f) + " has no rule that passes what comes for the sandbox on to " + f.Device.GuestAddr + ": its kernel resets it, or sends it back",
+			Evidence: []string{"no chain at prerouting in " + where(f) + ", of nftables or iptables, gives it another destination"},
+			Fix:      in(f) + "nft list ruleset (or iptables-save): put the rule back, dnat to " + f.Device.GuestAddr + " for what comes in by " + vpeer(f) + ", or make the slot anew",
 		}
 		if foreign {
-			finding.Cause = "nothing in " + f.Netns + " takes what layer 1 sends: no relay listens there, and no rule passes it on (DNAT)"
-			finding.Evidence = append(finding.Evidence, listenerEvidence("in "+f.Netns, f.Relay)...)
+			finding.Cause = "nothing in " + where(f) + " takes what the proxy sends: no relay listens there, and no rule passes it on (DNAT)"
+			finding.Evidence = append(finding.Evidence, listenerEvidence("in "+where(f), f.Relay)...)
 		}
 		return wrong(finding)
 	},

@@ -22,7 +22,7 @@ var envdHung = Check{
 		case h.Connected && h.Error != "":
 			return wrong(path.Finding{
 				Cause: "envd hangs: it takes connections, and does not answer GET /health",
-				Evidence: []string{fmt.Sprintf("GET http://%s:49983/health from inside %s, %s: %s", f.Device.GuestAddr, f.Netns, ago(f.Now, h.Time), h.Error),
+				Evidence: []string{fmt.Sprintf("GET http://%s/health from inside %s, %s: %s", envdAt(f), where(f), ago(f.Now, h.Time), h.Error),
 					"the guest's kernel took the connection"},
 				Fix: "look at it from inside, if another way in is there (its console), or take a snapshot; else kill the sandbox and create it anew",
 			})
@@ -30,8 +30,8 @@ var envdHung = Check{
 			return wrong(path.Finding{
 				Severity: path.Warning,
 				Cause:    fmt.Sprintf("envd answers GET /health with %d", h.Code),
-				Evidence: []string{fmt.Sprintf("asked from inside %s, %s", f.Netns, ago(f.Now, h.Time))},
-				Fix:      "read its log on the guest's console: tapwatch sandbox logs " + f.Sandbox.ID,
+				Evidence: []string{fmt.Sprintf("asked from inside %s, %s", where(f), ago(f.Now, h.Time))},
+				Fix:      "read its log on the guest's console (" + logs(f) + ")",
 			})
 		case h.Code == 0: // not even connected: others say why
 			return notApplicable()

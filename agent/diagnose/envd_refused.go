@@ -19,7 +19,7 @@ var envdRefused = Check{
 			return wrong(path.Finding{
 				Cause:    "nothing listens on envd's port in the guest, which is up",
 				Evidence: []string{healthEvidence(f)},
-				Fix:      "read the guest's console (tapwatch sandbox logs " + f.Sandbox.ID + "): envd is missing, crashed, or has not started yet",
+				Fix:      "read the guest's console (" + logs(f) + "): envd is missing, crashed, or has not started yet",
 			})
 		case t == nil && !f.Health.Time.IsZero():
 			return notApplicable() // others say what came of it
@@ -32,7 +32,7 @@ var envdRefused = Check{
 					"a SYN to envd's port was answered with RST " + ago(f.Now, t.LastEnvdRefused),
 					fmt.Sprintf("connections to any port: refused by the guest %d, accepted %d", t.SYNsRefused, t.SYNACKs),
 				},
-				Fix: "envd has not started, has died, or listens on another address: it binds last, after its cgroup set-up; read tapwatch sandbox logs " + f.Sandbox.ID,
+				Fix: "envd has not started, has died, or listens on another address: it binds last, after its cgroup set-up; read the guest's console (" + logs(f) + ")",
 			})
 		}
 		return notApplicable()

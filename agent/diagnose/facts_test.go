@@ -19,10 +19,10 @@ func secondsAgo(s float64) time.Time {
 // healthy is a path in which a request was answered two seconds ago.
 func healthy() path.Facts {
 	return path.Facts{
-		Now: now, Netns: "ns-7", Cookie: 4711,
+		Now: now, Netns: "ns-7", Cookie: 4711, ServicePort: 49983, Launcher: "tapwatch",
 		Sandbox: &path.Sandbox{ID: "i1", Source: "tapwatch", Shape: registry.Relay, VMMPID: 4242, VMMAlive: path.Yes,
 			Since: secondsAgo(60), Holds: []path.HeldTap{{Netns: "ns-7", Device: "tap0", Here: true}}},
-		Proxy: path.Listener{Addr: "127.0.0.1:49983", Listening: path.Yes, Queue: path.Queue{Max: 4096},
+		Proxy: path.Listener{Addr: "127.0.0.1:49983", Listening: path.Yes, Expected: true, Queue: path.Queue{Max: 4096},
 			Process: path.Process{PID: 900, Command: "tapwatch", Stopped: path.No, Files: 120, MaxFiles: 4096}},
 		Relay: path.Listener{Addr: "10.12.0.15:49983", Listening: path.Yes, Queue: path.Queue{Max: 5},
 			Process: path.Process{PID: 4300, Command: "socat", Stopped: path.No, Files: 8, MaxFiles: 1024}},
@@ -30,7 +30,7 @@ func healthy() path.Facts {
 		Rules: path.Rules{Forwards: path.Yes, Drops: []string{}},
 		Device: path.Device{
 			Name: "tap0", MTU: 1500, MAC: "02:fc:00:00:00:06", Addr: "169.254.0.22", GuestAddr: "169.254.0.21",
-			Exists: path.Yes, AdminUp: path.Yes, Carrier: path.Yes, Operstate: "up", Since: secondsAgo(59), Ups: 1, Downs: 1,
+			Kind: "tun", Persistent: path.Yes, Exists: path.Yes, AdminUp: path.Yes, Carrier: path.Yes, Operstate: "up", Since: secondsAgo(59), Ups: 1, Downs: 1,
 			Holders: []path.Holder{{PID: 4242, Command: "qemu-system-x86", SameNS: true}},
 			Tun:     &path.Tun{VnetHdr: true}, Neighbour: &path.Neighbour{MAC: "02:fc:00:00:00:05", State: "REACHABLE"},
 		},

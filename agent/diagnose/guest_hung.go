@@ -22,7 +22,7 @@ var guestHung = Check{
 			Evidence: append(unansweredEvidence(f),
 				"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive),
 				"envd's port last answered: "+ago(f.Now, t.LastEnvdSYNACK)),
-			Fix: "read the guest's console (tapwatch sandbox logs " + f.Sandbox.ID + ") for a panic, a halt or an OOM kill; see whether a vCPU spins (top -H -p " + fmt.Sprint(f.Sandbox.VMMPID) + ") or is paused through the VMM's API",
+			Fix: "read the guest's console (" + logs(f) + ") for a panic, a halt or an OOM kill; see whether a vCPU spins (top -H -p " + fmt.Sprint(f.Sandbox.VMMPID) + ") or is paused through the VMM's API",
 		})
 	},
 }

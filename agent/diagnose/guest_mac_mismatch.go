@@ -26,10 +26,10 @@ var guestMACMismatch = Check{
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("frames for %s go to %s, but the guest's NIC is %s: the guest drops them", f.Device.GuestAddr, n.MAC, strings.Join(macs, ", ")),
 			Evidence: append([]string{
-				fmt.Sprintf("the neighbour %s on %s in %s: lladdr %s, %s", f.Device.GuestAddr, f.Device.Name, f.Netns, n.MAC, n.State),
+				fmt.Sprintf("the neighbour %s on %s in %s: lladdr %s, %s", f.Device.GuestAddr, f.Device.Name, where(f), n.MAC, n.State),
 				apiSays(f),
 			}, unansweredEvidence(f)...),
-			Fix: fmt.Sprintf("ip -n %s neigh del %s dev %s: the kernel asks the guest then; a permanent entry, or a snapshot taken with another guest_mac, comes again", f.Netns, f.Device.GuestAddr, f.Device.Name),
+			Fix: fmt.Sprintf("%s neigh del %s dev %s: the kernel asks the guest then; a permanent entry, or a snapshot taken with another guest_mac, comes again", ip(f), f.Device.GuestAddr, f.Device.Name),
 		})
 	},
 }

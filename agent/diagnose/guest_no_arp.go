@@ -15,7 +15,7 @@ var guestNoARP = Check{
 			return wrong(path.Finding{
 				Cause:    "the guest does not answer ARP for " + f.Device.GuestAddr + ": it is silent, has no or another address, or hangs",
 				Evidence: []string{healthEvidence(f), carrierPresent(f)},
-				Fix:      "read the guest's console (tapwatch sandbox logs " + f.Sandbox.ID + "); with a running agent the doctor tells more: it sees the guest's frames",
+				Fix:      "read the guest's console (" + logs(f) + "); with a running agent the doctor tells more: it sees the guest's frames",
 			})
 		case t == nil || !heard(f):
 			return notApplicable()
@@ -24,7 +24,7 @@ var guestNoARP = Check{
 				Cause: "the guest does not answer ARP for " + f.Device.GuestAddr + ": it has no or another address, or it hangs",
 				Evidence: append(unansweredEvidence(f),
 					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
-				Fix: "compare the kernel's ip= argument and the guest's eth0 (tapwatch sandbox logs " + f.Sandbox.ID + "); if its last frame is old, see whether the VMM is stopped or its vCPU spins",
+				Fix: "compare the kernel's ip= argument and the address of the guest's NIC (" + logs(f) + "); if its last frame is old, see whether the VMM is stopped or its vCPU spins",
 			})
 		}
 		return fine("last frame " + ago(f.Now, t.LastReceive))

@@ -18,7 +18,7 @@ var guestPanic = Check{
 		return wrong(path.Finding{
 			Cause:    "the guest's kernel panicked",
 			Evidence: line,
-			Fix:      "read what comes before it on the console: tapwatch sandbox logs " + f.Sandbox.ID,
+			Fix:      "read what comes before it on the console (" + logs(f) + ")",
 		})
 	},
 }

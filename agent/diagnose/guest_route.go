@@ -20,8 +20,8 @@ var guestRoute = Check{
 		}
 		return wrong(path.Finding{
 			Cause:    "what is sent to the guest does not go to " + f.Device.Name + ": " + leads(r),
-			Evidence: []string{routeEvidence("in "+f.Netns, r), "addresses of " + f.Device.Name + ": " + cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")},
-			Fix:      "ip -n " + f.Netns + " route and ip -n " + f.Netns + " rule: take out what leads elsewhere, or ip -n " + f.Netns + " route add 169.254.0.20/30 dev " + f.Device.Name,
+			Evidence: []string{routeEvidence("in "+where(f), r), "addresses of " + f.Device.Name + ": " + cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")},
+			Fix:      ip(f) + " route and " + ip(f) + " rule: take out what leads elsewhere, or " + ip(f) + " route add " + f.Device.GuestAddr + " dev " + f.Device.Name,
 		})
 	},
 }

@@ -31,12 +31,16 @@ var guestSilent = Check{
 		if max(arpUnanswered(f), synUnanswered(f)) <= Patience {
 			return unsure("no frame from the guest yet, and nothing has waited long for one")
 		}
+		present := "the VMM holds " + f.Device.Name
+		if f.Device.Holders != nil && len(f.Device.Holders) == 0 { // a macvtap has its carrier from below
+			present = f.Device.Name + " has carrier"
+		}
 		return wrong(path.Finding{
-			Cause: "the guest is silent: the VMM holds " + f.Device.Name + ", but no frame ever came out of the guest",
+			Cause: "the guest is silent: " + present + ", but no frame ever came out of the guest",
 			Evidence: append(unansweredEvidence(f),
 				fmt.Sprintf("frames from the guest: %d (the last: %s); to it: %d", t.ReceivePackets, ago(f.Now, t.LastReceive), t.TransmitPackets),
 				carrierPresent(f)),
-			Fix: "read the guest's console (tapwatch sandbox logs " + f.Sandbox.ID + "): its kernel has no driver for the NIC (virtio_net), did not get as far as bringing eth0 up, or hangs",
+			Fix: "read the guest's console (" + logs(f) + "): its kernel has no driver for the NIC (virtio_net), did not get as far as bringing it up, or hangs",
 		})
 	},
 }

@@ -22,9 +22,9 @@ var hostRoute = Check{
 			return unsure("which address the namespace has is only assumed from its name, and the host has no route to that")
 		}
 		return wrong(path.Finding{
-			Cause:    "what layer 1 sends the namespace does not go there: " + leads(r),
+			Cause:    "what the proxy sends the namespace does not go there: " + leads(r),
 			Evidence: []string{routeEvidence("on the host", r)},
-			Fix:      "give " + r.Wants + " its address again (a /31 with the vpeer's), and see what took the route: a VPN, a container network on 10.12.0.0/16, or a link that was set down and up",
+			Fix:      "give " + r.Wants + " its address again (a /31 with the vpeer's), and see what took the route: a VPN, a container network that covers " + r.Asked + ", or a link that was set down and up",
 		})
 	},
 }

@@ -60,7 +60,7 @@ func TestRoutes(t *testing.T) {
 	})
 	tryCheck(t, returnRoute, []look{
 		{"right", healthy(), "beside", nil},
-		{"none", changed(leadsTo(toClient, "")), "problem", []string{"answers to layer 1 do not leave ns-7 by eth0"}},
+		{"none", changed(leadsTo(toClient, "")), "problem", []string{"answers to the proxy do not leave ns-7 by eth0"}},
 		{"the host's is gone too", changed(leadsTo(toClient, ""), leadsTo(toNamespace, "")), "suppressed", []string{"host-route"}},
 	})
 	tryCheck(t, noDefaultRoute, []look{

@@ -16,9 +16,9 @@ var ipForwardOff = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    f.Netns + " does not forward, but its path is DNAT: what is sent to the sandbox ends there",
-			Evidence: []string{"net.ipv4.ip_forward is 0 in " + f.Netns},
-			Fix:      "ip netns exec " + f.Netns + " sysctl -w net.ipv4.ip_forward=1, and see who switched it off",
+			Cause:    where(f) + " does not forward, but its path is DNAT: what is sent to the sandbox ends there",
+			Evidence: []string{"net.ipv4.ip_forward is 0 in " + where(f)},
+			Fix:      in(f) + "sysctl -w net.ipv4.ip_forward=1, and see who switched it off",
 		})
 	},
 }

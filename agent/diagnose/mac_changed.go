@@ -26,7 +26,7 @@ var macChanged = Check{
 			Cause:    fmt.Sprintf("%s has another hardware address than the guest answers to: %s, it was %s", f.Device.Name, f.Device.MAC, f.Device.MACWas),
 			Evidence: append(unansweredEvidence(f),
 				"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
-			Fix: "ip -n " + f.Netns + " link set " + f.Device.Name + " address " + f.Device.MACWas + ", and see who changed it; the guest learns the new one after a minute or so",
+			Fix: ip(f) + " link set " + f.Device.Name + " address " + f.Device.MACWas + ", and see who changed it; the guest learns the new one after a minute or so",
 		})
 	},
 }

@@ -22,7 +22,7 @@ var noCarrier = Check{
 			finding := path.Finding{
 				Cause:    "NO-CARRIER on " + f.Device.Name + ": the VMM's side of the tap is not there",
 				Evidence: carrierEvidence(f),
-				Fix:      "see whether the VMM runs and which tap it was told to use",
+				Fix:      "see whether the VMM runs, and which tap its launcher gave it",
 			}
 			if len(f.Device.Holders) > 0 {
 				finding.Cause = "NO-CARRIER on " + f.Device.Name + " although a process has it open"
@@ -37,8 +37,11 @@ var noCarrier = Check{
 // carrierEvidence is what the kernel says of the tap, as an operator would ask it.
 func carrierEvidence(f path.Facts) []string {
 	d := f.Device
-	ev := []string{fmt.Sprintf("IFLA_CARRIER of %s in %s is 0, operstate %s; gained so far %d, lost %d",
-		d.Name, f.Netns, cmp.Or(d.Operstate, "unknown"), d.Ups, d.Downs)}
+	history := "it never had carrier since it was created"
+	if d.Ups > 0 {
+		history = "carrier came " + times(d.Ups) + " and went " + times(d.Downs)
+	}
+	ev := []string{fmt.Sprintf("IFLA_CARRIER of %s in %s is 0, operstate %s; %s", d.Name, where(f), cmp.Or(d.Operstate, "unknown"), history)}
 	if !d.Since.IsZero() {
 		ev = append(ev, fmt.Sprintf("since %s (%s)", d.Since.Format("15:04:05.000"), ago(f.Now, d.Since)))
 	}
@@ -61,7 +64,7 @@ func heldBy(holders []path.Holder) string {
 	s := fmt.Sprintf(", held by %s (pid %d)", h.Command, h.PID)
 	switch {
 	case !h.SameNS && h.Netns != "":
-		s += " from namespace " + h.Netns
+		s += " from " + named(h.Netns)
 	case !h.SameNS:
 		s += " from another namespace"
 	}

@@ -14,9 +14,9 @@ var noDefaultRoute = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    f.Netns + " has no default route: the guest gets no further than the host, and only clients on the veth pair are answered",
-			Evidence: []string{"ip route get 192.0.2.1, in " + f.Netns + ": network is unreachable"},
-			Fix:      "ip -n " + f.Netns + " route add default via the host's end of the veth pair; setting eth0 down and up loses it",
+			Cause:    where(f) + " has no default route: the guest gets no further than the host, and only clients on the veth pair are answered",
+			Evidence: []string{"ip route get 192.0.2.1, in " + where(f) + ": network is unreachable"},
+			Fix:      ip(f) + " route add default via the host's end of the veth pair; setting " + vpeer(f) + " down and up loses it",
 		})
 	},
 }

@@ -18,7 +18,7 @@ var noEgress = Check{
 		if e == nil {
 			return notApplicable()
 		}
-		finding := path.Finding{Evidence: []string{"the rules of " + f.Netns + " pass on what the guest begins, as " + e.As}}
+		finding := path.Finding{Evidence: []string{"the rules of " + where(f) + " pass on what the guest begins, as " + e.As}}
 		add := func(cause, evidence, fix string) Result {
 			finding.Cause = "the guest does not get out: " + cause
 			finding.Evidence = append(finding.Evidence, evidence)
@@ -27,7 +27,7 @@ var noEgress = Check{
 		}
 		switch {
 		case e.Forwards == path.No:
-			return add(f.Netns+" does not forward", "net.ipv4.ip_forward is 0 in "+f.Netns, "ip netns exec "+f.Netns+" sysctl -w net.ipv4.ip_forward=1: a namespace takes it from the host as it is made")
+			return add(where(f)+" does not forward", "net.ipv4.ip_forward is 0 in "+where(f), in(f)+"sysctl -w net.ipv4.ip_forward=1: a namespace takes it from the host as it is made")
 		case e.HostForwards == path.No:
 			return add("the host does not forward", "net.ipv4.ip_forward is 0 on the host", "sysctl -w net.ipv4.ip_forward=1, and keep it in /etc/sysctl.d")
 		case e.Route.Asked != "" && e.Route.Device == "":

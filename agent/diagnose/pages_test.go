@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"tapwatch/agent/path"
 	"tapwatch/internal/registry"
 )
+
+var update = flag.Bool("update", false, "write the pictures in docs/checks anew")
 
 // examples are the facts behind the picture on each check's page.
 var examples = map[string]path.Facts{
@@ -78,6 +81,9 @@ var examples = map[string]path.Facts{
 	"tap-drops":          changed(dropping("TC_EGRESS", 30, 0.7)),
 	"no-egress":          changed(goesOut(hostDoesNotForward)),
 	"port-refused":       changed(refusing(12, 0.4)),
+	"orphaned":           changed(launcherGone(4), proxyGone),
+	"tap-wrong-kind":     changed(neverAttached, noTrafficYet, kindIs("veth")),
+	"vmm-misplaced":      changed(misplaced, noTrafficYet),
 	"tap-no-vnet-hdr":    changed(guestMute, apiSaid(path.VMMRunning, eth0), tunIs(func(t *path.Tun) { t.VnetHdr = false })),
 }
 
@@ -87,7 +93,8 @@ func noTrafficYet(f *path.Facts) { *f.Traffic = path.Traffic{} }
 func TestPagesShowThePicture(t *testing.T) {
 	for _, c := range Checks {
 		t.Run(c.Code, func(t *testing.T) {
-			b, err := os.ReadFile(filepath.Join("..", "..", "docs", "checks", c.Code+".md"))
+			file := filepath.Join("..", "..", "docs", "checks", c.Code+".md")
+			b, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,6 +109,12 @@ func TestPagesShowThePicture(t *testing.T) {
 			}
 			var picture strings.Builder
 			draw.Path(&picture, path.Slot{Facts: f, Diagnosis: d}, draw.Screen{})
+			if *update {
+				page = withPicture(page, picture.String())
+				if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if !strings.Contains(page, "```text\n"+picture.String()+"```\n") {
 				t.Errorf("the page does not show\n%s", picture.String())
 			}
@@ -110,6 +123,16 @@ func TestPagesShowThePicture(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withPicture replaces a page's first picture.
+func withPicture(page, picture string) string {
+	before, rest, found := strings.Cut(page, "```text\n")
+	_, after, closed := strings.Cut(rest, "```\n")
+	if !found || !closed {
+		return page
+	}
+	return before + "```text\n" + picture + "```\n" + after
 }
 
 // head is how the page of a check begins.

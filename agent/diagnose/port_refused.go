@@ -34,7 +34,7 @@ var portRefused = Check{
 				fmt.Sprintf("a SYN to port %d was answered with RST %s, and so again and again for %s", t.RefusedPort, ago(f.Now, t.LastPortRefused), inWords(lasts)),
 				fmt.Sprintf("connections to other ports than envd's that the guest refused: %d", t.PortsRefused),
 			},
-			Fix: fmt.Sprintf("the service has not started, has died, or listens on 127.0.0.1 of the guest alone: tapwatch sandbox exec %s -- ss -ltn, and have it listen on 0.0.0.0:%d", f.Sandbox.ID, t.RefusedPort),
+			Fix: fmt.Sprintf("the service has not started, has died, or listens on 127.0.0.1 of the guest alone: %s, and have it listen on 0.0.0.0:%d", inGuest(f, "ss -ltn"), t.RefusedPort),
 		})
 	},
 }

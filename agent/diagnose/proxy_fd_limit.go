@@ -4,12 +4,12 @@ import "tapwatch/agent/path"
 
 var proxyFDLimit = Check{
 	Code:      "proxy-fd-limit",
-	Title:     "Layer 1 has no file descriptor left",
+	Title:     "The proxy has no file descriptor left",
 	Hop:       path.Proxy,
 	Severity:  path.Critical,
 	DependsOn: []string{"proxy-wrong-address", "proxy-not-listening"},
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
-		return noFiles(f.Proxy, "layer 1", "on the host")
+		return noFiles(f.Proxy, "the proxy", "on the host")
 	},
 }

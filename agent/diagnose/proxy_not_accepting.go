@@ -4,12 +4,12 @@ import "tapwatch/agent/path"
 
 var proxyNotAccepting = Check{
 	Code:      "proxy-not-accepting",
-	Title:     "Layer 1 does not accept connections",
+	Title:     "The proxy does not accept connections",
 	Hop:       path.Proxy,
 	Severity:  path.Critical,
 	DependsOn: []string{"proxy-wrong-address", "proxy-not-listening", "proxy-fd-limit"},
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
-		return notAccepting(f, f.Proxy, "layer 1", "on the host")
+		return notAccepting(f, f.Proxy, "the proxy", "on the host")
 	},
 }

@@ -8,26 +8,26 @@ import (
 
 var proxyNotListening = Check{
 	Code:      "proxy-not-listening",
-	Title:     "Nothing listens where clients connect (layer 1)",
+	Title:     "Nothing listens where clients connect (the proxy)",
 	Hop:       path.Proxy,
 	Severity:  path.Critical,
-	DependsOn: []string{"proxy-wrong-address"},
+	DependsOn: []string{"orphaned", "proxy-wrong-address"},
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
 		l := f.Proxy
 		switch {
 		case l.Listening == path.Yes:
 			return fine("listens")
+		case l.Listening == path.Unknown:
+			return unsure("the host's listening sockets could not be read")
 		case !l.Expected:
 			return unsure("no proxy was ever seen at " + l.Addr + ": name the one that clients use with --proxy ADDRESS:PORT")
-		case l.Listening == path.No:
-			return wrong(path.Finding{
-				Cause:    "no process listens on " + l.Addr + ": clients are refused before they reach any sandbox",
-				Evidence: listenerEvidence("in the host's namespace", l),
-				Fix:      "start layer 1: tapwatch serve, or tapwatch proxy --listen " + l.Addr,
-			})
 		}
-		return unsure("the host's listening sockets could not be read")
+		return wrong(path.Finding{
+			Cause:    "no process listens on " + l.Addr + ": clients are refused before they reach any sandbox",
+			Evidence: listenerEvidence("in the host's namespace", l),
+			Fix:      "start the proxy: tapwatch serve, or tapwatch proxy --listen " + l.Addr,
+		})
 	},
 }
 

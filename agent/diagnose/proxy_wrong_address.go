@@ -4,7 +4,7 @@ import "tapwatch/agent/path"
 
 var proxyWrongAddress = Check{
 	Code:     "proxy-wrong-address",
-	Title:    "Layer 1 listens on another address than clients use",
+	Title:    "The proxy listens on another address than clients use",
 	Hop:      path.Proxy,
 	Severity: path.Critical,
 	InBoot:   true,
@@ -14,7 +14,7 @@ var proxyWrongAddress = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    "layer 1 listens on " + l.Actual + ", but clients connect to " + l.Addr + ", and are refused",
+			Cause:    "the proxy listens on " + l.Actual + ", but clients connect to " + l.Addr + ", and are refused",
 			Evidence: listenerEvidence("in the host's namespace", l),
 			Fix:      "have it listen on " + l.Addr + ", or on all addresses; or, where that address is not what clients use, tell the agent the right one: --proxy",
 		})

@@ -13,6 +13,6 @@ var relayFDLimit = Check{
 		if !path.HasRelay(f.Sandbox.Shape) {
 			return notApplicable()
 		}
-		return noFiles(f.Relay, "the relay", "in "+f.Netns)
+		return noFiles(f.Relay, "the relay", "in "+where(f))
 	},
 }

@@ -13,6 +13,6 @@ var relayNotAccepting = Check{
 		if !path.HasRelay(f.Sandbox.Shape) {
 			return notApplicable()
 		}
-		return notAccepting(f, f.Relay, "the relay", "in "+f.Netns)
+		return notAccepting(f, f.Relay, "the relay", "in "+where(f))
 	},
 }

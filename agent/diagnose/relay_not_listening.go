@@ -7,7 +7,7 @@ import (
 
 var relayNotListening = Check{
 	Code:     "relay-not-listening",
-	Title:    "Nothing listens on the vpeer in the namespace (layer 2)",
+	Title:    "Nothing listens on the vpeer in the namespace (the relay)",
 	Hop:      path.Relay,
 	Severity: path.Critical,
 
@@ -22,7 +22,7 @@ var relayNotListening = Check{
 		case l.Listening == path.Yes:
 			return fine("listens")
 		case l.Addr == "":
-			return unsure("where the proxy reaches " + f.Netns + " is not known: it has no address on a veth pair to the host")
+			return unsure("where the proxy reaches " + where(f) + " is not known: it has no address on a veth pair to the host")
 		case l.Listening == path.Unknown:
 			return unsure("the namespace's listening sockets could not be read")
 		case f.Sandbox.Shape == "" && l.Actual == "" && f.Inside.MissingDNAT == path.No:
@@ -34,10 +34,10 @@ var relayNotListening = Check{
 			return unsure("no relay listens on " + l.Addr + ", an address that is only assumed from the name " + f.Netns)
 		}
 		return wrong(path.Finding{
-			Cause:    "no relay listens on " + l.Addr + ": layer 1 is refused at the namespace's door",
-			Evidence: listenerEvidence("in "+f.Netns, l),
+			Cause:    "no relay listens on " + l.Addr + ": the proxy is refused at the namespace's door",
+			Evidence: listenerEvidence("in "+where(f), l),
 			Fix: "start a relay: tapwatch relay --netns " + f.Netns + " --listen " + l.Addr +
-				" --to " + f.Device.GuestAddr + ":49983; a socat that was there was often killed by SIGPIPE when its stderr pipe went",
+				" --to " + envdAt(f) + "; a socat that was there was often killed by SIGPIPE when its stderr pipe went",
 		})
 	},
 }

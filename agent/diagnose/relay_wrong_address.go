@@ -19,9 +19,9 @@ var relayWrongAddress = Check{
 			return unsure("something listens on " + l.Actual + "; which address the proxy asks is only assumed from the name " + f.Netns)
 		}
 		return wrong(path.Finding{
-			Cause:    "the relay listens on " + l.Actual + ", where layer 1 never asks: " + l.Addr + " is refused",
-			Evidence: listenerEvidence("in "+f.Netns, l),
-			Fix:      "start it on the vpeer's address: tapwatch relay --netns " + f.Netns + " --listen " + l.Addr + " --to " + f.Device.GuestAddr + ":49983",
+			Cause:    "the relay listens on " + l.Actual + ", where the proxy never asks: " + l.Addr + " is refused",
+			Evidence: listenerEvidence("in "+where(f), l),
+			Fix:      "start it on the vpeer's address: tapwatch relay --netns " + f.Netns + " --listen " + l.Addr + " --to " + envdAt(f),
 		})
 	},
 }

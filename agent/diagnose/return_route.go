@@ -7,7 +7,7 @@ import (
 
 var returnRoute = Check{
 	Code:      "return-route",
-	Title:     "The namespace has no route back to layer 1",
+	Title:     "The namespace has no route back to the proxy",
 	Hop:       path.Relay,
 	Severity:  path.Critical,
 	DependsOn: []string{"veth-down", "host-route"},
@@ -17,9 +17,9 @@ var returnRoute = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    "answers to layer 1 do not leave " + f.Netns + " by " + r.Wants + ": " + leads(r),
-			Evidence: []string{routeEvidence("in "+f.Netns, r)},
-			Fix:      "ip -n " + f.Netns + " addr and route: " + r.Wants + " lost its /31 address, or another route or rule was put before it; give it back, or make the slot anew",
+			Cause:    "answers to the proxy do not leave " + where(f) + " by " + r.Wants + ": " + leads(r),
+			Evidence: []string{routeEvidence("in "+where(f), r)},
+			Fix:      ip(f) + " addr and " + ip(f) + " route: " + r.Wants + " lost its /31 address, or another route or rule was put before it; give it back, or make the slot anew",
 		})
 	},
 }

@@ -16,9 +16,9 @@ var rpFilter = Check{
 				ev = append(ev, what+" is refused: "+routeEvidence(where, r))
 			}
 		}
-		inside := "in " + f.Netns
+		inside := "in " + where(f)
 		refused("what the namespace answers", "on the host", f.Inside.FromNamespace)
-		refused("what layer 1 sends", inside, f.Inside.FromClient)
+		refused("what the proxy sends", inside, f.Inside.FromClient)
 		refused("what the guest answers", inside, f.Inside.FromGuest)
 		if len(ev) == 0 {
 			return notApplicable()

@@ -6,7 +6,7 @@ var ruleDrops = Check{
 	Code:      "rule-drops",
 	Title:     "A rule in the namespace drops what the path needs",
 	Hop:       path.Relay,
-	Fused:     path.Tap, // layer 1 dials through the same namespace
+	Fused:     path.Tap, // the proxy dials through the same namespace
 	Severity:  path.Critical,
 	DependsOn: []string{"veth-down"},
 	Run: func(f path.Facts) Result {
@@ -14,9 +14,9 @@ var ruleDrops = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    "a packet filter in " + f.Netns + " drops what the path needs",
+			Cause:    "a packet filter in " + where(f) + " drops what the path needs",
 			Evidence: f.Rules.Drops,
-			Fix:      "ip netns exec " + f.Netns + " nft list ruleset (or iptables-save), and take the rule out: nft delete rule ..., by its handle",
+			Fix:      in(f) + "nft list ruleset (or iptables-save), and take the rule out: nft delete rule ..., by its handle",
 		})
 	},
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/e2b"
 )
 
 var tapAddress = Check{
@@ -22,12 +23,12 @@ var tapAddress = Check{
 		}
 		has := cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")
 		finding := path.Finding{
-			Evidence: []string{"addresses of " + d.Name + " in " + f.Netns + ": " + has},
-			Fix:      "ip -n " + f.Netns + " addr add " + d.Addr + "/30 dev " + d.Name + ", without others; setting a tap down and up keeps it, moving it to another namespace loses it",
+			Evidence: []string{"addresses of " + d.Name + " in " + where(f) + ": " + has},
+			Fix:      ip(f) + " addr add " + prefixed(d.Addr) + " dev " + d.Name + ", without others; setting a tap down and up keeps it, moving it to another namespace loses it",
 		}
 		if r := f.Inside.ToGuest; r.Wrong() && !covered(f.Inside.TapAddrs, d.GuestAddr) {
 			finding.Cause = d.Name + " has no address on the guest's network: " + leads(r)
-			finding.Evidence = append(finding.Evidence, routeEvidence("in "+f.Netns, r))
+			finding.Evidence = append(finding.Evidence, routeEvidence("in "+where(f), r))
 			return wrong(finding)
 		}
 		if onLink(f.Inside.TapAddrs, d.Addr) || f.Traffic != nil && sinceAttach(f, f.Traffic.LastEnvdSYNACK) && synUnanswered(f) <= Patience {
@@ -39,6 +40,15 @@ var tapAddress = Check{
 		}
 		return wrong(finding)
 	},
+}
+
+// prefixed is an address of a tap as ip wants it. The length of its prefix is only
+// known in E2B's slots.
+func prefixed(addr string) string {
+	if addr == e2b.TapIP().String() {
+		return addr + "/30"
+	}
+	return addr + "/LENGTH"
 }
 
 // covered says whether one of the prefixes holds the address.

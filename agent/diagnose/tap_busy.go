@@ -2,13 +2,14 @@ package diagnose
 
 import (
 	"fmt"
+	"strings"
 
 	"tapwatch/agent/path"
 )
 
 var tapBusy = Check{
 	Code:      "tap-busy",
-	Title:     "Another process holds the tap, and the VMM has ended",
+	Title:     "Another process holds the tap, so the VMM cannot attach",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
 	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down"},
@@ -26,8 +27,10 @@ var tapBusy = Check{
 		if f.Sandbox.VMMAlive == path.Yes {
 			return busyNow(f)
 		}
-		if e := f.Sandbox.VMMExit; e != nil && e.HeldTap == path.Yes {
-			return notApplicable() // it had the tap: what holds it now has inherited it
+		// A VMM that held the tap left it to whom it had handed it on. One that was refused
+		// it may have had a file of /dev/net/tun open too, and ended with an error.
+		if e := f.Sandbox.VMMExit; e != nil && e.HeldTap == path.Yes && !failed(e) {
+			return notApplicable()
 		}
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("EBUSY: %s is%s, so the VMM could not attach, and has ended", d.Name, heldByWords(d.Holders)),
@@ -43,23 +46,30 @@ var tapBusy = Check{
 // heldByWords is heldBy without its comma.
 func heldByWords(holders []path.Holder) string { return heldBy(holders)[1:] }
 
+// failed says whether a VMM ended by itself with an error.
+func failed(e *path.VMMExit) bool {
+	return strings.HasPrefix(e.How, "ended with status ") && e.How != "ended with status 0"
+}
+
 // busyNow is a VMM that runs while another process has its tap. For a moment that may
 // be whoever makes the tap.
 func busyNow(f path.Facts) Result {
-	if !f.Device.Since.IsZero() && f.Now.Sub(f.Device.Since) < Patience {
-		return unsure("the tap is open" + heldBy(f.Device.Holders) + ", as yet for a moment")
+	d := f.Device
+	h := d.Holders[0]
+	if h.SandboxID == "" && !d.Since.IsZero() && f.Now.Sub(d.Since) < Patience {
+		return unsure("the tap is open" + heldBy(d.Holders) + ", as yet for a moment")
 	}
-	h := f.Device.Holders[0]
-	whose := "" // an unknown program's
+	whose, fix := "", fmt.Sprintf("see what pid %d is and end it, then create the sandbox anew", h.PID)
 	if h.SandboxID != "" {
 		whose = ", the VMM of sandbox " + h.SandboxID
+		fix = fmt.Sprintf("see why two VMMs were started for one tap, and end one of the two: mostly this one, pid %d, which came later", f.Sandbox.VMMPID)
 	}
 	return wrong(path.Finding{
-		Cause: fmt.Sprintf("EBUSY: %s is%s%s, so this VMM (pid %d) cannot attach", f.Device.Name, heldByWords(f.Device.Holders), whose, f.Sandbox.VMMPID),
+		Cause: fmt.Sprintf("EBUSY: %s is%s%s, so this VMM (pid %d) cannot attach", d.Name, heldByWords(d.Holders), whose, f.Sandbox.VMMPID),
 		Evidence: []string{
-			"the tap is open" + heldBy(f.Device.Holders),
+			"the tap is open" + heldBy(d.Holders),
 			fmt.Sprintf("pid %d is alive and has no queue of this tap", f.Sandbox.VMMPID),
 		},
-		Fix: fmt.Sprintf("end one of the two: pid %d came later; see why two VMMs were started in %s", f.Sandbox.VMMPID, f.Netns),
+		Fix: fix,
 	})
 }

@@ -7,7 +7,7 @@ var tapDown = Check{
 	Title:     "The tap is administratively down",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
-	DependsOn: []string{"tap-missing"},
+	DependsOn: []string{"tap-missing", "tap-wrong-kind", "vmm-misplaced"},
 	Run: func(f path.Facts) Result {
 		switch f.Device.AdminUp {
 		case path.Yes:
@@ -16,7 +16,7 @@ var tapDown = Check{
 			return wrong(path.Finding{
 				Cause:    f.Device.Name + " is down: the kernel refuses every packet to it at once (ENETUNREACH)",
 				Evidence: []string{"IFF_UP is not set on " + f.Device.Name},
-				Fix:      "ip -n " + f.Netns + " link set " + f.Device.Name + " up",
+				Fix:      ip(f) + " link set " + f.Device.Name + " up",
 			})
 		}
 		return unsure("the link's flags are unknown")

@@ -47,14 +47,14 @@ func explained(reason string) bool {
 
 // againstDrops is what to do about a reason.
 func againstDrops(f path.Facts, reason string) string {
-	in := "ip netns exec " + f.Netns + " "
+	inside := in(f)
 	switch reason {
 	case "TC_EGRESS":
-		return "another's program drops them: " + in + "tc filter show dev " + f.Device.Name + " egress, and " + in + "bpftool net; take it out, or let it pass them"
+		return "another's program drops them: " + inside + "tc filter show dev " + f.Device.Name + " egress, and " + inside + "bpftool net; take it out, or let it pass them"
 	case "QDISC_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED":
-		return "the queueing discipline drops them: " + in + "tc -s qdisc show dev " + f.Device.Name + "; raise its rate or its limit, or send less"
+		return "the queueing discipline drops them: " + inside + "tc -s qdisc show dev " + f.Device.Name + "; raise its rate or its limit, or send less"
 	case "NETFILTER_DROP":
-		return "a packet filter drops them: " + in + "nft list ruleset (or iptables-save), and take the rule out"
+		return "a packet filter drops them: " + inside + "nft list ruleset (or iptables-save), and take the rule out"
 	}
-	return "see where: perf trace -e skb:kfree_skb, for the location of " + reason + "; " + in + "ip -s link show " + f.Device.Name
+	return "see where: perf trace -e skb:kfree_skb, for the location of " + reason + "; " + inside + "ip -s link show " + f.Device.Name
 }

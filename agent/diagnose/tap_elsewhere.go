@@ -25,10 +25,10 @@ var tapElsewhere = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause: fmt.Sprintf("%s is not in %s: the VMM's tap is %s in %s", f.Device.Name, f.Netns, h.Device, h.Netns),
+			Cause: fmt.Sprintf("%s is not in %s: the VMM's tap is %s in %s", f.Device.Name, where(f), h.Device, named(h.Netns)),
 			Evidence: []string{"no device of that name among the namespace's links",
-				fmt.Sprintf("the VMM (pid %d) has %s of %s open", f.Sandbox.VMMPID, h.Device, h.Netns)},
-			Fix: fmt.Sprintf("bring it back (ip -n %s link set %s netns %s, then its address and up), or make the slot anew", h.Netns, h.Device, f.Netns),
+				fmt.Sprintf("the VMM (pid %d) has %s of %s open", f.Sandbox.VMMPID, h.Device, named(h.Netns))},
+			Fix: "bring it back (" + ipIn(h.Netns) + " link set " + h.Device + " netns " + f.Netns + ", then its address and up), or make the slot anew",
 		})
 	},
 }
@@ -43,11 +43,11 @@ func madeItsOwn(f path.Facts) Result {
 	}
 	there := strings.Join(d.Elsewhere, ", ")
 	return wrong(path.Finding{
-		Cause: fmt.Sprintf("the slot's %s was made in %s: the VMM (pid %d) did not find it in %s and made one of its own, which nothing leads to", d.Name, there, f.Sandbox.VMMPID, f.Netns),
+		Cause: fmt.Sprintf("the slot's %s was made in %s: the VMM (pid %d) did not find it in %s and made one of its own, which nothing leads to", d.Name, there, f.Sandbox.VMMPID, where(f)),
 		Evidence: []string{
-			fmt.Sprintf("%s in %s goes with its holder (it is not persistent) and has no address; the VMM holds it", h.Device, f.Netns),
+			fmt.Sprintf("%s in %s goes with its holder (it is not persistent) and has no address; the VMM holds it", h.Device, where(f)),
 			fmt.Sprintf("a persistent %s, which nobody holds, is in %s, where no slot is", d.Name, there),
 		},
-		Fix: "make the tap inside the slot's namespace (ip netns exec " + f.Netns + " ip tuntap add " + d.Name + " mode tap) before the VMM starts; kill the sandbox and create it anew",
+		Fix: "make the tap inside the slot's namespace (" + ip(f) + " tuntap add " + d.Name + " mode tap) before the VMM starts; kill the sandbox and create it anew",
 	})
 }

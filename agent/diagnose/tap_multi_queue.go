@@ -19,9 +19,9 @@ var tapMultiQueue = Check{
 		}
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("EINVAL: %s was made multi-queue, so a VMM that opens it with one queue (pid %d) cannot attach", d.Name, f.Sandbox.VMMPID),
-			Evidence: append([]string{"IFLA_TUN_MULTI_QUEUE of " + d.Name + " in " + f.Netns + " is 1; Firecracker opens a tap without IFF_MULTI_QUEUE, and the kernel takes no other flag than the tap's"},
+			Evidence: append([]string{"IFLA_TUN_MULTI_QUEUE of " + d.Name + " in " + where(f) + " is 1; Firecracker opens a tap without IFF_MULTI_QUEUE, and the kernel takes no other flag than the tap's"},
 				carrierEvidence(f)...),
-			Fix: "make the tap without it: ip -n " + f.Netns + " tuntap add " + d.Name + " mode tap (no multi_queue), its address and up; then create the sandbox anew",
+			Fix: "make the tap without it: " + ip(f) + " tuntap add " + d.Name + " mode tap (no multi_queue), its address and up; then create the sandbox anew",
 		})
 	},
 }

@@ -20,10 +20,10 @@ var tapOwner = Check{
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("EPERM: %s belongs to %s, and the VMM (pid %d) runs as user %d without CAP_NET_ADMIN: it may not open it", d.Name, owners(*d.Tun), f.Sandbox.VMMPID, u.UID),
 			Evidence: append([]string{
-				"owner and group of " + d.Name + " in " + f.Netns + ": " + owners(*d.Tun),
+				"owner and group of " + d.Name + " in " + where(f) + ": " + owners(*d.Tun),
 				fmt.Sprintf("/proc/%d/status: user %d, groups %v, CAP_NET_ADMIN: %s", f.Sandbox.VMMPID, u.UID, u.GIDs, u.NetAdmin),
 			}, carrierEvidence(f)...),
-			Fix: fmt.Sprintf("give the tap to the VMM's user: ip -n %s tuntap add %s mode tap user %d, its address and up; then create the sandbox anew", f.Netns, d.Name, u.UID),
+			Fix: fmt.Sprintf("give the tap to the VMM's user: %s tuntap add %s mode tap user %d, its address and up; then create the sandbox anew", ip(f), d.Name, u.UID),
 		})
 	},
 }

@@ -57,7 +57,7 @@ func initFault(f path.Facts, code string) Result {
 
 // healthEvidence is what came of the question for envd's health, where nothing did.
 func healthEvidence(f path.Facts) string {
-	return "asked from inside " + f.Netns + ", " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error
+	return "asked from inside " + where(f) + ", " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error
 }
 
 // everHeard says whether the sandbox's guest ever sent a frame.

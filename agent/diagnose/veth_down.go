@@ -19,13 +19,13 @@ var vethDown = Check{
 		which := v.Host + " on the host"
 		fix := "ip link set " + v.Host + " up, and its route to the namespace again"
 		if v.HostUp != path.No {
-			which = v.Peer + " in " + f.Netns
-			fix = "ip -n " + f.Netns + " link set " + v.Peer + " up, and its default route again"
+			which = v.Peer + " in " + where(f)
+			fix = ip(f) + " link set " + v.Peer + " up, and its default route again"
 		}
 		return wrong(path.Finding{
-			Cause: "the veth pair is cut: " + which + " is down, or not there: nothing from layer 1 reaches the namespace",
+			Cause: "the veth pair is cut: " + which + " is down, or not there: nothing from the proxy reaches the namespace",
 			Evidence: []string{fmt.Sprintf("%s on the host up: %s; %s in %s up, with carrier: %s",
-				v.Host, v.HostUp, v.Peer, f.Netns, v.PeerUp)},
+				v.Host, v.HostUp, v.Peer, where(f), v.PeerUp)},
 			Fix: fix + "; or make the slot anew",
 		})
 	},

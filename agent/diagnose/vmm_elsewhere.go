@@ -18,9 +18,9 @@ var vmmElsewhere = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    fmt.Sprintf("NO-CARRIER: the VMM (pid %d) has opened %s in %s, not in %s", f.Sandbox.VMMPID, h.Device, h.Netns, f.Netns),
-			Evidence: append(carrierEvidence(f), fmt.Sprintf("the VMM (pid %d) has %s of %s open", f.Sandbox.VMMPID, h.Device, h.Netns)),
-			Fix:      "start the VMM inside the slot's namespace (ip netns exec " + f.Netns + " ...): kill the sandbox and create it anew",
+			Cause:    fmt.Sprintf("NO-CARRIER: the VMM (pid %d) has opened %s in %s, not in %s", f.Sandbox.VMMPID, h.Device, named(h.Netns), where(f)),
+			Evidence: append(carrierEvidence(f), fmt.Sprintf("the VMM (pid %d) has %s of %s open", f.Sandbox.VMMPID, h.Device, named(h.Netns))),
+			Fix:      "start the VMM inside the slot's namespace" + started(f) + ": kill the sandbox and create it anew",
 		})
 	},
 }

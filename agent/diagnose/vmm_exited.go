@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"tapwatch/agent/path"
@@ -34,12 +35,12 @@ var vmmExited = Check{
 		} else if f.Sandbox.VMMPID != 0 {
 			ev = append(ev, fmt.Sprintf("the VMM, pid %d, is no longer a running process", f.Sandbox.VMMPID))
 		} else {
-			ev = append(ev, "no VMM process was found in "+f.Netns)
+			ev = append(ev, "no VMM process was found in "+where(f))
 		}
 		return wrong(path.Finding{
 			Cause:    exitCause(f),
 			Evidence: ev,
-			Fix:      lastWords(f) + " and the kernel log for an OOM kill; then kill the sandbox and create it anew",
+			Fix:      whyEnded(f) + "; then kill the sandbox and create it anew",
 		})
 	},
 }
@@ -68,19 +69,27 @@ func leftBehind(f path.Facts) Result {
 		return notApplicable()
 	}
 	return wrong(path.Finding{
-		Cause:    fmt.Sprintf("the VMM has exited; %s is still%s, which does not serve it", f.Device.Name, heldBy(left)[1:]),
-		Evidence: []string{ending(e, time.Time{}), "the tap is open" + heldBy(left) + ": it was inherited, so the tap keeps its carrier"},
+		Cause:    fmt.Sprintf("the VMM has exited; %s is still%s, which does not serve it", f.Device.Name, heldByWords(left)),
+		Evidence: []string{ending(e, time.Time{}), "the tap is open" + heldBy(left) + ": a file that a process inherits stays open, so the tap keeps its carrier"},
 		Fix:      fmt.Sprintf("end pid %d, or nobody can attach to the tap; then kill the sandbox and create it anew", left[0].PID),
 	})
 }
 
-// lastWords says where to read what a VMM said before it ended: of a foreign one
-// its launcher knows.
-func lastWords(f path.Facts) string {
-	if !f.Sandbox.Foreign {
-		return "read its last words (tapwatch sandbox logs " + f.Sandbox.ID + ")"
+// whyEnded says where to look for why a VMM ended, as far as its end says.
+func whyEnded(f path.Facts) string {
+	words := "read its last words (" + logs(f) + ")"
+	e := f.Sandbox.VMMExit
+	switch {
+	case e == nil, e.How == "was killed by SIGKILL":
+		return words + " and the kernel log for an OOM kill"
+	case e.How == "ended with status 0":
+		return "the guest shut down or rebooted, or somebody asked the VMM to end: read the end of its console (" + logs(f) + ")"
+	case e.How == "was killed by SIGKILL from the kernel":
+		return "read the kernel log for an OOM kill"
+	case strings.HasPrefix(e.How, "was killed by ") && strings.Contains(e.How, " (pid "):
+		return "see in the log of the process that ended it why it did; " + words
 	}
-	return "read the VMM's log, the launcher's"
+	return words
 }
 
 // ending says how the VMM ended, and whether the carrier went before or after.

@@ -16,24 +16,16 @@ var vmmMisplaced = Check{
 	Run: func(f path.Facts) Result {
 		d := f.Device
 		// E2B's VMMs belong into a slot, whose tap is made before them.
-		if f.Sandbox.Source != "e2b" || f.Launcher != "" || d.Persistent != path.No || d.Bridge != "" || f.Inside.TapAddrs == nil || len(f.Inside.TapAddrs) > 0 {
+		if f.Sandbox.Source != "e2b" || f.Launcher != "" || d.Exists != path.Yes || d.Persistent != path.No || d.Bridge != "" || f.Inside.TapAddrs == nil || len(f.Inside.TapAddrs) > 0 {
 			return notApplicable()
 		}
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("the VMM (pid %d) runs in %s and made %s there by itself: no slot is there, and nothing leads to that tap", f.Sandbox.VMMPID, where(f), d.Name),
 			Evidence: []string{
 				fmt.Sprintf("%s in %s goes with its holder (it is not persistent), has no address and is on no bridge", d.Name, where(f)),
-				"no launcher's slot is " + where(f),
+				"no record and no name says that " + where(f) + " is a slot",
 			},
 			Fix: "start the VMM inside its slot's namespace (ip netns exec ns-N ...): kill the sandbox and create it anew",
 		})
 	},
-}
-
-// where names the namespace, in the middle of a sentence.
-func where(f path.Facts) string {
-	if f.Host {
-		return "the host's namespace"
-	}
-	return f.Netns
 }

@@ -11,10 +11,10 @@ func TestVMMNotAttached(t *testing.T) {
 	tryCheck(t, vmmNotAttached, []look{
 		{"attached", healthy(), "beside", nil},
 		{"never attached", changed(neverAttached), "problem", []string{
-			"the VMM runs (pid 4242) but has not opened tap0", "gained so far 0, lost 1", "no process has the tap open",
+			"the VMM runs (pid 4242) but has not opened tap0", "it never had carrier since it was created", "no process has the tap open",
 			"pid 4242 is alive and has no queue of this tap", "host_dev_name", "another namespace",
 		}},
-		{"let go again", changed(noCarrierThere), "problem", []string{"gained so far 1, lost 2"}},
+		{"let go again", changed(noCarrierThere), "problem", []string{"carrier came once and went twice"}},
 		{"holders unknown", changed(neverAttached, holdersUnknown), "beside", nil},
 		{"somebody holds the tap", changed(noCarrierThere, func(f *path.Facts) { f.Device.Holders = healthy().Device.Holders }), "beside", nil},
 		{"not known whether the VMM runs", changed(neverAttached, func(f *path.Facts) { f.Sandbox.VMMAlive = path.Unknown }), "beside", nil},

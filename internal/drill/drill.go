@@ -33,10 +33,14 @@ type Fault struct {
 	// Foreign is drilled beside all others, in a slot of its own, which Slot may
 	// change: a VMM that another launched, as User where that is not 0. Harm is
 	// done to it once the agent knows it.
-	Foreign *standIn
-	Slot    func(network.Slot) error
-	User    uint32
-	Harm    func(slot network.Slot, vmm *os.Process) error
+	// Elder, where there is one, is started before it, in the same namespace. Astray
+	// has them stand in a namespace that is nobody's slot. undo gives back what the
+	// slot does not hold.
+	Foreign, Elder *standIn
+	Astray         bool
+	Slot           func(network.Slot) (undo func(), err error)
+	User           uint32
+	Harm           func(slot network.Slot, vmm *os.Process) error
 }
 
 // fromStart says that the sandbox never was healthy.

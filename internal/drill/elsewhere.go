@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -76,10 +77,44 @@ func holdTap(ns, name string) (release func(), err error) {
 		return nothing, fmt.Errorf("%w in %s", err, ns)
 	}
 	defer tun.Close()
+	return keepOpen(tun)
+}
+
+// inheritTap has a process of its own hold the tap that a VMM has open, as one does
+// that the VMM has forked.
+func inheritTap(vmm int, name string) (release func(), err error) {
+	fd, err := unix.PidfdOpen(vmm, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open pid %d: %w", vmm, err)
+	}
+	defer unix.Close(fd)
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", vmm))
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", vmm, f.Name()))
+		n, numErr := strconv.Atoi(f.Name())
+		if err != nil || numErr != nil || to != "/dev/net/tun" {
+			continue
+		}
+		got, err := unix.PidfdGetfd(fd, n, 0)
+		if err != nil {
+			return nil, fmt.Errorf("take file %d of pid %d: %w", n, vmm, err)
+		}
+		tun := os.NewFile(uintptr(got), name)
+		defer tun.Close()
+		return keepOpen(tun)
+	}
+	return nil, fmt.Errorf("pid %d has no tap open", vmm)
+}
+
+// keepOpen has a process that only sleeps keep a file open until release.
+func keepOpen(file *os.File) (release func(), err error) {
 	holder := exec.CommandContext(context.Background(), "sleep", "3600")
-	holder.ExtraFiles = []*os.File{tun}
+	holder.ExtraFiles = []*os.File{file}
 	if err := holder.Start(); err != nil {
-		return nothing, fmt.Errorf("hold %s: %w", name, err)
+		return func() {}, fmt.Errorf("hold %s: %w", file.Name(), err)
 	}
 	return func() {
 		_ = holder.Process.Kill() // it may have ended

@@ -13,14 +13,14 @@ import (
 // What can be wrong with layer 1.
 var proxyFaults = []Fault{
 	{
-		Name: "proxy-dead", What: "layer 1 is gone",
+		Name: "proxy-dead", What: "the proxy is gone",
 		Hop: path.Proxy, Expected: "proxy-not-listening",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
 			return b.Proxy.Restart, b.Proxy.Close()
 		},
 	},
 	{
-		Name: "proxy-wrong-address", What: "layer 1 listens on 127.0.0.2 instead",
+		Name: "proxy-wrong-address", What: "the proxy listens on 127.0.0.2 instead",
 		Hop: path.Proxy, Expected: "proxy-wrong-address",
 		Make: func(ctx context.Context, b *Box) (func() error, error) {
 			if err := b.Proxy.Close(); err != nil {
@@ -39,14 +39,14 @@ var proxyFaults = []Fault{
 		},
 	},
 	{
-		Name: "proxy-stopped", What: "layer 1 is a process of its own, and gets SIGSTOP",
+		Name: "proxy-stopped", What: "the proxy is a process of its own, and gets SIGSTOP",
 		Hop: path.Proxy, Expected: "proxy-not-accepting",
 		Make: func(ctx context.Context, b *Box) (func() error, error) {
 			return b.otherProxy(ctx, func(p *program) (func(), error) { return func() {}, p.signal(syscall.SIGSTOP) })
 		},
 	},
 	{
-		Name: "proxy-no-files", What: "layer 1 is a process of its own, and may open no more files than it has",
+		Name: "proxy-no-files", What: "the proxy is a process of its own, and may open no more files than it has",
 		Hop: path.Proxy, Expected: "proxy-fd-limit",
 		Make: func(ctx context.Context, b *Box) (func() error, error) {
 			return b.otherProxy(ctx, func(p *program) (func(), error) { return p.starve(ctx, b.Proxy.Addr().String()) })

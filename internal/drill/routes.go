@@ -24,7 +24,7 @@ var routeFaults = []Fault{
 		},
 	},
 	{
-		Name: "return-route-taken", What: "the namespace has an unreachable route to layer 1's side of the veth pair",
+		Name: "return-route-taken", What: "the namespace has an unreachable route to the proxy's side of the veth pair",
 		Hop: path.Relay, Expected: "return-route",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
 			return addRoute(b.Slot.Netns(), netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: single(b.Slot.VethIP())})

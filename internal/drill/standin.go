@@ -24,6 +24,8 @@ type standIn struct {
 	NIC     bool   `json:"nic"`   // GET /vm/config names tap0
 	Attach  bool   `json:"attach"`
 	VnetHdr bool   `json:"vnet_hdr"`
+
+	Unreaped bool `json:"-"` // its launcher does not wait for it
 }
 
 // standInName is the first argument by which a process knows that it is one, and
@@ -57,12 +59,12 @@ func StandIn() error {
 	}
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
 	go func() { _ = srv.Serve(ln) }() // until the end
-	fmt.Println(standsReady)
+	fmt.Println(standsReady, os.Getpid())
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
 }
 
-// standsReady is what one prints once it can be asked.
+// standsReady is what one prints once it can be asked, before its pid.
 const standsReady = "ready"
 
 func (s standIn) flags() uint16 {
@@ -103,6 +105,11 @@ func (s standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // attached is a stand-in that holds its tap as Firecracker does, in that state.
 func attached(state string) *standIn {
 	return &standIn{State: state, NIC: true, Attach: true, VnetHdr: true}
+}
+
+func unreaped(s *standIn) *standIn {
+	s.Unreaped = true
+	return s
 }
 
 // apiSocket is where E2B has the API of a sandbox's Firecracker.

@@ -28,6 +28,18 @@ var vmmFaults = []Fault{
 		},
 	},
 	{
+		Name: "vmm-killed-tap-held", What: "the VMM gets SIGKILL, and another process still has its tap open",
+		Hop: path.Tap, Expected: "vmm-exited",
+		Make: func(_ context.Context, b *Box) (func() error, error) {
+			release, err := inheritTap(b.VMM.PID, b.Slot.Tap())
+			if err != nil {
+				return nil, err
+			}
+			b.atEnd = append(b.atEnd, release)
+			return nil, b.signal(syscall.SIGKILL)
+		},
+	},
+	{
 		Name: "vmm-stopped", What: "the VMM gets SIGSTOP",
 		Hop: path.Guest, Expected: "vmm-stopped",
 		Make: func(_ context.Context, b *Box) (func() error, error) {

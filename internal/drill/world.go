@@ -47,7 +47,8 @@ type World struct {
 type Box struct {
 	*World
 	sandbox.Sandbox
-	stop context.CancelFunc // of its traffic
+	stop  context.CancelFunc // of its traffic
+	atEnd []func()           // what is to be given back before it is removed
 }
 
 // healthy returns a sandbox that the agent finds nothing wrong with.
@@ -86,6 +87,9 @@ func (w *World) box(ctx context.Context, s sandbox.Sandbox) *Box {
 // kill removes a sandbox, also when the drill was interrupted.
 func (w *World) kill(b *Box) error {
 	b.stop()
+	for _, do := range b.atEnd {
+		do()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), killTime)
 	defer cancel()
 	return w.Manager.Kill(ctx, b.ID)

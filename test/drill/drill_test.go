@@ -49,7 +49,8 @@ func TestFewFaults(t *testing.T) {
 	nettest.NeedRoot(t)
 	store := templatetest.Store(t)
 	runDir := filepath.Join(t.TempDir(), "run")
-	faults := []string{"relay-dead", "tap-down", "proxy-dead", "cache-metadata-missing", "envd-not-listening", "vmm-killed", "guest-wrong-address", "init-shebang"}
+	faults := []string{"relay-dead", "tap-down", "proxy-dead", "cache-metadata-missing", "envd-not-listening", "vmm-killed", "guest-wrong-address", "init-shebang",
+		"vmm-killed-tap-held", "fc-misplaced", "fc-own-tap", "fc-own-tap-killed", "fc-second", "tap-is-veth"}
 	out, says, status := tapwatch(t, append([]string{"drill", "-o", "json", "--run-dir", runDir, "--data-dir", store.Dir,
 		"--first-slot", strconv.Itoa(firstSlot), "--patience", "2m"}, faults...)...)
 	var results []drill.Result
