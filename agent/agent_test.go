@@ -23,6 +23,7 @@ import (
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/proc"
@@ -37,7 +38,7 @@ const patience = time.Minute
 const never = 24 * time.Hour
 
 // graceEnds lets the time pass for which the counters of what has gone are told.
-func (h *host) graceEnds() { h.agent.model.forgetGone(time.Now().Add(2 * never)) }
+func (h *host) graceEnds() { h.agent.slots.ForgetGone(time.Now().Add(2 * never)) }
 
 // host is a running agent with one slot of ours: a namespace with a persistent
 // tap that nobody holds.
@@ -164,6 +165,16 @@ func (h *host) until(what string, ok func(path.Slot) bool) path.Slot {
 	}
 	h.t.Fatalf("%s: not so after %v; last %+v", what, patience, last)
 	return last
+}
+
+// target is the slot's sandbox, as workers know it.
+func (h *host) target() slots.Target {
+	h.t.Helper()
+	of := h.agent.slots.Targets(h.agent.slots.In(h.slot.Cookie)...)
+	if len(of) != 1 {
+		h.t.Fatalf("%d sandboxes in the slot", len(of))
+	}
+	return of[0]
 }
 
 func (h *host) metrics() string {
