@@ -224,7 +224,7 @@ func TestSlotLife(t *testing.T) {
 		return s.Diagnosis.State == path.Idle && s.Device.Carrier == path.No && s.Traffic != nil
 	})
 	h.hasLine(fmt.Sprintf(`tapwatch_network_carrier{device="tap0",netns="%s",sandbox_id=""} 0`, h.slot.Netns))
-	h.hasLine(fmt.Sprintf(`tapwatch_slot_bound{netns="%s",sandbox_id=""} 0`, h.slot.Netns))
+	h.hasLine(fmt.Sprintf(`tapwatch_slot_bound{device="tap0",netns="%s",sandbox_id=""} 0`, h.slot.Netns))
 	if m := h.metrics(); strings.Contains(grep(m, h.slot.Netns), "tapwatch_finding") {
 		t.Error("an idle slot has a finding")
 	}
@@ -342,27 +342,48 @@ func TestStopLeavesNothing(t *testing.T) {
 	if _, err := Cleanup(string(h.dir)); !errors.Is(err, ErrRunning) {
 		t.Errorf("a cleanup beside a living agent: %v, want ErrRunning", err)
 	}
+	alone := len(h.filters()) == 2 // the agents of other tests see this tap too
 	h.end()
-	nettest.In(t, h.slot.Netns, func() error {
-		l, err := netlink.LinkByName("tap0")
-		if err != nil {
-			return err
-		}
-		qdiscs, err := netlink.QdiscList(l)
-		if err != nil {
-			return err
-		}
-		for _, q := range qdiscs {
-			if q.Type() == "clsact" {
-				t.Error("clsact is left on the tap")
-			}
-		}
-		return nil
-	})
+	if n, err := Cleanup(string(h.dir)); n != 0 || err != nil {
+		t.Errorf("hooks are left on %d taps, %v", n, err)
+	}
+	if alone && len(h.filters()) == 0 && hasClsact(t, h.slot.Netns, "tap0") {
+		t.Error("clsact is left on the tap")
+	}
 	left, err := filepath.Glob(filepath.Join(string(h.dir), "*"))
 	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "slots" {
 		t.Errorf("left behind: %v %v, want only the launcher's slots", left, err)
 	}
+}
+
+// filters are those on the slot's tap, of whichever agent.
+func (h *host) filters() (all []netlink.Filter) {
+	h.t.Helper()
+	h.onTap(func(l netlink.Link) error {
+		for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+			some, err := netlink.FilterList(l, parent)
+			if err != nil {
+				return err
+			}
+			all = append(all, some...)
+		}
+		return nil
+	})
+	return all
+}
+
+func hasClsact(t *testing.T, ns, tap string) (has bool) {
+	t.Helper()
+	nettest.In(t, ns, func() error {
+		l, err := netlink.LinkByName(tap)
+		if err != nil {
+			return err
+		}
+		qdiscs, err := netlink.QdiscList(l)
+		has = slices.ContainsFunc(qdiscs, func(q netlink.Qdisc) bool { return q.Type() == "clsact" })
+		return err
+	})
+	return has
 }
 
 func TestBadConfig(t *testing.T) {

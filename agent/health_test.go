@@ -50,6 +50,7 @@ func startLine(t *testing.T, cfg Config) *line {
 	far := netip.AddrPortFrom(near.Next(), e2b.EnvdPort)
 	addAddr(t, "", nettest.Veth(t, ns), near, 31)
 	addAddr(t, ns, "eth0", far.Addr(), 31)
+	nettest.In(t, ns, func() error { return netlink.RouteAdd(&netlink.Route{Gw: near.AsSlice()}) })
 	addAddr(t, ns, "tap0", tap, 30)
 	guest := nettest.Guest(t, ns, "tap0", "02:FC:00:00:00:05", envd.Addr().AsSlice(), tap.AsSlice())
 	l.serve(listenIn(t, guest, envd))

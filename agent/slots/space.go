@@ -60,11 +60,12 @@ type Recorded struct {
 	Identity
 	BuildID, TemplateDir string
 
-	State    registry.State
-	Shape    registry.Shape
-	Created  time.Time
-	VMM      Process
-	VMMAlive path.Tristate
+	State      registry.State
+	Shape      registry.Shape
+	Created    time.Time
+	VMM        Process
+	VMMStarted time.Time
+	VMMAlive   path.Tristate
 }
 
 // space is one namespace, and the places in it.

@@ -97,6 +97,7 @@ func TestStayBeginsAnew(t *testing.T) {
 	w.TakeAPI(target, &path.VMMAPI{Error: "silent"})
 	w.TakeExit(old.PID, path.VMMExit{Time: time.Now(), How: "was killed by SIGKILL"}, "died")
 	w.shows("crashed", "ns-10/tap0 i1 pid 11 no")
+	w.free(tap)
 	w.hold(next.on(tap, "tap0"))
 	w.shows("the next one", "ns-10/tap0 i2 pid 12 yes")
 	s := w.Views()[0].Sandbox
@@ -122,6 +123,7 @@ func TestVMMIsReplacedWhole(t *testing.T) {
 	target := w.Bound(nil)[0]
 	w.TakeProcess(target, ProcessState{Alive: path.No, Zombie: true})
 	w.TakeExit(11, path.VMMExit{Time: time.Now()}, "died")
+	w.free(tap)
 	w.hold(firecracker(12, "i1").on(tap, "tap0"))
 	w.shows("a new process", "ns-10/tap0 i1 pid 12 yes")
 	s := w.Views()[0].Sandbox

@@ -16,13 +16,14 @@ type world struct {
 	t      *testing.T
 	events []path.Event
 	asked  map[Work]int
+	downs  map[netns.Device]uint32 // losses of carrier
 }
 
 // self is the agent's own namespace.
 const self netns.Cookie = 1
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, asked: map[Work]int{}}
+	w := &world{t: t, asked: map[Work]int{}, downs: map[netns.Device]uint32{}}
 	w.Slots = New(Config{
 		Self: self, Publish: func(e path.Event) { w.events = append(w.events, e) }, Boot: func(string, *path.Boot) {},
 		Ask: func(k Work, _ ...Key) { w.asked[k]++ }, Grace: 10 * time.Second, TellsExits: true,
@@ -41,9 +42,19 @@ func (w *world) space(c netns.Cookie, p *Plan, claims ...VMM) {
 func (w *world) tap(c netns.Cookie, i netns.Ifindex, name string, carrier path.Tristate) netns.Device {
 	w.t.Helper()
 	d := netns.Device{Netns: c, Ifindex: i}
+	if p := w.taps[d]; p != nil && p.device.Carrier == path.Yes && carrier == path.No {
+		w.downs[d]++
+	}
 	w.TakeLink(Change{Time: time.Now(), Of: d, New: &Link{IsTap: true, Device: path.Device{
-		Name: name, Ifindex: i, Kind: "tun", Exists: path.Yes, AdminUp: path.Yes, Carrier: carrier, Persistent: path.Yes}}})
+		Name: name, Ifindex: i, Kind: "tun", Exists: path.Yes, AdminUp: path.Yes, Carrier: carrier, Persistent: path.Yes, Downs: w.downs[d]}}})
 	return d
+}
+
+// free has nobody hold a tap.
+func (w *world) free(d netns.Device) {
+	w.t.Helper()
+	w.tap(d.Netns, d.Ifindex, w.taps[d].device.Name, path.No)
+	w.hold()
 }
 
 // away takes a tap away.
