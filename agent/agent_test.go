@@ -344,8 +344,8 @@ func TestStopLeavesNothing(t *testing.T) {
 	}
 	alone := len(h.filters()) == 2 // the agents of other tests see this tap too
 	h.end()
-	if n, err := Cleanup(string(h.dir)); n != 0 || err != nil {
-		t.Errorf("hooks are left on %d taps, %v", n, err)
+	if done, err := Cleanup(string(h.dir)); done.Own != 0 || err != nil {
+		t.Errorf("hooks are left on %d taps, %v", done.Own, err)
 	}
 	if alone && len(h.filters()) == 0 && hasClsact(t, h.slot.Netns, "tap0") {
 		t.Error("clsact is left on the tap")

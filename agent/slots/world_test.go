@@ -35,7 +35,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) space(c netns.Cookie, p *Plan, claims ...VMM) {
 	w.t.Helper()
 	w.TakeNamespace(Namespace{Cookie: c, Name: fmt.Sprintf("ns-%d", c), Path: "/proc/self/ns/net", Linked: true, Plan: p, Claims: claims}, time.Now())
-	w.Linked(c)
+	w.Linked(c, time.Now())
 }
 
 // tap makes a tap or changes it, and returns who it is.
