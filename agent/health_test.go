@@ -171,7 +171,8 @@ func TestIdleSandboxIsAsked(t *testing.T) {
 		l.hasLine(l.up(hop, "probe", 1))
 	}
 	if n := l.asked.Load(); n != int32(slots.Ways) {
-		t.Errorf("envd was asked %d times", n)
+		lived, err := l.client.History(t.Context(), "itest")
+		t.Errorf("envd was asked %d times; %v, %v", n, lived.Events, err)
 	}
 	for _, way := range wayNames { // the sandboxes of other tests on this host are asked too
 		l.hasCounted(`tapwatch_health_probes_total{result="ok",way="` + way + `"} `)
