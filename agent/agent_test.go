@@ -63,7 +63,6 @@ func start(t *testing.T) *host {
 func startWith(t *testing.T, cfg Config) *host {
 	t.Helper()
 	nettest.NeedRoot(t)
-	dir := t.TempDir()
 	if !cfg.Proxy.IsValid() {
 		proxy, err := net.Listen("tcp", "127.0.0.1:0") // only looked at, never called
 		if err != nil {
@@ -72,6 +71,16 @@ func startWith(t *testing.T, cfg Config) *host {
 		t.Cleanup(func() { proxy.Close() })
 		cfg.Proxy = proxy.Addr().(*net.TCPAddr).AddrPort()
 	}
+	h := startBare(t, cfg)
+	h.makeSlot()
+	return h
+}
+
+// startBare starts an agent without a slot of ours.
+func startBare(t *testing.T, cfg Config) *host {
+	t.Helper()
+	nettest.NeedRoot(t)
+	dir := t.TempDir()
 	cfg.Listen, cfg.RunDir, cfg.SeriesGrace = "127.0.0.1:0", dir, never
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	a, err := New(cfg)
@@ -83,7 +92,6 @@ func startWith(t *testing.T, cfg Config) *host {
 		dir: registry.Dir(dir), stop: cancel, done: make(chan error, 1)}
 	go func() { h.done <- a.Run(ctx) }()
 	t.Cleanup(h.end)
-	h.makeSlot()
 	return h
 }
 

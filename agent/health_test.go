@@ -68,6 +68,9 @@ func startLine(t *testing.T, cfg Config) *line {
 // when they have gone.
 func (l *line) serve(in net.Listener) {
 	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if id := r.Header.Get(e2b.HeaderSandboxID); id != "" && id != "itest" {
+			return // the agent asks for the other sandboxes of this host too
+		}
 		l.asked.Add(1)
 		if l.hangs.Load() {
 			l.waits.Add(1)

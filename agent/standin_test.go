@@ -266,3 +266,6 @@ func serveAPI(socket string) error {
 	}()
 	return nil
 }
+
+// endChild ends a child of a stand-in, which may have ended.
+func endChild(pid int) { _ = unix.Kill(pid, unix.SIGKILL) }
