@@ -60,7 +60,11 @@ type player struct {
 // play starts a stand-in, and waits until it holds its taps.
 func play(t *testing.T, s standIn) *player {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program(t, s.program), s.args...)
+	binary := program(t, s.program)
+	if err := os.Chmod(filepath.Dir(filepath.Dir(binary)), 0o755); err != nil { // for other users
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), binary, s.args...)
 	cmd.Env = append(os.Environ(), standInMark+"=vmm")
 	if s.uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: s.uid, Gid: s.uid}}

@@ -189,7 +189,7 @@ func (s *Slots) wants(sp *space, c *VMM, now time.Time) *place {
 	if free && (p.stay == nil || !p.stay.foreign || p.stay.vmm.Process == c.Process || p.stay.vmm.alive == path.No) {
 		return p
 	}
-	return s.beside(sp, Key{Device: p.key.Device, Claim: c.PID})
+	return s.beside(sp, Key{Device: p.key.Device, Claim: c.PID}, p.device.Name)
 }
 
 // nowhere returns the place of a VMM of which nobody knows the tap. It is left out in the
@@ -198,15 +198,15 @@ func (s *Slots) nowhere(sp *space, c *VMM) *place {
 	if sp.Cookie == s.cfg.Self || !c.Identity.Direct {
 		return nil
 	}
-	return s.beside(sp, Key{Device: netns.Device{Netns: sp.Cookie}, Claim: c.PID})
+	return s.beside(sp, Key{Device: netns.Device{Netns: sp.Cookie}, Claim: c.PID}, c.Identity.Tap)
 }
 
 // beside returns the place that a VMM has beside that of a tap.
-func (s *Slots) beside(sp *space, k Key) *place {
+func (s *Slots) beside(sp *space, k Key, tap string) *place {
 	if p := s.find(k); p != nil {
 		return p
 	}
-	p := &place{key: k, space: sp}
+	p := &place{key: k, space: sp, device: path.Device{Name: tap}}
 	sp.places[p] = struct{}{}
 	s.order = nil
 	return p

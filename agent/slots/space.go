@@ -76,6 +76,7 @@ type space struct {
 	// absent is the place of the tap that is expected and not there; nil: there is none.
 	absent *place
 	veths  map[netns.Ifindex]veth
+	paired string // the host's end of its last veth pair; empty: none was ever seen
 	// orphanSince is when the launcher of its record was seen to have ended; zero: it
 	// runs, or had ended when the agent came.
 	orphanSince time.Time
