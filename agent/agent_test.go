@@ -112,7 +112,9 @@ func (h *host) end() {
 	h.done = nil
 }
 
-func (h *host) makeSlot() {
+func (h *host) makeSlot() { h.makeSlotOf(1) }
+
+func (h *host) makeSlotOf(index int) {
 	ns := nettest.Netns(h.t)
 	cookie, err := netns.CookieOf(ns)
 	if err != nil {
@@ -133,7 +135,7 @@ func (h *host) makeSlot() {
 		h.relay = relay
 		return nil
 	})
-	h.slot = registry.Slot{Index: 1, Netns: ns, Cookie: cookie, HostVeth: "", Tap: "tap0",
+	h.slot = registry.Slot{Index: index, Netns: ns, Cookie: cookie, HostVeth: "", Tap: "tap0",
 		VpeerIP: "10.12.0.3", GuestIP: "169.254.0.21", Owner: me}
 	h.put()
 }

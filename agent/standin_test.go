@@ -28,11 +28,16 @@ import (
 // standInMark is set in the environment of every stand-in.
 const standInMark = "TAPWATCH_TEST_STANDIN"
 
+// muteMark is set in the environment of those that serve no API.
+const muteMark = "TAPWATCH_TEST_NO_API"
+
 // TestMain lets a copy of the test binary be a VMM, a relay or a helper process.
 func TestMain(m *testing.M) {
 	switch os.Getenv(standInMark) {
 	case "vmm":
 		os.Exit(beVMM())
+	case "agent":
+		os.Exit(beAgent())
 	}
 	if filepath.Base(os.Args[0]) == relayName {
 		os.Exit(beRelay())
@@ -47,6 +52,7 @@ type standIn struct {
 	ns      string   // where it runs; empty: in the test's namespace
 	taps    []string // that it opens at once
 	uid     uint32   // of its user
+	mute    bool     // it serves no API
 }
 
 // player is a stand-in that runs.
@@ -66,6 +72,9 @@ func play(t *testing.T, s standIn) *player {
 	}
 	cmd := exec.CommandContext(t.Context(), binary, s.args...)
 	cmd.Env = append(os.Environ(), standInMark+"=vmm")
+	if s.mute {
+		cmd.Env = append(cmd.Env, muteMark+"=1")
+	}
 	if s.uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: s.uid, Gid: s.uid}}
 	}
@@ -86,7 +95,8 @@ func play(t *testing.T, s standIn) *player {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &player{Cmd: cmd, t: t, in: in, out: bufio.NewReader(out)}
+	p := &player{Cmd: cmd, t: t, in: in}
+	p.reads(out)
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	if said := p.hear(); said != "running" {
 		t.Fatalf("%s says %q", s.program, said)
@@ -97,6 +107,9 @@ func play(t *testing.T, s standIn) *player {
 	return p
 }
 
+func (p *player) reads(out io.Reader) { p.out = bufio.NewReader(out) }
+
+// hear returns the next line that it says.
 func (p *player) hear() string {
 	line, err := p.out.ReadString('\n')
 	if err != nil {
@@ -223,7 +236,7 @@ func forkHolder(words []string, open []int) (int, error) {
 	} else {
 		cmd.Args = slices.Clone(os.Args)
 		if i := slices.Index(cmd.Args, "--api-sock"); i > 0 { // the child serves nothing: it finds the socket taken
-			cmd.Env = append(cmd.Env, "TAPWATCH_TEST_NO_API=1")
+			cmd.Env = append(cmd.Env, muteMark+"=1")
 		}
 		in, err := cmd.StdinPipe() // never closed: it lives as long as this process
 		if err != nil {
@@ -249,7 +262,7 @@ func forkHolder(words []string, open []int) (int, error) {
 // serveAPI answers each question by the file of that name beside the socket, and never
 // where there is none.
 func serveAPI(socket string) error {
-	if os.Getenv("TAPWATCH_TEST_NO_API") != "" {
+	if os.Getenv(muteMark) != "" {
 		return nil
 	}
 	ln, err := net.Listen("unix", socket)

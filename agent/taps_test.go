@@ -501,7 +501,7 @@ func TestHostileNames(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	ns, evil := e2bSlot(t), "fc-\x1b[31mevil\u202e\n-r4nd.sock"
-	nobody := play(t, standIn{program: "firecracker", args: []string{"--api-sock", filepath.Join("/nowhere", evil)}, ns: ns, uid: 65534})
+	nobody := play(t, standIn{program: "firecracker", args: []string{"--api-sock", filepath.Join("/nowhere", evil)}, ns: ns, uid: 65534, mute: true})
 	w.agent.discover.Rescan()
 	vmm := play(t, standIn{program: "fc\x1b[31m\u202ex", args: []string{"--socket", evil}, ns: ns, taps: []string{"tap0"}})
 	s := w.untilTap(ns, "tap0", "held by a stranger", func(s path.Slot) bool { return s.Diagnosis.State == path.Unidentified && len(s.Device.Holders) == 1 })
