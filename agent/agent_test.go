@@ -23,6 +23,7 @@ import (
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/proc"
@@ -37,7 +38,7 @@ const patience = time.Minute
 const never = 24 * time.Hour
 
 // graceEnds lets the time pass for which the counters of what has gone are told.
-func (h *host) graceEnds() { h.agent.model.forgetGone(time.Now().Add(2 * never)) }
+func (h *host) graceEnds() { h.agent.slots.ForgetGone(time.Now().Add(2 * never)) }
 
 // host is a running agent with one slot of ours: a namespace with a persistent
 // tap that nobody holds.
@@ -62,7 +63,6 @@ func start(t *testing.T) *host {
 func startWith(t *testing.T, cfg Config) *host {
 	t.Helper()
 	nettest.NeedRoot(t)
-	dir := t.TempDir()
 	if !cfg.Proxy.IsValid() {
 		proxy, err := net.Listen("tcp", "127.0.0.1:0") // only looked at, never called
 		if err != nil {
@@ -71,6 +71,16 @@ func startWith(t *testing.T, cfg Config) *host {
 		t.Cleanup(func() { proxy.Close() })
 		cfg.Proxy = proxy.Addr().(*net.TCPAddr).AddrPort()
 	}
+	h := startBare(t, cfg)
+	h.makeSlot()
+	return h
+}
+
+// startBare starts an agent without a slot of ours.
+func startBare(t *testing.T, cfg Config) *host {
+	t.Helper()
+	nettest.NeedRoot(t)
+	dir := t.TempDir()
 	cfg.Listen, cfg.RunDir, cfg.SeriesGrace = "127.0.0.1:0", dir, never
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	a, err := New(cfg)
@@ -82,7 +92,6 @@ func startWith(t *testing.T, cfg Config) *host {
 		dir: registry.Dir(dir), stop: cancel, done: make(chan error, 1)}
 	go func() { h.done <- a.Run(ctx) }()
 	t.Cleanup(h.end)
-	h.makeSlot()
 	return h
 }
 
@@ -103,7 +112,9 @@ func (h *host) end() {
 	h.done = nil
 }
 
-func (h *host) makeSlot() {
+func (h *host) makeSlot() { h.makeSlotOf(1) }
+
+func (h *host) makeSlotOf(index int) {
 	ns := nettest.Netns(h.t)
 	cookie, err := netns.CookieOf(ns)
 	if err != nil {
@@ -124,7 +135,7 @@ func (h *host) makeSlot() {
 		h.relay = relay
 		return nil
 	})
-	h.slot = registry.Slot{Index: 1, Netns: ns, Cookie: cookie, HostVeth: "", Tap: "tap0",
+	h.slot = registry.Slot{Index: index, Netns: ns, Cookie: cookie, HostVeth: "", Tap: "tap0",
 		VpeerIP: "10.12.0.3", GuestIP: "169.254.0.21", Owner: me}
 	h.put()
 }
@@ -164,6 +175,16 @@ func (h *host) until(what string, ok func(path.Slot) bool) path.Slot {
 	}
 	h.t.Fatalf("%s: not so after %v; last %+v", what, patience, last)
 	return last
+}
+
+// target is the slot's sandbox, as workers know it.
+func (h *host) target() slots.Target {
+	h.t.Helper()
+	of := h.agent.slots.Targets(h.agent.slots.In(h.slot.Cookie)...)
+	if len(of) != 1 {
+		h.t.Fatalf("%d sandboxes in the slot", len(of))
+	}
+	return of[0]
 }
 
 func (h *host) metrics() string {
@@ -213,7 +234,7 @@ func TestSlotLife(t *testing.T) {
 		return s.Diagnosis.State == path.Idle && s.Device.Carrier == path.No && s.Traffic != nil
 	})
 	h.hasLine(fmt.Sprintf(`tapwatch_network_carrier{device="tap0",netns="%s",sandbox_id=""} 0`, h.slot.Netns))
-	h.hasLine(fmt.Sprintf(`tapwatch_slot_bound{netns="%s",sandbox_id=""} 0`, h.slot.Netns))
+	h.hasLine(fmt.Sprintf(`tapwatch_slot_bound{device="tap0",netns="%s",sandbox_id=""} 0`, h.slot.Netns))
 	if m := h.metrics(); strings.Contains(grep(m, h.slot.Netns), "tapwatch_finding") {
 		t.Error("an idle slot has a finding")
 	}
@@ -331,27 +352,48 @@ func TestStopLeavesNothing(t *testing.T) {
 	if _, err := Cleanup(string(h.dir)); !errors.Is(err, ErrRunning) {
 		t.Errorf("a cleanup beside a living agent: %v, want ErrRunning", err)
 	}
+	alone := len(h.filters()) == 2 // the agents of other tests see this tap too
 	h.end()
-	nettest.In(t, h.slot.Netns, func() error {
-		l, err := netlink.LinkByName("tap0")
-		if err != nil {
-			return err
-		}
-		qdiscs, err := netlink.QdiscList(l)
-		if err != nil {
-			return err
-		}
-		for _, q := range qdiscs {
-			if q.Type() == "clsact" {
-				t.Error("clsact is left on the tap")
-			}
-		}
-		return nil
-	})
+	if done, err := Cleanup(string(h.dir)); done.Own != 0 || err != nil {
+		t.Errorf("hooks are left on %d taps, %v", done.Own, err)
+	}
+	if alone && len(h.filters()) == 0 && hasClsact(t, h.slot.Netns, "tap0") {
+		t.Error("clsact is left on the tap")
+	}
 	left, err := filepath.Glob(filepath.Join(string(h.dir), "*"))
 	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "slots" {
 		t.Errorf("left behind: %v %v, want only the launcher's slots", left, err)
 	}
+}
+
+// filters are those on the slot's tap, of whichever agent.
+func (h *host) filters() (all []netlink.Filter) {
+	h.t.Helper()
+	h.onTap(func(l netlink.Link) error {
+		for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+			some, err := netlink.FilterList(l, parent)
+			if err != nil {
+				return err
+			}
+			all = append(all, some...)
+		}
+		return nil
+	})
+	return all
+}
+
+func hasClsact(t *testing.T, ns, tap string) (has bool) {
+	t.Helper()
+	nettest.In(t, ns, func() error {
+		l, err := netlink.LinkByName(tap)
+		if err != nil {
+			return err
+		}
+		qdiscs, err := netlink.QdiscList(l)
+		has = slices.ContainsFunc(qdiscs, func(q netlink.Qdisc) bool { return q.Type() == "clsact" })
+		return err
+	})
+	return has
 }
 
 func TestBadConfig(t *testing.T) {

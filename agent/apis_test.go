@@ -1,10 +1,7 @@
 package agent
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -20,50 +17,11 @@ import (
 	"tapwatch/internal/nettest"
 )
 
-// TestMain lets a copy of the test binary be a Firecracker, a process with E2B's
-// command line that serves Firecracker's API, or a relay.
-func TestMain(m *testing.M) {
-	switch filepath.Base(os.Args[0]) {
-	case "firecracker":
-		os.Exit(beFirecracker())
-	case relayName:
-		os.Exit(beRelay())
-	default:
-		os.Exit(m.Run())
-	}
-}
-
-// beFirecracker answers each question by the file of that name beside the socket,
-// and never where there is none. It ends with its input.
-func beFirecracker() int {
-	socket := os.Args[2]
-	ln, err := net.Listen("unix", socket)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	go func() {
-		s := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			name := strings.ReplaceAll(strings.Trim(r.URL.Path, "/"), "/", "-")
-			b, err := os.ReadFile(filepath.Join(filepath.Dir(socket), "answer-"+name))
-			if err != nil {
-				<-r.Context().Done()
-				return
-			}
-			_, _ = w.Write(b) // who asked may have gone
-		})}
-		_ = s.Serve(ln) // until the end
-	}()
-	fmt.Println("running")
-	_, _ = os.Stdin.Read(make([]byte, 1))
-	return 0
-}
-
 // foreign is an E2B slot with a Firecracker in it that we did not launch.
 type foreign struct {
 	*host
 	ns, id, dir, socket string
-	cmd                 *exec.Cmd
+	vmm                 *player
 }
 
 func startForeign(t *testing.T) *foreign {
@@ -75,35 +33,8 @@ func startForeign(t *testing.T) *foreign {
 	}
 	t.Cleanup(func() { _ = netns.Delete(f.ns) })
 	nettest.Tap(t, f.ns, "tap0")
-	f.cmd = exec.CommandContext(t.Context(), program(t, "firecracker"), "--api-sock", f.socket)
-	if _, err := f.cmd.StdinPipe(); err != nil { // Wait closes it
-		t.Fatal(err)
-	}
-	out, err := f.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	nettest.In(t, f.ns, f.cmd.Start)
-	t.Cleanup(func() { _ = f.cmd.Process.Kill(); _ = f.cmd.Wait() })
-	if _, err := out.Read(make([]byte, 8)); err != nil {
-		t.Fatal(err)
-	}
+	f.vmm = play(t, standIn{program: "firecracker", args: []string{"--api-sock", f.socket}, ns: f.ns})
 	return f
-}
-
-// program is a copy of the test binary under a name by which TestMain, and whoever
-// looks at its processes, knows it.
-func program(t *testing.T, name string) (path string) {
-	t.Helper()
-	self, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path = filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, self, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // says has the Firecracker answer so from now on.
@@ -136,9 +67,9 @@ func (f *foreign) untilForeign(what string, ok func(path.Slot) bool) path.Slot {
 	return last
 }
 
-// stateOf is that of a slot in trouble: a slow machine's sandbox may be past its
+// troubleOf is the state of a slot in trouble: a slow machine's sandbox may be past its
 // boot grace before the test has seen it.
-func stateOf(booting bool) path.State {
+func troubleOf(booting bool) path.State {
 	if booting {
 		return path.Booting
 	}
@@ -161,7 +92,7 @@ func TestFirecrackerSaysWhatIsWrong(t *testing.T) {
 	f := startForeign(t)
 	f.says(path.VMMRunning, "")
 	s := f.untilForeign("without a NIC", func(s path.Slot) bool { return strings.Contains(hop(s, path.Tap), "never given a network interface") })
-	if want := stateOf(s.Sandbox.Booting); s.Sandbox.ID != f.id || s.Sandbox.API.Socket != f.socket || s.Diagnosis.State != want {
+	if want := troubleOf(s.Sandbox.Booting); s.Sandbox.ID != f.id || s.Sandbox.API.Socket != f.socket || s.Diagnosis.State != want {
 		t.Errorf("%s, not %s: %+v", s.Diagnosis.State, want, s.Sandbox)
 	}
 	f.says(path.VMMRunning, `{"iface_id":"eth0","host_dev_name":"tap7","guest_mac":null}`)
@@ -171,8 +102,7 @@ func TestFirecrackerSaysWhatIsWrong(t *testing.T) {
 
 	addAddr(t, f.ns, "tap0", netip.MustParseAddr(e2b.TapAddr), 30)
 	f.says(path.VMMPaused, `{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"02:FC:00:00:00:05"}`)
-	tap := nettest.AttachTap(t, f.ns, "tap0")
-	defer tap.Close()
+	f.vmm.open("tap0")
 	f.untilForeign("paused", func(s path.Slot) bool { return strings.Contains(hop(s, path.Guest), "its vCPUs are paused") })
 	if err := os.Remove(f.socket); err != nil {
 		t.Fatal(err)
@@ -189,13 +119,13 @@ func TestFirecrackerThatIsAZombie(t *testing.T) {
 	f.says(path.VMMRunning, "")
 	f.untilForeign("bound", func(s path.Slot) bool { return s.Sandbox != nil && s.Sandbox.ID == f.id })
 	// Another than its launcher kills it, and its launcher does not wait for it.
-	if out, err := exec.CommandContext(t.Context(), "kill", "-KILL", strconv.Itoa(f.cmd.Process.Pid)).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "kill", "-KILL", strconv.Itoa(f.vmm.Process.Pid)).CombinedOutput(); err != nil {
 		t.Fatalf("kill: %v: %s", err, out)
 	}
 	s := f.untilForeign("a zombie", func(s path.Slot) bool { return code(s) == "vmm-zombie" })
 	if s.Sandbox.VMMAlive != path.No || s.Diagnosis.BrokenAt() != path.Tap {
 		t.Errorf("%+v", s.Sandbox)
 	}
-	_ = f.cmd.Wait() // it was killed
+	_ = f.vmm.Wait() // it was killed
 	f.untilForeign("gone for good", func(s path.Slot) bool { return code(s) == "vmm-exited" })
 }

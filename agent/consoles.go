@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -13,9 +14,10 @@ import (
 // long before anything else of it can be seen. A guest writes what it likes, so
 // reading takes no more than a fortieth of the time.
 type consoles struct {
-	fs    *fsnotify.Watcher
-	asked *asker
-	of    map[string]slots.Key // by file; of the goroutine alone
+	fs     *fsnotify.Watcher
+	asked  *asker
+	of     map[string]slots.Key  // by file; of the goroutine alone, like what follows
+	sought map[string]chan error // files that are being looked for
 }
 
 const (
@@ -31,7 +33,7 @@ func newConsoles() (*consoles, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &consoles{fs: fs, asked: newAsker(2*noticeDelay, consolesShare, consolesRest), of: map[string]slots.Key{}}, nil
+	return &consoles{fs: fs, asked: newAsker(2*noticeDelay, consolesShare, consolesRest), of: map[string]slots.Key{}, sought: map[string]chan error{}}, nil
 }
 
 // run watches until the context ends.
@@ -80,9 +82,18 @@ func (c *consoles) follow(i *inspector) (all bool) {
 			delete(c.of, file)
 		}
 	}
+	for file := range c.sought {
+		if _, ok := now[file]; !ok {
+			delete(c.sought, file)
+		}
+	}
 	all = true
 	for file, k := range now {
 		if _, ok := c.of[file]; !ok {
+			if !c.reaches(file) {
+				all = false
+				continue
+			}
 			if err := c.fs.Add(file); err != nil {
 				i.log.Debug("a console is read in turn only", "file", file, "err", err)
 				all = false // it may not be there yet
@@ -93,4 +104,25 @@ func (c *consoles) follow(i *inspector) (all bool) {
 		c.of[file] = k
 	}
 	return all
+}
+
+// reachesWait is how long a file is waited for that is looked for the first time.
+const reachesWait = 20 * time.Millisecond
+
+// reaches says whether a file can be had without waiting. One on a disk that hangs would
+// hold up the watch of all.
+func (c *consoles) reaches(file string) bool {
+	got, wait := c.sought[file], time.Duration(0)
+	if got == nil {
+		got, wait = make(chan error, 1), reachesWait
+		c.sought[file] = got
+		go func() { _, err := os.Stat(file); got <- err }()
+	}
+	select {
+	case err := <-got:
+		delete(c.sought, file)
+		return err == nil
+	case <-time.After(wait):
+		return false
+	}
 }

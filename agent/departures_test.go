@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -10,8 +9,6 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
-	"tapwatch/internal/netns"
-	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 )
 
@@ -19,27 +16,13 @@ import (
 // and holds the tap.
 func (h *host) firecracker(sandboxID string) *exec.Cmd {
 	h.t.Helper()
-	tap := nettest.AttachTap(h.t, h.slot.Netns, "tap0")
-	cmd := exec.CommandContext(h.t.Context(), "/proc/self/exe") // see TestMain; a shell may go by its name
-	cmd.Args = []string{"firecracker", "--api-sock", filepath.Join(h.t.TempDir(), "fc-"+sandboxID+"-r4nd.sock")}
-	cmd.ExtraFiles = []*os.File{tap}
-	if _, err := cmd.StdinPipe(); err != nil {
-		h.t.Fatal(err)
-	}
-	// The child is forked by the thread that stands in the namespace.
-	if err := netns.Do(h.slot.Netns, cmd.Start); err != nil {
-		h.t.Fatal(err)
-	}
-	tap.Close()
-	h.t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
-		_ = cmd.Wait()
-	})
+	vmm := play(h.t, standIn{program: "firecracker", args: []string{"--api-sock", filepath.Join(h.t.TempDir(), "fc-"+sandboxID+"-r4nd.sock")},
+		ns: h.slot.Netns, taps: []string{"tap0"}})
 	h.agent.discover.Rescan()
 	h.until("the VMM of "+sandboxID, func(s path.Slot) bool {
 		return s.Sandbox != nil && s.Sandbox.ID == sandboxID && s.Device.Carrier == path.Yes && len(s.Device.Holders) == 1
 	})
-	return cmd
+	return vmm.Cmd
 }
 
 // A foreign VMM that ended as nobody wanted is found, though its launcher keeps no
@@ -88,12 +71,9 @@ func TestDepartureIsBounded(t *testing.T) {
 	}
 	_ = crashed.Wait()
 	h.until("vmm-exited", func(s path.Slot) bool { return code(s) == "vmm-exited" && s.Sandbox.VMMAlive == path.No })
-	nettest.Eventually(t, "its departure held back", func() bool {
-		h.agent.model.mu.Lock()
-		defer h.agent.model.mu.Unlock()
-		return len(h.agent.model.departing) == 1
-	})
-	h.agent.model.settleDepartures(time.Now().Add(exitKept + time.Second))
+	h.agent.discover.Rescan()
+	h.until("still vmm-exited", func(s path.Slot) bool { return code(s) == "vmm-exited" })
+	h.agent.slots.Tick(1, time.Now().Add(time.Hour))
 	h.until("idle", func(s path.Slot) bool { return s.Diagnosis.State == path.Idle && s.Sandbox == nil })
 }
 
@@ -125,6 +105,4 @@ func TestRemovalIsNoProblem(t *testing.T) {
 			t.Errorf("a problem of its removal: %s", e)
 		}
 	}
-	h.agent.model.eachBound(func(s *slot) { s.endingSince = s.endingSince.Add(-endingPatience) })
-	h.until("broken after all", func(s path.Slot) bool { return s.Diagnosis.State == path.Broken })
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"tapwatch/agent/discover"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/internal/e2b"
@@ -68,7 +67,7 @@ func TestNoteDrops(t *testing.T) {
 		return c
 	}
 	at := time.Unix(1000, 0)
-	var h hooked
+	var h tally
 	for _, step := range []struct {
 		what   string
 		c      probe.Counters
@@ -82,7 +81,7 @@ func TestNoteDrops(t *testing.T) {
 		{"more", counters(1, "FULL_RING", 9), 5, 5},
 		{"begun anew", counters(2, "FULL_RING", 10), 6, 0},
 	} {
-		h.update(step.c, at.Add(step.second*time.Second))
+		h.update(&step.c, at.Add(step.second*time.Second))
 		got := h.lastDrops["FULL_RING"]
 		if want := at.Add(step.want * time.Second); got != want && (step.want != 0 || !got.IsZero()) {
 			t.Errorf("%s: %v, want %v", step.what, got, want)
@@ -95,16 +94,5 @@ func TestNoteDrops(t *testing.T) {
 	h.counters.Losses = false
 	if v := h.traffic(); v.LastDrops != nil || v.TransmitDrops != nil {
 		t.Error("what is not counted is shown as known")
-	}
-}
-
-// A warning that drops have caused goes when they have ended, though no fact changes.
-func TestPassingWarningIsLookedAtAgain(t *testing.T) {
-	s := slot{entry: &discover.Entry{Binding: &discover.Binding{}}}
-	for code, want := range map[string]bool{"tap-queue-full": true, "tap-drops": true, "mtu-mismatch": false} {
-		s.diagnosis = path.Diagnosis{State: path.OK, Findings: []path.Finding{{Code: code}}}
-		if s.restless() != want {
-			t.Errorf("%s: restless is %v", code, !want)
-		}
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
-	"tapwatch/agent/discover"
 	"tapwatch/agent/path"
+	"tapwatch/agent/slots"
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -20,13 +22,14 @@ func TestLookAtTheWayOut(t *testing.T) {
 	nettest.NeedRoot(t)
 	ns := nettest.Netns(t)
 	nettest.Tap(t, ns, "tap0")
-	of := func(source discover.Source) *path.Egress {
-		s := &slot{entry: &discover.Entry{Namespace: discover.Namespace{Path: "/run/netns/" + ns}, Binding: &discover.Binding{
-			Source: source, SandboxID: "i1", Tap: "tap0", HostVeth: "veth-7", VpeerIP: "10.12.0.15", GuestIP: "169.254.0.21",
-		}}}
-		return newInspector(nil, slog.New(slog.DiscardHandler)).look(targetOf(s)).within.Inside.Egress
+	of := func(foreign bool) *path.Egress {
+		return newInspector(nil, e2b.EnvdPort, slog.New(slog.DiscardHandler)).inspect(slots.Target{
+			Path: netns.Path(ns), Foreign: foreign, Tap: "tap0", Veth: path.Veth{Host: "veth-7", Peer: "eth0"},
+			Addrs: slots.Addrs{Vpeer: netip.MustParseAddr("10.12.0.15"), Host: netip.MustParseAddr("10.11.0.7"),
+				Tap: e2b.TapIP(), Guest: e2b.GuestIP()},
+		}).Inside.Egress
 	}
-	if e := of(discover.Firecracker); e != nil {
+	if e := of(true); e != nil {
 		t.Errorf("nobody lets the guest out: %+v", e)
 	}
 	nettest.In(t, ns, func() error {
@@ -42,10 +45,10 @@ func TestLookAtTheWayOut(t *testing.T) {
 		}})
 		return c.Flush()
 	})
-	if e := of(discover.Firecracker); e == nil || e.As != "10.11.0.7" || e.HostForwards == path.Unknown || e.Forwards == path.Unknown {
+	if e := of(true); e == nil || e.As != "10.11.0.7" || e.HostForwards == path.Unknown || e.Forwards == path.Unknown {
 		t.Errorf("its way out: %+v", e)
 	}
-	if e := of(discover.Tapwatch); e != nil {
+	if e := of(false); e != nil {
 		t.Errorf("of one of ours: %+v", e)
 	}
 }

@@ -17,6 +17,8 @@ const (
 	// holdersRest bounds the rest between two readings, which else is such that no
 	// more than a tenth of the time goes into them.
 	holdersRest = 250 * time.Millisecond
+	// holdersRetry is when holders are read again that could not be.
+	holdersRetry = time.Second
 )
 
 // holding reads who holds the taps, all of them at once, and who those processes are.
@@ -41,6 +43,7 @@ func (h *holding) read(asked []slots.Key) {
 	all, err := h.reader.Read()
 	if err != nil {
 		h.log.Debug("read holders", "err", err)
+		time.AfterFunc(holdersRetry, func() { h.ask(asked...) })
 	}
 	for _, t := range h.slots.Targets(asked...) { // a carrier that went may have gone with its VMM
 		h.vmms.look(t)

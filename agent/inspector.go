@@ -141,7 +141,11 @@ func (i *inspector) look(t slots.Target) {
 			return // it went meanwhile
 		}
 	}
-	found, late := patiently(i, lookAt{t.Stay, false}, func() *slots.Inspection { return i.inspect(t) })
+	i.lookBy(t, i.inspect)
+}
+
+func (i *inspector) lookBy(t slots.Target, inspect func(slots.Target) *slots.Inspection) {
+	found, late := patiently(i, lookAt{t.Stay, false}, func() *slots.Inspection { return inspect(t) })
 	switch {
 	case late:
 		i.log.Warn("a look takes too long: what it is for is unknown", "netns", t.Netns, "sandbox", t.Sandbox)

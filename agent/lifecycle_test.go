@@ -33,13 +33,15 @@ func TestLifecycle(t *testing.T) {
 		},
 		"the tap is renamed": {
 			do:   func(h *host) { h.onTap(func(l netlink.Link) error { return rename(l, "tap9") }) },
-			want: "no tap of that name",
-			is:   func(s path.Slot) bool { return s.Device.Exists == path.No && code(s) == "tap-missing" },
+			want: "the tap under its new name",
+			is: func(s path.Slot) bool {
+				return s.Device.Name == "tap9" && s.Device.WasCalled == "tap0" && s.Device.Exists == path.Yes && !finds(s, "tap-missing")
+			},
 		},
 		"the tap is renamed and gets its name back": {
 			do: func(h *host) {
 				h.onTap(func(l netlink.Link) error { return rename(l, "tap9") })
-				h.until("gone", func(s path.Slot) bool { return s.Device.Exists == path.No })
+				h.until("renamed", func(s path.Slot) bool { return s.Device.Name == "tap9" })
 				nettest.In(h.t, h.slot.Netns, func() error {
 					l, err := netlink.LinkByName("tap9")
 					if err != nil {
@@ -49,7 +51,9 @@ func TestLifecycle(t *testing.T) {
 				})
 			},
 			want: "the tap again",
-			is:   func(s path.Slot) bool { return s.Device.Exists == path.Yes && s.Traffic != nil },
+			is: func(s path.Slot) bool {
+				return s.Device.Name == "tap0" && s.Device.WasCalled == "" && s.Device.Exists == path.Yes && s.Traffic != nil
+			},
 		},
 		"the tap is moved to another namespace": {
 			do: func(h *host) {

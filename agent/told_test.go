@@ -12,6 +12,7 @@ import (
 	"github.com/google/nftables/expr"
 
 	"tapwatch/agent/path"
+	"tapwatch/agent/slots"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
@@ -98,13 +99,17 @@ func TestLookHasADeadline(t *testing.T) {
 	h.vmm()
 	h.until("bound", func(s path.Slot) bool { return s.Sandbox != nil && s.Rules.Drops != nil })
 	i := h.agent.inspector
-	at := i.targets([]*slot{h.agent.model.get(h.slot.Cookie)})[0]
-	release, looked := make(chan struct{}), make(chan struct{})
-	began := time.Now()
-	i.lookInTime(at, func(target) closer { <-release; close(looked); return closer{} })
-	if took := time.Since(began); took < inspectPatience {
-		t.Errorf("given up after %v", took)
-	}
+	at := h.target()
+	release, looking, looked := make(chan struct{}), false, make(chan struct{})
+	nettest.Eventually(t, "no other look at that time", func() bool {
+		i.lookBy(at, func(slots.Target) *slots.Inspection {
+			looking = true
+			<-release
+			close(looked)
+			return &slots.Inspection{}
+		})
+		return looking
+	})
 	h.until("unknown", func(s path.Slot) bool { return s.Rules.Drops == nil })
 	close(release)
 	<-looked

@@ -54,7 +54,7 @@ func (a *Agent) namespaceChanged(c discover.Change) {
 		a.vmms.watch(s.Record.Sandbox.VMMProcess.PID)
 	}
 	a.slots.TakeNamespace(namespaceOf(c.New), c.Time)
-	if c.Old == nil {
+	if c.Old == nil || c.Old.NSID != c.New.NSID { // the kernel may give an nsid late
 		a.links.AddNamespace(c.New.NSID)
 		a.linksOf(c.New.Cookie)
 	}

@@ -92,7 +92,7 @@ func (s *Slots) setHolders(p *place, hs []Holder, by map[Process][]Holder, known
 		p.holders, p.device.Holders = []Holder{}, []path.Holder{} // nobody, which is not the same as unknown
 	}
 	now := time.Now()
-	if len(hs) > 0 {
+	if hs = p.living(hs); len(hs) > 0 {
 		p.holders = hs
 		s.taken[p] = struct{}{}
 		s.phase(p, path.TapAttached, now)
@@ -111,13 +111,37 @@ func (s *Slots) setHolders(p *place, hs []Holder, by map[Process][]Holder, known
 	s.touch(p)
 }
 
+// living returns the holders without the VMM of the place, once the kernel has reported
+// its end: it does so before it closes the files.
+func (p *place) living(hs []Holder) []Holder {
+	if p.stay == nil || p.stay.vmm.exit == nil {
+		return hs
+	}
+	return slices.DeleteFunc(slices.Clone(hs), func(h Holder) bool { return h.Process == p.stay.vmm.Process })
+}
+
+// withoutDead takes the VMM of a place, which has ended, from the holders of its tap.
+func (s *Slots) withoutDead(p *place) {
+	left := p.living(p.holders)
+	if len(left) == len(p.holders) {
+		return
+	}
+	p.holders, p.device.Holders = left, []path.Holder{}
+	for i := range left {
+		p.device.Holders = append(p.device.Holders, s.holder(&left[i]))
+	}
+	if len(left) == 0 {
+		delete(s.taken, p)
+	}
+}
+
 // noteBeside remembers who else holds the tap while the VMM does.
 func (s *Slots) noteBeside(p *place, hs []Holder) {
 	v := p.stay.vmm
 	if !slices.ContainsFunc(hs, func(h Holder) bool { return h.Process == v.Process }) {
 		return
 	}
-	v.beside = nil
+	v.beside, v.held, v.downs = nil, true, p.device.Downs
 	for i := range hs {
 		if hs[i].Process != v.Process {
 			if v.beside == nil {

@@ -90,7 +90,11 @@ func (s *Slots) TakeTopology(k Key, t Topology) {
 	if p.kernel == t.Addrs && p.shape == t.Shape && p.device.Bridge == t.Bridge {
 		return
 	}
+	before := p.addrs().Vpeer
 	p.kernel, p.shape, p.device.Bridge = t.Addrs, t.Shape, t.Bridge
+	if p.stay != nil && p.addrs().Vpeer != before {
+		p.stay.relay = path.Listener{} // it was looked for elsewhere
+	}
 	s.bindings.Add(1)
 	s.touch(p)
 	s.cfg.Ask(Listen)

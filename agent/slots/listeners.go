@@ -43,7 +43,7 @@ func (s *Slots) TakeRelays(some []RelayRead) {
 	for i := range some {
 		l := &some[i].Is
 		p := s.of(some[i].Target)
-		if p == nil {
+		if p == nil || some[i].Target.Addrs.Vpeer != p.addrs().Vpeer { // it was looked for elsewhere
 			continue
 		}
 		l.Queue.FullSince = fullSince(l.Queue, p.stay.relay.Queue)

@@ -92,7 +92,7 @@ func (p *place) record() *Recorded {
 
 func (p *place) recorded(r *Recorded) *occupant {
 	o := &occupant{Identity: r.Identity, BuildID: r.BuildID, TemplateDir: r.TemplateDir,
-		state: r.State, shape: r.Shape, created: r.Created, vmm: VMM{Process: r.VMM}, alive: r.VMMAlive}
+		state: r.State, shape: r.Shape, created: r.Created, vmm: VMM{Process: r.VMM, Started: r.VMMStarted}, alive: r.VMMAlive}
 	for i := range p.holders {
 		if p.holders[i].Process == r.VMM {
 			o.vmm = p.holders[i].VMM
@@ -119,19 +119,19 @@ func (s *Slots) claimed(p *place, v *VMM) *occupant {
 // tap. What was forked by another holder is none, and what inherited the tap from a
 // VMM that has ended is none either.
 func (p *place) holding() *Holder {
-	var beside map[Process]bool
+	var of *vmm
 	if p.stay != nil && p.stay.foreign {
 		for i := range p.holders {
 			if p.holders[i].Process == p.stay.vmm.Process {
 				return &p.holders[i]
 			}
 		}
-		beside = p.stay.vmm.beside
+		of = p.stay.vmm
 	}
 	var best *Holder
 	for i := range p.holders { // the eldest first
 		h := &p.holders[i]
-		if h.Inherited || beside[h.Process] {
+		if h.Inherited || of != nil && of.inherits(h, p.device.Downs) {
 			continue
 		}
 		if best == nil || best.Identity.SandboxID == "" && h.Identity.SandboxID != "" {
@@ -189,7 +189,7 @@ func (s *Slots) wants(sp *space, c *VMM, now time.Time) *place {
 	if free && (p.stay == nil || !p.stay.foreign || p.stay.vmm.Process == c.Process || p.stay.vmm.alive == path.No) {
 		return p
 	}
-	return s.beside(sp, Key{Device: p.key.Device, Claim: c.PID})
+	return s.beside(sp, Key{Device: p.key.Device, Claim: c.PID}, p.device.Name)
 }
 
 // nowhere returns the place of a VMM of which nobody knows the tap. It is left out in the
@@ -198,15 +198,15 @@ func (s *Slots) nowhere(sp *space, c *VMM) *place {
 	if sp.Cookie == s.cfg.Self || !c.Identity.Direct {
 		return nil
 	}
-	return s.beside(sp, Key{Device: netns.Device{Netns: sp.Cookie}, Claim: c.PID})
+	return s.beside(sp, Key{Device: netns.Device{Netns: sp.Cookie}, Claim: c.PID}, c.Identity.Tap)
 }
 
 // beside returns the place that a VMM has beside that of a tap.
-func (s *Slots) beside(sp *space, k Key) *place {
+func (s *Slots) beside(sp *space, k Key, tap string) *place {
 	if p := s.find(k); p != nil {
 		return p
 	}
-	p := &place{key: k, space: sp}
+	p := &place{key: k, space: sp, device: path.Device{Name: tap}}
 	sp.places[p] = struct{}{}
 	s.order = nil
 	return p

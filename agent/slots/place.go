@@ -120,7 +120,7 @@ func (s *Slots) tapIs(p *place, c Change) {
 		s.order = nil
 		s.bindings.Add(1)
 	}
-	turned := was.Carrier != d.Carrier
+	turned := was.Carrier != d.Carrier || c.Downs > 0 // for a moment, perhaps: another may hold it now
 	if turned {
 		d.Since, d.Holders, p.holders = c.Time, nil, nil // until they are read again
 		p.awaited = true

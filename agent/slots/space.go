@@ -60,11 +60,12 @@ type Recorded struct {
 	Identity
 	BuildID, TemplateDir string
 
-	State    registry.State
-	Shape    registry.Shape
-	Created  time.Time
-	VMM      Process
-	VMMAlive path.Tristate
+	State      registry.State
+	Shape      registry.Shape
+	Created    time.Time
+	VMM        Process
+	VMMStarted time.Time
+	VMMAlive   path.Tristate
 }
 
 // space is one namespace, and the places in it.
@@ -75,6 +76,7 @@ type space struct {
 	// absent is the place of the tap that is expected and not there; nil: there is none.
 	absent *place
 	veths  map[netns.Ifindex]veth
+	paired string // the host's end of its last veth pair; empty: none was ever seen
 	// orphanSince is when the launcher of its record was seen to have ended; zero: it
 	// runs, or had ended when the agent came.
 	orphanSince time.Time

@@ -100,7 +100,7 @@ func (s *Slots) end(p *place, now time.Time) {
 	kept := s.keep(p, now)
 	s.forgetVMM(p)
 	s.freeID(p.stay)
-	p.stay, p.diagnosis, p.device.MACWas = nil, path.Diagnosis{}, ""
+	p.stay, p.diagnosis, p.device.MACWas, p.guest = nil, path.Diagnosis{}, "", netip.Addr{}
 	for _, set := range []map[*place]struct{}{s.bound, s.restless, s.troubled, s.waiting, s.boots, s.leaving} {
 		delete(set, p)
 	}

@@ -1,6 +1,8 @@
 package slots
 
 import (
+	"cmp"
+
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 )
@@ -113,10 +115,11 @@ func (s *Slots) pair(sp *space) (v path.Veth) {
 		}
 	}
 	if !there {
-		if sp.Plan == nil || sp.Plan.HostVeth == "" {
+		// A name alone leads to expect a pair, and proves none.
+		if sp.Plan == nil || sp.Plan.HostVeth == "" || sp.Plan.Assumed && sp.paired == "" {
 			return v
 		}
-		v.Host = sp.Plan.HostVeth
+		v.Host = cmp.Or(sp.paired, sp.Plan.HostVeth)
 		if s.host.read {
 			i, known := s.host.byName[v.Host]
 			v.HostUp = path.Known(known && s.host.ends[i].up)
@@ -127,6 +130,7 @@ func (s *Slots) pair(sp *space) (v path.Veth) {
 		}
 		return v
 	}
+	sp.paired = v.Host
 	v.Peer, v.MTU = inside.name, inside.mtu
 	if v.HostUp != path.No { // else a peer without carrier is the consequence
 		v.PeerUp = path.Known(inside.up && inside.carrier != path.No)

@@ -41,6 +41,19 @@ type vmm struct {
 	// beside are the other processes that held the tap while this one did: what
 	// inherited it does not become the VMM.
 	beside map[Process]bool
+	// held says that it was seen to hold the tap, downs how often that had lost its
+	// carrier by then: who holds the tap later without a loss has inherited it.
+	held  bool
+	downs uint32
+}
+
+// inherits says whether a holder of the tap has it from this VMM: it had it beside, or
+// the tap was never free in between.
+func (v *vmm) inherits(h *Holder, downs uint32) bool {
+	if v.beside[h.Process] {
+		return true
+	}
+	return v.held && v.exit != nil && v.exit.HeldTap != path.No && v.downs == downs
 }
 
 // doubt has the process looked at anew: something went that may have gone with it.
@@ -117,6 +130,7 @@ func (s *Slots) TakeExit(pid int, e path.VMMExit, text string) {
 		ev := p.event(e.Time, path.VMMExited, text)
 		ev.HeldTap = e.HeldTap
 		s.cfg.Publish(ev)
+		s.withoutDead(p)
 		s.resolve(p, time.Now())
 		s.touch(p)
 		s.cfg.Ask(Hold, p.key) // another may hold the tap still: then its carrier stays

@@ -1,0 +1,111 @@
+package slots
+
+import (
+	"testing"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+)
+
+// echoes is how long a proxy goes on with a request that its client gave up.
+const echoes = 2 * time.Second
+
+// What may come of the agent's own questions is not taken for traffic.
+func TestOwnTraces(t *testing.T) {
+	start := time.Now()
+	later := func(d time.Duration) time.Time { return start.Add(d) }
+	var a asked
+	var seen traffic
+	const envd = len(Traced) - 1
+	takes := func(what string, good time.Time, want bool) {
+		t.Helper()
+		if got := seen.takes(&Traces{envd: {Good: good}}, &a); got != want {
+			t.Errorf("%s: taken %t", what, got)
+		}
+	}
+	takes("before any question", later(-time.Minute), true)
+	takes("the same again", later(-time.Minute), false)
+	a.begins(AtTap, start)
+	a.begins(ThroughPath, start)
+	takes("while they are open", time.Now(), false)
+	a.ends(path.Health{Code: 204}, echoes)
+	takes("while one is", time.Now(), false)
+	a.ends(path.Health{Error: "no answer in 2s"}, echoes)
+	takes("an answer that comes late", time.Now().Add(echoes/2), false)
+	if good := seen.real[envd].Good; !good.Equal(later(-time.Minute)) {
+		t.Errorf("the last real answer was at %v", good)
+	}
+	takes("long after", time.Now().Add(2*echoes), true)
+	a.begins(AtTap, start)
+	takes("that again, and another question begins", time.Now().Add(2*echoes), false)
+}
+
+func TestServed(t *testing.T) {
+	since := time.Unix(100, 0)
+	proxy, relay, tap, envd := 0, 1, 2, 3
+	if Traced != [4]path.Hop{path.Proxy, path.Relay, path.Tap, path.Envd} {
+		t.Fatal(Traced)
+	}
+	for name, c := range map[string]struct {
+		good, bad map[int]int64 // by hop, seconds after since
+		want      [Ways]bool
+	}{
+		"nothing seen":               {},
+		"answered long ago":          {good: map[int]int64{proxy: -5, envd: -5}},
+		"answered":                   {good: map[int]int64{proxy: 5, relay: 5, tap: 5, envd: 5}, want: [Ways]bool{true, true}},
+		"not joined at the proxy":    {good: map[int]int64{relay: 5, tap: 5, envd: 5}, want: [Ways]bool{AtTap: true}},
+		"only the tap has":           {good: map[int]int64{tap: 5, envd: -5}},
+		"a connection failed since":  {good: map[int]int64{proxy: 5, envd: 5}, bad: map[int]int64{relay: 6}},
+		"one failed before":          {good: map[int]int64{proxy: 5, envd: 5}, bad: map[int]int64{envd: 4}, want: [Ways]bool{true, true}},
+		"one failed before this age": {good: map[int]int64{envd: 5}, bad: map[int]int64{envd: -4}, want: [Ways]bool{AtTap: true}},
+	} {
+		var seen traffic
+		for hop, at := range c.good {
+			seen.real[hop].Good = since.Add(time.Duration(at) * time.Second)
+		}
+		for hop, at := range c.bad {
+			seen.real[hop].Bad = since.Add(time.Duration(at) * time.Second)
+		}
+		for way := range Ways {
+			if got := seen.served(shows[way], since); got != c.want[way] {
+				t.Errorf("%s: asking by way %d is spared: %t", name, way, got)
+			}
+		}
+	}
+}
+
+// All ways together do not exceed the limit, and nobody is left out for good.
+func TestQuestionsAreLimited(t *testing.T) {
+	w := newWorld(t)
+	const most = 64
+	const sandboxes = most // two questions each
+	for c := range netns.Cookie(sandboxes) {
+		p := recorded("i", process(int(100+c)))
+		p.Addrs.Guest = guest
+		w.space(10+c, p)
+		w.tap(10+c, 2, "tap0", path.Yes)
+	}
+	w.hold()
+	w.judge(path.Diagnosis{State: path.OK})
+	now, asked := time.Now(), map[Key]int{}
+	for range 2 {
+		due := w.DueQuestions(now, now.Add(-time.Minute), most)
+		if len(due) != most {
+			t.Errorf("%d questions at one time", len(due))
+		}
+		for _, q := range due {
+			asked[q.Key]++
+			w.TakeAnswer(q, path.Health{Code: 204}, 0, true)
+		}
+		now = now.Add(time.Second)
+	}
+	for k, n := range asked {
+		if n != int(Ways) {
+			t.Errorf("%v was asked %d times", k, n)
+		}
+	}
+	if due := w.DueQuestions(now, now.Add(-time.Minute), most); len(asked) != sandboxes || len(due) != 0 {
+		t.Errorf("%d were asked, %d questions are due again", len(asked), len(due))
+	}
+}

@@ -1,0 +1,96 @@
+package slots
+
+import (
+	"testing"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+)
+
+// e2bSlot is the plan of a namespace that E2B's name is of.
+func e2bSlot() *Plan { return &Plan{Launcher: "e2b", Tap: "tap0", Assumed: true} }
+
+// Who is at a tap is whoever holds it, then who claims it; nobody that was found is
+// left out.
+func TestWhoIsAtATap(t *testing.T) {
+	fc, other := firecracker(11, "i1"), firecracker(12, "i2")
+	stranger := process(33)
+	young := stranger
+	young.PID, young.Parent = 34, 11 // forked by the VMM
+	for name, c := range map[string]struct {
+		plan    *Plan
+		claims  []VMM
+		holders []VMM
+		child   bool // the last holder is a child of another
+		want    []string
+	}{
+		"nobody":                         {plan: e2bSlot(), want: []string{"ns-10/tap0 idle"}},
+		"nobody's namespace":             {want: []string{"ns-10/tap0 idle"}},
+		"a VMM":                          {plan: e2bSlot(), claims: []VMM{fc}, holders: []VMM{fc}, want: []string{"ns-10/tap0 i1 pid 11 yes"}},
+		"a VMM that holds nothing yet":   {plan: e2bSlot(), claims: []VMM{fc}, want: []string{"ns-10/tap0 i1 pid 11 yes"}},
+		"the same in nobody's namespace": {claims: []VMM{fc}, want: []string{"ns-10/tap0 i1 pid 11 yes"}},
+		"a stranger":                     {plan: e2bSlot(), holders: []VMM{stranger}, want: []string{"ns-10/tap0 unidentified pid 33"}},
+		"a stranger, and a VMM that wants its tap": {plan: e2bSlot(), claims: []VMM{fc}, holders: []VMM{stranger},
+			want: []string{"ns-10/tap0 i1 pid 11 yes"}},
+		"two VMMs for one tap": {plan: e2bSlot(), claims: []VMM{fc, other}, holders: []VMM{fc},
+			want: []string{"ns-10/tap0 i1 pid 11 yes", "ns-10/tap0 i2 pid 12 yes"}},
+		"a VMM and its child": {plan: e2bSlot(), claims: []VMM{fc, young}, holders: []VMM{fc, young}, child: true,
+			want: []string{"ns-10/tap0 i1 pid 11 yes"}},
+		"a record": {plan: recorded("i9", process(44)), holders: []VMM{process(44)}, want: []string{"ns-10/tap0 i9 pid 44 yes"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.space(10, c.plan, c.claims...)
+			tap := w.tap(10, 2, "tap0", path.Known(len(c.holders) > 0))
+			var hs []Holder
+			for i, v := range c.holders {
+				h := v.on(tap, "tap0")
+				h.Inherited = c.child && i == len(c.holders)-1
+				hs = append(hs, h)
+			}
+			w.hold(hs...)
+			w.shows(name, c.want...)
+		})
+	}
+}
+
+// A VMM in the agent's own namespace that made a tap there by itself is shown where it
+// is; the slot that it was meant for is told of it.
+func TestVMMInTheHostsNamespace(t *testing.T) {
+	w := newWorld(t)
+	w.space(10, e2bSlot())
+	w.tap(10, 2, "tap0", path.No)
+	w.TakeNamespace(Namespace{Cookie: self, Name: "host", Path: "/proc/self/ns/net", Linked: true, Claims: []VMM{firecracker(11, "i1")}}, time.Now())
+	w.Linked(self, time.Now())
+	w.shows("claims nothing that is there", "host/tap0 i1 pid 11 yes absent", "ns-10/tap0 idle")
+	d := netns.Device{Netns: self, Ifindex: 7}
+	w.TakeLink(Change{Time: time.Now(), Of: d, New: &Link{IsTap: true, Device: path.Device{Name: "tap0", Ifindex: 7, Kind: "tun", Exists: path.Yes,
+		AdminUp: path.Yes, Carrier: path.Yes, Persistent: path.No}}})
+	w.hold(firecracker(11, "i1").on(d, "tap0"))
+	w.shows("made its own", "host/tap0 i1 pid 11 yes", "ns-10/tap0 idle")
+	w.judge(path.Diagnosis{State: path.Broken, Findings: []path.Finding{{Code: "vmm-misplaced"}}})
+	w.Tick(1, time.Now())
+	if s := w.Views()[1].Stray; s == nil || s.SandboxID != "i1" || s.PID != 11 || s.Netns != "the host's namespace" {
+		t.Errorf("the idle slot knows %+v", s)
+	}
+}
+
+// Two VMMs of one id are two sandboxes; one that takes over keeps the id.
+func TestIDsAreUnique(t *testing.T) {
+	w := newWorld(t)
+	var taps []netns.Device
+	for c := range netns.Cookie(2) {
+		w.space(10+c, e2bSlot())
+		taps = append(taps, w.tap(10+c, 2, "tap0", path.Yes))
+	}
+	one, two := firecracker(11, "same"), firecracker(12, "same")
+	w.hold(one.on(taps[0], "tap0"), two.on(taps[1], "tap0"))
+	ids := map[string]bool{}
+	for _, v := range w.Views() {
+		ids[v.Sandbox.ID] = true
+	}
+	if len(ids) != 2 || !ids["same"] {
+		t.Errorf("ids %v", ids)
+	}
+}

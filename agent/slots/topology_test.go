@@ -1,0 +1,78 @@
+package slots
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
+)
+
+// veth makes a veth pair between the host and a namespace; without a namespace it takes
+// it away.
+func (w *world) veth(c netns.Cookie, up bool) {
+	w.t.Helper()
+	if c == 0 {
+		w.away(netns.Device{Netns: self, Ifindex: 50})
+		w.away(netns.Device{Netns: 10, Ifindex: 9})
+		return
+	}
+	end := func(of netns.Cookie, i, peer netns.Ifindex, name string) {
+		w.TakeLink(Change{Time: time.Now(), Of: netns.Device{Netns: of, Ifindex: i}, New: &Link{IsVeth: true, Peer: peer,
+			Device: path.Device{Name: name, Ifindex: i, Exists: path.Yes, AdminUp: path.Known(up), Carrier: path.Known(up)}}})
+	}
+	end(self, 50, 9, "veth-10")
+	end(c, 9, 50, "eth0")
+}
+
+// That a name leads to expect a veth pair proves none: it is missed once it was seen.
+func TestVethThatANameLeadsToExpect(t *testing.T) {
+	w := newWorld(t)
+	w.TakeNamespace(Namespace{Cookie: self, Name: "host", Linked: true}, time.Now())
+	w.TakeLink(Change{Of: netns.Device{Netns: self, Ifindex: 1}, New: &Link{Device: path.Device{Name: "lo", Exists: path.Yes}}})
+	w.space(10, &Plan{Launcher: "e2b", Tap: "tap0", HostVeth: "veth-10", Assumed: true})
+	tap := w.tap(10, 2, "tap0", path.Yes)
+	w.hold(firecracker(11, "i1").on(tap, "tap0"))
+	if v := w.Views()[0].Veth; v.HostUp != path.Unknown || v.PeerUp != path.Unknown {
+		t.Errorf("never seen: %+v", v)
+	}
+	w.veth(10, true)
+	if v := w.Views()[0].Veth; v.Host != "veth-10" || v.HostUp != path.Yes || v.PeerUp != path.Yes {
+		t.Errorf("there: %+v", v)
+	}
+	w.veth(0, false)
+	if v := w.Views()[0].Veth; v.Host != "veth-10" || v.HostUp != path.No {
+		t.Errorf("gone: %+v", v)
+	}
+}
+
+// Who listens is of the address at which it was looked for.
+func TestRelayIsOfItsAddress(t *testing.T) {
+	w := newWorld(t)
+	assumed, real := netip.MustParseAddr("10.12.0.21"), netip.MustParseAddr("10.61.0.21")
+	w.space(10, &Plan{Launcher: "e2b", Tap: "tap0", Assumed: true, Addrs: Addrs{Vpeer: assumed, Guest: guest}})
+	tap := w.tap(10, 2, "tap0", path.Yes)
+	w.hold(firecracker(11, "i1").on(tap, "tap0"))
+	before := w.Bound(nil)[0]
+	read := func(at Target, is path.Tristate) {
+		w.TakeRelays([]RelayRead{{Target: at, Is: path.Listener{Addr: at.Addrs.Vpeer.String() + ":49983", Listening: is}}})
+	}
+	read(before, path.No)
+	if r := w.Views()[0].Relay; r.Listening != path.No || !w.Views()[0].Assumed {
+		t.Errorf("at the assumed address: %+v", r)
+	}
+	w.TakeTopology(before.Key, Topology{Addrs: Addrs{Vpeer: real, Guest: guest}, Shape: registry.Relay})
+	if r := w.Views()[0].Relay; r.Listening != path.Unknown || w.Views()[0].Assumed {
+		t.Errorf("with another address: %+v", r)
+	}
+	read(before, path.No) // begun before
+	if r := w.Views()[0].Relay; r.Listening != path.Unknown {
+		t.Errorf("what was read of the other address: %+v", r)
+	}
+	read(w.Bound(nil)[0], path.Yes)
+	if r := w.Views()[0].Relay; r.Listening != path.Yes || r.Addr != real.String()+":49983" {
+		t.Errorf("at its address: %+v", r)
+	}
+}

@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"tapwatch/agent/probe"
+	"tapwatch/internal/ktime"
+)
+
+// A guest that announced its address never replies to the question that the host
+// had asked before: it is not asked for any more once its TCP answers.
+func TestAnnouncedGuestOwesNoReply(t *testing.T) {
+	for name, c := range map[string]struct {
+		counters probe.Counters
+		waits    ktime.Moment
+	}{
+		"asked":               {probe.Counters{LastARPRequest: 5}, 5},
+		"replied":             {probe.Counters{LastARPRequest: 5, LastARPReply: 6}, 0},
+		"took a connection":   {probe.Counters{LastARPRequest: 5, LastEnvdSYNACK: 6}, 0},
+		"refused one":         {probe.Counters{LastARPRequest: 5, LastEnvdRefused: 6}, 0},
+		"asked again since":   {probe.Counters{LastARPRequest: 7, LastEnvdSYNACK: 6}, 7},
+		"silent ever since 5": {probe.Counters{LastARPRequest: 9, LastEnvdSYNACK: 4}, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var h tally
+			if name == "silent ever since 5" {
+				h.update(&probe.Counters{LastARPRequest: 5, LastEnvdSYNACK: 4}, time.Now())
+			}
+			h.update(&c.counters, time.Now())
+			if h.arpWaiting != c.waits {
+				t.Errorf("waits since %d, want %d", h.arpWaiting, c.waits)
+			}
+		})
+	}
+}
+
+// TestPortRefusedSince: one trouble is one port, refused without a long pause.
+func TestPortRefusedSince(t *testing.T) {
+	second := func(n int) ktime.Moment { return ktime.Moment(time.Duration(n) * time.Second) }
+	var h tally
+	for _, step := range []struct {
+		what string
+		port uint16
+		last int // second of the last refusal
+		want int // second since when
+	}{
+		{"the first", 3000, 100, 100},
+		{"again", 3000, 104, 100},
+		{"nothing new", 3000, 104, 100},
+		{"after all of the pause", 3000, 114, 100},
+		{"after more than that", 3000, 125, 125},
+		{"another port", 8080, 126, 126},
+		{"the first port again", 3000, 127, 127},
+	} {
+		h.update(&probe.Counters{Created: 1, ReceivePackets: uint64(step.last), RefusedPort: step.port, LastPortRefused: second(step.last)}, time.Now())
+		if h.portRefusedSince != second(step.want) {
+			t.Errorf("%s: since %d, want %d", step.what, h.portRefusedSince/second(1), step.want)
+		}
+	}
+}
