@@ -46,7 +46,6 @@ var importRules = []rule{
 	{"agent/draw", []string{"agent/path", "internal/e2b", "internal/registry"}, "writes what is known as text"},
 	{"agent/diagnose", []string{"agent/path", "internal/e2b", "internal/registry"}, "facts in, findings out, no I/O"},
 	{"agent/link", []string{"internal/netns", "internal/nlsafe"}, "the kernel's side of links, whosever they are"},
-	{"agent/slots", []string{"agent/path", "internal/clean", "internal/netns", "internal/registry"}, "puts together what it is given, and asks the kernel nothing"},
 	{"agent/discover", []string{"agent/identity", "agent/path", "internal/e2b", "internal/netns", "internal/nlsafe", "internal/proc", "internal/registry"}, "learns whose a namespace is from outside: it must serve hosts that we did not launch"},
 	{"agent/flow", []string{"bpf", "agent/path", "internal/e2b", "internal/ktime", "internal/netns"}, "measures requests, knows no sandbox"},
 	{"agent/probe", []string{"bpf", "internal/caps", "internal/e2b", "internal/ktime", "internal/netns", "internal/nlsafe"}, "attaches hooks, interprets nothing"},
@@ -54,7 +53,7 @@ var importRules = []rule{
 	{"agent/exits", []string{"bpf", "internal/ktime"}, "tells of processes, whosever they are"},
 	{"agent/notices", []string{"internal/netns", "internal/nlsafe"}, "hears that something changed, reads nothing"},
 	{"agent/filter", []string{"agent/path", "internal/netns", "internal/nlsafe"}, "judges what rules do with packets, whichever they are"},
-	{"agent/inspect", []string{"agent/filter", "agent/path", "internal/caps", "internal/clean", "internal/netns", "internal/nlsafe", "internal/proc"}, "looks closely at what no event tells of"},
+	{"agent/inspect", []string{"agent/filter", "agent/path", "internal/caps", "internal/netns", "internal/nlsafe", "internal/proc", "internal/clean"}, "looks closely at what no event tells of"},
 	{"agent/topology", []string{"agent/filter", "agent/path", "internal/netns", "internal/nlsafe", "internal/registry"}, "reads how requests reach a guest; knows no launcher"},
 	{"agent/sockets", []string{"bpf", "internal/netns", "internal/nlsafe"}, "asks the kernel who listens, and is told who begins to"},
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},
@@ -63,6 +62,7 @@ var importRules = []rule{
 	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns"}, "exports what is known and finds nothing out"},
 	{"agent/config", []string{"agent/identity", "internal/e2b"}, "reads what the operator wrote, knows no host"},
 	{"agent/httpapi", []string{"agent/draw", "agent/events", "agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
+	{"agent/slots", []string{"agent/path", "internal/clean", "internal/netns", "internal/registry"}, "holds all state and asks the kernel nothing: of these it uses values only"},
 	{"agent", []string{
 		"bpf", // for the kernel's types, which its parts share while it starts them
 		"agent/config", "agent/diagnose", "agent/discover", "agent/events", "agent/exits", "agent/filter", "agent/firecracker", "agent/flow", "agent/holders", "agent/httpapi", "agent/identity", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/slots", "agent/sockets", "agent/topology",

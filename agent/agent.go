@@ -141,7 +141,7 @@ func (a *Agent) wire() (err error) {
 	if a.self, err = netns.Current(); err != nil {
 		return err
 	}
-	a.discover, err = discover.New(discover.Config{Registry: registry.Dir(a.cfg.RunDir), Rules: a.cfg.set, Plan: a.cfg.E2B, Log: log.With("part", "discover")})
+	a.discover, err = discover.New(discover.Config{Registry: registry.Dir(a.cfg.RunDir), Rules: a.cfg.set, Plan: a.cfg.E2B, LabelValues: a.cfg.LabelValues, Log: log.With("part", "discover")})
 	if err != nil {
 		return err
 	}

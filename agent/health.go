@@ -24,6 +24,7 @@ type health struct {
 	hops  *hops
 	proxy netip.AddrPort
 	port  uint16        // of envd
+	path  string        // of its health
 	every time.Duration // 0: never
 
 	mu     sync.Mutex
@@ -50,7 +51,7 @@ var askedBounds = []time.Duration{
 }
 
 func newHealth(cfg Config, s *slots.Slots, hops *hops) *health {
-	h := &health{slots: s, hops: hops, proxy: cfg.proxy(), port: cfg.ServicePort, every: cfg.ProbeEvery, counts: map[metrics.Asked]uint64{}}
+	h := &health{slots: s, hops: hops, proxy: cfg.proxy(), port: cfg.ServicePort, path: cfg.HealthPath, every: cfg.ProbeEvery, counts: map[metrics.Asked]uint64{}}
 	for w := range h.took {
 		h.took[w] = slots.NewTimes(askedBounds)
 	}
@@ -95,9 +96,9 @@ func (h *health) round(ctx context.Context, g *errgroup.Group, now time.Time) {
 
 func (h *health) ask(ctx context.Context, q slots.Question) path.Health {
 	if q.Way == slots.ThroughPath {
-		return prober.Through(ctx, h.proxy, q.Sandbox, h.port)
+		return prober.Through(ctx, h.proxy, q.Sandbox, h.port, h.path)
 	}
-	return prober.Health(ctx, q.Path, netip.AddrPortFrom(q.Addrs.Guest, h.port))
+	return prober.Health(ctx, q.Path, netip.AddrPortFrom(q.Addrs.Guest, h.port), h.path)
 }
 
 func (h *health) count(w slots.Way, got path.Health) {

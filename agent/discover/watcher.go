@@ -35,6 +35,8 @@ type Config struct {
 	Backlog int
 	// Rules say who processes and namespaces are; nil means those of known launchers.
 	Rules *identity.Set
+	// LabelValues is how many values of one group label are told apart; 0 means any.
+	LabelValues int
 	// Plan is the addresses that E2B's orchestrator gives its slots; zero means its
 	// default.
 	Plan e2b.Plan
@@ -115,6 +117,7 @@ func New(cfg Config) (*Watcher, error) {
 		return nil, err
 	}
 	who := newWho(cfg.Rules)
+	who.groups.most = cfg.LabelValues
 	return &Watcher{
 		cfg:       cfg,
 		who:       who,

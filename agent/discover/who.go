@@ -19,6 +19,8 @@ type who struct {
 	self  uint64                            // inode of the agent's own namespace
 	young time.Duration                     // the constant of that name
 
+	groups groups
+
 	mu    sync.Mutex
 	known map[holding]holder
 }
@@ -71,7 +73,7 @@ func (w *who) claimant(pid int, args []string) (*VMM, bool) {
 	if !ok || !rules.Claims(f) {
 		return nil, false
 	}
-	v.Identity = rules.Identify(f)
+	v.Identity = w.groups.bounded(rules.Identify(f))
 	return v, true
 }
 
@@ -96,7 +98,7 @@ func (w *who) holder(pid int, device, kind string) (*VMM, bool) {
 	if !ok {
 		return nil, false
 	}
-	v.Identity = rules.Identify(f)
+	v.Identity = w.groups.bounded(rules.Identify(f))
 	if time.Since(v.Started) > w.young {
 		w.mu.Lock()
 		if w.rules.Load() == rules {

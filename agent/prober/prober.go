@@ -27,10 +27,10 @@ import (
 // emulated guests on two busy CPUs took more than two seconds.
 const Patience = 5 * time.Second
 
-// Health asks once, from inside a namespace. It returns what came of it, never an
+// Health asks once for a path, from inside a namespace. It returns what came of it, never an
 // error: that is what is asked for.
-func Health(ctx context.Context, ns string, envd netip.AddrPort) path.Health {
-	return ask(ctx, envd, nil, func(ctx context.Context) (net.Conn, error) {
+func Health(ctx context.Context, ns string, envd netip.AddrPort, at string) path.Health {
+	return ask(ctx, envd, at, nil, func(ctx context.Context) (net.Conn, error) {
 		conn, err := netns.DialTCP(ctx, ns, envd)
 		if err != nil {
 			return nil, err // without it a nil *TCPConn would be no nil Conn
@@ -39,17 +39,17 @@ func Health(ctx context.Context, ns string, envd netip.AddrPort) path.Health {
 	})
 }
 
-// Through asks layer 1 once, with the headers by which clients name a sandbox and
+// Through asks the proxy once for a path, with the headers by which clients name a sandbox and
 // the port of its envd.
-func Through(ctx context.Context, proxy netip.AddrPort, sandboxID string, port uint16) path.Health {
+func Through(ctx context.Context, proxy netip.AddrPort, sandboxID string, port uint16, at string) path.Health {
 	header := http.Header{e2b.HeaderSandboxID: {sandboxID}, e2b.HeaderSandboxPort: {strconv.Itoa(int(port))}}
-	return ask(ctx, proxy, header, func(ctx context.Context) (net.Conn, error) {
+	return ask(ctx, proxy, at, header, func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", proxy.String())
 	})
 }
 
-func ask(ctx context.Context, at netip.AddrPort, header http.Header, dial func(context.Context) (net.Conn, error)) path.Health {
+func ask(ctx context.Context, to netip.AddrPort, at string, header http.Header, dial func(context.Context) (net.Conn, error)) path.Health {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	var connected atomic.Bool // the transport dials in a goroutine, which may outlive the request
@@ -62,7 +62,7 @@ func ask(ctx context.Context, at netip.AddrPort, header http.Header, dial func(c
 		},
 	}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	h := path.Health{Time: time.Now()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/health", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+to.String()+at, nil)
 	if err != nil {
 		h.Error = err.Error()
 		return h

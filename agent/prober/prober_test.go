@@ -53,7 +53,7 @@ func TestHealth(t *testing.T) {
 		{"hung", hung, true, 0, "no answer in 5s"},
 		{"gone", gone.Addr().(*net.TCPAddr).AddrPort(), false, 0, "connection refused"},
 	} {
-		h := Health(t.Context(), ns, c.at)
+		h := Health(t.Context(), ns, c.at, "/health")
 		if h.Connected != c.connected || h.Code != c.code || !strings.Contains(h.Error, c.says) || (h.Error == "") != (c.says == "") {
 			t.Errorf("%s: %+v", c.name, h)
 		}
@@ -61,7 +61,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s: timed out %t, refused %t", c.name, h.TimedOut, h.Refused)
 		}
 	}
-	if h := Health(t.Context(), nettest.RandomName("none"), hung); h.Connected || h.Error == "" || h.TimedOut || h.Refused || h.Unreachable {
+	if h := Health(t.Context(), nettest.RandomName("none"), hung, "/health"); h.Connected || h.Error == "" || h.TimedOut || h.Refused || h.Unreachable {
 		t.Errorf("no namespace: %+v", h)
 	}
 }
@@ -99,7 +99,7 @@ func TestThrough(t *testing.T) {
 		}), http.StatusFound, false},
 		{"nobody listens", gone.Addr().(*net.TCPAddr).AddrPort(), 0, true},
 	} {
-		h := Through(t.Context(), c.at, "i1", 49983)
+		h := Through(t.Context(), c.at, "i1", 49983, "/health")
 		if h.Code != c.code || h.Refused != c.refused || h.Connected == c.refused || h.Time.IsZero() || h.Took <= 0 {
 			t.Errorf("%s: %+v", c.name, h)
 		}
