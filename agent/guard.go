@@ -3,6 +3,9 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"tapwatch/agent/discover"
 	"tapwatch/agent/probe"
@@ -17,11 +20,12 @@ type guard struct {
 	counters *counters
 	discover *discover.Watcher
 	removals *probe.Removals // nil: the kernel does not report removals
+	asked    *asker
 	log      *slog.Logger
 }
 
 func newGuard(p *probe.Probe, s *slots.Slots, c *counters, d *discover.Watcher, once bool, log *slog.Logger) *guard {
-	g := &guard{slots: s, counters: c, discover: d, log: log.With("part", "guard")}
+	g := &guard{slots: s, counters: c, discover: d, log: log.With("part", "guard"), asked: newAsker(guardDelay, 0, 0)}
 	if once { // one look puts no hooks on
 		return g
 	}
@@ -33,24 +37,38 @@ func newGuard(p *probe.Probe, s *slots.Slots, c *counters, d *discover.Watcher, 
 	return g
 }
 
+// guardDelay is how long a removal is waited with: hooks go with their device too, and
+// that it has gone is reported a moment later.
+const guardDelay = 200 * time.Millisecond
+
 func (g *guard) run(ctx context.Context) error {
 	if g.removals == nil {
 		return nil
 	}
-	return g.removals.Run(ctx, g.discover.Resolve, g.removed)
+	var parts errgroup.Group
+	parts.Go(func() error { g.asked.run(ctx, g.putBack); return nil })
+	parts.Go(func() error { return g.removals.Run(ctx, g.discover.Resolve, g.removed) })
+	return parts.Wait()
 }
 
-// removed has the hooks of a tap put on again, or those of all taps where removals
-// may have been missed: what still stands is left as it is.
+// removed notes the tap whose hooks were removed, or all taps where removals may have
+// been missed.
 func (g *guard) removed(d netns.Device, all bool) {
-	if all {
-		for _, d := range g.counters.all() {
-			g.slots.Rehook(d)
-		}
+	if !all {
+		g.asked.ask(slots.Key{Device: d})
 		return
 	}
-	if g.slots.Rehook(d) {
-		g.log.Warn("another program took our hooks from a tap: they are put back", "netns", g.slots.NetnsName(d.Netns), "ifindex", d.Ifindex)
+	for _, d := range g.counters.all() {
+		g.slots.Rehook(d) // what still stands is left as it is
+	}
+}
+
+// putBack has hooks put on the taps again that are still there.
+func (g *guard) putBack(keys []slots.Key) {
+	for _, k := range keys {
+		if g.slots.Rehook(k.Device) {
+			g.log.Warn("another program took our hooks from a tap: they are put back", "netns", g.slots.NetnsName(k.Netns), "ifindex", k.Ifindex)
+		}
 	}
 }
 

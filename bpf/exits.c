@@ -123,6 +123,17 @@ static __always_inline struct told *tell(struct task_struct *task, enum tale tal
 	return t;
 }
 
+/* An open /dev/net/tun holds no tap before TUNSETIFF, nor where that was refused. */
+static __always_inline int is_attached(struct file *file)
+{
+	struct tun_file *tfile;
+
+	if (!bpf_core_type_exists(struct tun_file))
+		return 1;
+	tfile = BPF_CORE_READ(file, private_data);
+	return tfile && BPF_CORE_READ(tfile, tun) != NULL;
+}
+
 static __always_inline enum held holds_tap(struct task_struct *task)
 {
 	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
@@ -138,7 +149,7 @@ static __always_inline enum held holds_tap(struct task_struct *task)
 			return HELD_NONE;
 		if (bpf_probe_read_kernel(&file, sizeof(file), files + i))
 			return HELD_UNKNOWN;
-		if (file && BPF_CORE_READ(file, f_inode, i_rdev) == TUN_DEV)
+		if (file && BPF_CORE_READ(file, f_inode, i_rdev) == TUN_DEV && is_attached(file))
 			return HELD_TAP;
 	}
 	return HELD_UNKNOWN;

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"tapwatch/bpf"
@@ -33,7 +34,12 @@ func Open() (_ *Watcher, err error) {
 	}()
 	types, giveBack := bpf.Types()
 	defer giveBack()
-	if err := bpf.LoadExitsObjects(&w.objs, &ebpf.CollectionOptions{Cache: types}); err != nil {
+	opts := ebpf.CollectionOptions{Cache: types}
+	// struct tun_file is the tun module's own where tun is a module.
+	if tun, err := types.Module("tun"); err == nil {
+		opts.Programs.ExtraRelocationTargets = []*btf.Spec{tun}
+	}
+	if err := bpf.LoadExitsObjects(&w.objs, &opts); err != nil {
 		return nil, fmt.Errorf("load the programs that sees processes end: %w", err)
 	}
 	for _, prog := range []*ebpf.Program{w.objs.ProcessExit, w.objs.SignalSent} {

@@ -29,6 +29,9 @@ func (s *Slots) TakeInspection(t Target, found *Inspection) {
 		return
 	}
 	before := p.stay.inspection
+	if before != nil { // the console is read by itself
+		found.Console = before.Console
+	}
 	p.stay.inspection = found
 	if before == nil || !before.same(found) {
 		s.touch(p)
@@ -136,9 +139,9 @@ func (s *Slots) Untroubled(t Target) (Target, bool) {
 	return s.target(p), !troubled
 }
 
-// isTroubled says whether something is broken, or a request waits.
+// isTroubled says whether something is broken, a request waits, or the sandbox boots.
 func (p *place) isTroubled() bool {
-	return len(p.diagnosis.Findings) > 0 || p.diagnosis.State == path.Booting || p.waits()
+	return len(p.diagnosis.Findings) > 0 || p.diagnosis.State == path.Booting || p.waits() || p.stay != nil && p.stay.booting(time.Now())
 }
 
 // freshlyTroubled says whether some of the trouble is so new that it may be another

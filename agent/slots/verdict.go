@@ -138,7 +138,7 @@ func (s *Slots) sort(p *place, passing bool) {
 	}
 	put(s.troubled, p.isTroubled())
 	put(s.waiting, p.waits())
-	put(s.restless, p.diagnosis.State == path.Booting || !st.endingSince.IsZero() || st.endsByItself() || st.awaitsExit() || passing || p.waits() || p.contested())
+	put(s.restless, p.diagnosis.State == path.Booting || st.booting(time.Now()) || !st.endingSince.IsZero() || st.endsByItself() || st.awaitsExit() || passing || p.waits() || p.contested())
 }
 
 // contested says whether others hold the tap of a VMM that runs and does not: for a
