@@ -238,11 +238,13 @@ func forkHolder(words []string, open []int) (int, error) {
 		if i := slices.Index(cmd.Args, "--api-sock"); i > 0 { // the child serves nothing: it finds the socket taken
 			cmd.Env = append(cmd.Env, muteMark+"=1")
 		}
-		in, err := cmd.StdinPipe() // never closed: it lives as long as this process
+		in, hold, err := os.Pipe()
 		if err != nil {
 			return 0, err
 		}
-		_ = in
+		defer in.Close()
+		defer hold.Close()
+		cmd.Stdin, cmd.ExtraFiles = in, []*os.File{hold} // which it holds itself: it never ends
 	}
 	for _, fd := range open {
 		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)

@@ -77,7 +77,8 @@ func (w watching) untilTap(ns, tap, what string, ok func(path.Slot) bool) path.S
 func (w watching) sandbox(ns, tap, id string, vmm *player) path.Slot {
 	w.t.Helper()
 	return w.untilTap(ns, tap, "held by the VMM of "+id, func(s path.Slot) bool {
-		return s.Sandbox != nil && s.Sandbox.ID == id && s.Sandbox.VMMPID == vmm.pid() && s.Device.Carrier == path.Yes && len(s.Device.Holders) > 0
+		return s.Sandbox != nil && s.Sandbox.ID == id && s.Sandbox.VMMPID == vmm.pid() &&
+			s.Device.AdminUp == path.Yes && s.Device.Carrier == path.Yes && len(s.Device.Holders) > 0
 	})
 }
 

@@ -208,6 +208,10 @@ func (s *Slots) beside(sp *space, k Key, tap string) *place {
 	}
 	p := &place{key: k, space: sp, device: path.Device{Name: tap}}
 	sp.places[p] = struct{}{}
+	if sp.besides == nil {
+		sp.besides = map[*place]struct{}{}
+	}
+	sp.besides[p] = struct{}{}
 	s.order = nil
 	return p
 }

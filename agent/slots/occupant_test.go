@@ -76,6 +76,34 @@ func TestVMMInTheHostsNamespace(t *testing.T) {
 	}
 }
 
+// What becomes of a tap is known to those that want it.
+func TestWhoWantsATapKnowsOfIt(t *testing.T) {
+	w := newWorld(t)
+	elder, younger := firecracker(11, "i1"), firecracker(12, "i2")
+	w.space(10, e2bSlot(), elder, younger)
+	tap := w.tap(10, 2, "tap0", path.Yes)
+	w.hold(elder.on(tap, "tap0"))
+	w.judge(path.Diagnosis{State: path.OK})
+	if v := w.Views()[1]; v.Sandbox.ID != "i2" || len(v.Device.Holders) != 1 || v.Device.Holders[0].SandboxID != "i1" {
+		t.Errorf("%s sees %+v", v.Sandbox.ID, v.Device.Holders)
+	}
+	w.Tick(1, time.Now())
+	if n := len(w.Cases()); n != 1 {
+		t.Errorf("%d are judged again as time passes, want the one that waits", n)
+	}
+	w.tap(10, 2, "tap0", path.No)
+	if v := w.Views()[1]; v.Device.Carrier != path.No {
+		t.Errorf("%s sees carrier %s", v.Sandbox.ID, v.Device.Carrier)
+	}
+	w.TakeExit(11, path.VMMExit{Time: time.Now(), Wanted: true}, "ended")
+	w.space(10, e2bSlot(), younger)
+	w.hold()
+	w.Tick(2, time.Now().Add(time.Hour))
+	w.space(10, e2bSlot(), younger)
+	w.hold(younger.on(tap, "tap0"))
+	w.shows("the younger has it", "ns-10/tap0 i2 pid 12 yes")
+}
+
 // Two VMMs of one id are two sandboxes; one that takes over keeps the id.
 func TestIDsAreUnique(t *testing.T) {
 	w := newWorld(t)

@@ -200,6 +200,7 @@ func (s *Slots) drop(p *place, now time.Time) {
 		delete(s.taps, p.key.Device)
 	}
 	delete(p.space.places, p)
+	delete(p.space.besides, p)
 	if p.space.absent == p {
 		p.space.absent = nil
 	}

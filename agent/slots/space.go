@@ -75,8 +75,10 @@ type space struct {
 	places map[*place]struct{}
 	// absent is the place of the tap that is expected and not there; nil: there is none.
 	absent *place
-	veths  map[netns.Ifindex]veth
-	paired string // the host's end of its last veth pair; empty: none was ever seen
+	// besides are the places of VMMs that want a tap which another has; nil mostly.
+	besides map[*place]struct{}
+	veths   map[netns.Ifindex]veth
+	paired  string // the host's end of its last veth pair; empty: none was ever seen
 	// orphanSince is when the launcher of its record was seen to have ended; zero: it
 	// runs, or had ended when the agent came.
 	orphanSince time.Time

@@ -79,6 +79,7 @@ func (s *Slots) begin(p *place, o *occupant, now time.Time) {
 	s.takeVMM(p, o)
 	s.noteEnding(p, now)
 	s.bootBegins(p)
+	s.touch(p)
 	s.cfg.Ask(Inspect, p.key)
 	s.cfg.Ask(Listen)
 	s.cfg.Ask(Measure)

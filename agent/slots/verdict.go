@@ -28,6 +28,13 @@ const casesMost = 16
 // touch notes that the facts of a place have changed.
 func (s *Slots) touch(p *place) {
 	p.changed()
+	if p.key.Claim == 0 && p.space != nil {
+		for q := range p.space.besides { // what is so of the tap is so for those that want it
+			if q.key.Device == p.key.Device {
+				s.touch(q)
+			}
+		}
+	}
 	if p.stay == nil {
 		s.judgeEmpty(p)
 		return
@@ -138,13 +145,18 @@ func (s *Slots) sort(p *place, passing bool) {
 	}
 	put(s.troubled, p.isTroubled())
 	put(s.waiting, p.waits())
-	put(s.restless, p.diagnosis.State == path.Booting || st.booting(time.Now()) || !st.endingSince.IsZero() || st.endsByItself() || st.awaitsExit() || passing || p.waits() || p.contested())
+	put(s.restless, p.diagnosis.State == path.Booting || st.booting(time.Now()) || !st.endingSince.IsZero() || st.endsByItself() || st.awaitsExit() || passing || p.waits() || s.contested(p))
 }
 
 // contested says whether others hold the tap of a VMM that runs and does not: for a
 // moment that is as it should be.
-func (p *place) contested() bool {
-	v := p.stay.vmm
-	return v.PID != 0 && v.alive == path.Yes && p.device.Carrier == path.Yes && len(p.holders) > 0 &&
-		!slices.ContainsFunc(p.holders, func(h Holder) bool { return h.PID == v.PID })
+func (s *Slots) contested(p *place) bool {
+	v, at := p.stay.vmm, p
+	if p.key.Claim != 0 {
+		if at = s.taps[p.key.Device]; at == nil {
+			return false
+		}
+	}
+	return v.PID != 0 && v.alive == path.Yes && at.device.Carrier == path.Yes && len(at.holders) > 0 &&
+		!slices.ContainsFunc(at.holders, func(h Holder) bool { return h.PID == v.PID })
 }
