@@ -545,7 +545,8 @@ func TestProxyThatNobodyNamed(t *testing.T) {
 	w := watch(t)
 	ns := e2bSlot(t)
 	vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "inoproxy")}, ns: ns, taps: []string{"tap0"}})
-	s := w.looked(w.sandbox(ns, "tap0", "inoproxy", vmm))
+	w.looked(w.sandbox(ns, "tap0", "inoproxy", vmm))
+	s := w.untilTap(ns, "tap0", "the host's listeners read", func(s path.Slot) bool { return s.Proxy.Listening != path.Unknown })
 	if s.Proxy.Listening == path.Yes { // somebody's does, on this machine
 		return
 	}
