@@ -92,7 +92,7 @@ func New(cfg Config) (_ *Agent, err error) {
 	if a.listener, err = listen(cfg.Listen); err != nil {
 		return nil, err
 	}
-	defer bpf.KeepTypes()() // read once for all that is loaded here
+	defer bpf.ShareTypes()() // read once for all that is loaded here
 	if err := a.load(); err != nil {
 		return nil, err
 	}

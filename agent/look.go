@@ -37,7 +37,7 @@ func Look(ctx context.Context, cfg Config) (_ []path.Slot, err error) {
 	}
 	a := &Agent{cfg: cfg}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	defer bpf.KeepTypes()() // as New does
+	defer bpf.ShareTypes()() // as New does
 	if err := a.load(); err != nil {
 		return nil, err
 	}

@@ -23,8 +23,8 @@ func Types() (c *btf.Cache, giveBack func()) {
 	return current(), types.mu.Unlock
 }
 
-// KeepTypes has those that are lent from now on be the same until let is called.
-func KeepTypes() (let func()) {
+// ShareTypes keeps one copy of the kernel's types in memory until release is called.
+func ShareTypes() (release func()) {
 	c, giveBack := Types()
 	giveBack()
 	return func() { runtime.KeepAlive(c) }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestTypesAreSharedAndNotKept(t *testing.T) {
-	let := KeepTypes()
+	let := ShareTypes()
 	one, giveBack := Types()
 	giveBack()
 	gone := make(chan bool)
@@ -36,7 +36,7 @@ func TestTypesAreSharedAndNotKept(t *testing.T) {
 
 // Types are decoded when they are asked for, which two must not do at once.
 func TestTypesForMany(t *testing.T) {
-	defer KeepTypes()()
+	defer ShareTypes()()
 	var g sync.WaitGroup
 	for _, name := range []string{"sk_buff", "net_device", "task_struct", "sock", "net", "file"} {
 		g.Go(func() {

@@ -101,7 +101,6 @@ func (s *Slots) TakeTopology(k Key, t Topology) {
 	s.bindings.Add(1)
 	s.touch(p)
 	s.cfg.Ask(Listen)
-	s.cfg.Ask(Measure)
 }
 
 const (

@@ -37,7 +37,6 @@ const (
 	Inspect             // these are to be looked at closely
 	Listen              // who listens is to be read
 	Hook                // Orders has hooks to be put on or taken off
-	Measure             // Paths has changed
 )
 
 // Config is what Slots needs of its surroundings. None of the functions may wait.

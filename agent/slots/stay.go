@@ -82,7 +82,6 @@ func (s *Slots) begin(p *place, o *occupant, now time.Time) {
 	s.touch(p)
 	s.cfg.Ask(Inspect, p.key)
 	s.cfg.Ask(Listen)
-	s.cfg.Ask(Measure)
 }
 
 // goOn takes what has changed of the sandbox at a place.
@@ -110,7 +109,6 @@ func (s *Slots) end(p *place, now time.Time) {
 	s.unhook(p, kept)
 	s.wantHooks(p)
 	s.touch(p)
-	s.cfg.Ask(Measure)
 }
 
 // endingPatience is how long a launcher may take to remove a sandbox before what is
