@@ -37,7 +37,7 @@ type view struct {
 	Now    time.Time
 	Bound  []path.Slot
 	Idle   []path.Slot
-	Others []path.Slot // held by somebody unidentified
+	Others []path.Slot  // held by somebody unidentified
 	Events []path.Event // newest first
 	Ready  string       // what is missing, empty once ready
 }
