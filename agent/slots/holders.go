@@ -32,7 +32,8 @@ func (s *Slots) TakeHolders(asked []Key, all []Holder, known bool) {
 	for _, hs := range of {
 		slices.SortFunc(hs, func(a, b Holder) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID)) })
 	}
-	s.each(s.concerned(asked, of, by, known), func(p *place) {
+	concerned, was := s.concerned(asked, of, by, known)
+	s.each(concerned, func(p *place) {
 		var hs []Holder
 		if p.key.Claim == 0 {
 			hs = of[p.key.Device]
@@ -42,13 +43,15 @@ func (s *Slots) TakeHolders(asked []Key, all []Holder, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for sp := range s.claiming {
-		s.resolveAll(sp, time.Now())
+		if slices.ContainsFunc(sp.Claims, func(v VMM) bool { return was[v.Process] != s.holds[v.Process] }) {
+			s.resolveAll(sp, time.Now()) // a VMM took a tap, or let go of its own
+		}
 	}
 }
 
 // concerned returns the places that were asked about, and those whose holders are
-// others than before.
-func (s *Slots) concerned(asked []Key, of map[netns.Device][]Holder, by map[Process][]Holder, known bool) []*place {
+// others than before, and which processes held taps then.
+func (s *Slots) concerned(asked []Key, of map[netns.Device][]Holder, by map[Process][]Holder, known bool) (all []*place, held map[Process]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	some := map[*place]struct{}{}
@@ -58,8 +61,9 @@ func (s *Slots) concerned(asked []Key, of map[netns.Device][]Holder, by map[Proc
 		}
 	}
 	if !known {
-		return slices.Collect(maps.Keys(some))
+		return slices.Collect(maps.Keys(some)), s.holds
 	}
+	held = s.holds
 	s.holds = make(map[Process]bool, len(by))
 	for v := range by {
 		s.holds[v] = true
@@ -74,7 +78,7 @@ func (s *Slots) concerned(asked []Key, of map[netns.Device][]Holder, by map[Proc
 			some[p] = struct{}{}
 		}
 	}
-	return slices.Collect(maps.Keys(some))
+	return slices.Collect(maps.Keys(some)), held
 }
 
 func sameHolders(a, b []Holder) bool {
