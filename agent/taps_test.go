@@ -14,6 +14,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"tapwatch/agent/discover"
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
@@ -69,7 +70,8 @@ func (w watching) untilTap(ns, tap, what string, ok func(path.Slot) bool) path.S
 	for _, s := range w.places(ns) {
 		w.t.Logf("%s: device %+v, sandbox %+v, %+v", s.Netns, s.Device, s.Sandbox, s.Diagnosis)
 	}
-	w.t.Fatalf("%s/%s: not so after %v: %s", ns, tap, patience, what)
+	e := slices.IndexFunc(w.agent.discover.Snapshot(), func(e discover.Entry) bool { return e.Label() == ns })
+	w.t.Fatalf("%s/%s: not so after %v: %s; its namespace is number %d of those found, the agent is ready: %v", ns, tap, patience, what, e, w.agent.Ready())
 	return path.Slot{}
 }
 
