@@ -28,6 +28,10 @@ func (s *Slots) TakeInspection(t Target, found *Inspection) {
 	if p == nil || p.stay.vmm.Process != t.VMM {
 		return
 	}
+	if p.addrs() != t.Addrs { // it was looked for other addresses
+		s.cfg.Ask(Inspect, p.key)
+		return
+	}
 	before := p.stay.inspection
 	if before != nil { // the console is read by itself
 		found.Console = before.Console
@@ -93,13 +97,27 @@ func (s *Slots) TakeTopology(k Key, t Topology) {
 	if p.kernel == t.Addrs && p.shape == t.Shape && p.device.Bridge == t.Bridge {
 		return
 	}
-	before := p.addrs().Vpeer
+	before := p.addrs()
 	p.kernel, p.shape, p.device.Bridge = t.Addrs, t.Shape, t.Bridge
-	if p.stay != nil && p.addrs().Vpeer != before {
-		p.stay.relay = path.Listener{} // it was looked for elsewhere
-	}
+	s.readdress(p, before)
 	s.bindings.Add(1)
 	s.touch(p)
+	s.cfg.Ask(Listen)
+}
+
+// readdress forgets what was found of a place at other addresses than it has now.
+func (s *Slots) readdress(p *place, before Addrs) {
+	now := p.addrs()
+	if p.stay == nil || now == before {
+		return
+	}
+	if now.Vpeer != before.Vpeer {
+		p.stay.relay = path.Listener{}
+	}
+	if c := p.stay.inspection; c != nil {
+		p.stay.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser}
+	}
+	s.cfg.Ask(Inspect, p.key)
 	s.cfg.Ask(Listen)
 }
 

@@ -99,6 +99,12 @@ func (s *Slots) TakeNamespace(n Namespace, now time.Time) {
 	if was := sp.Plan; was != nil && n.Plan != nil && was.OwnerAlive == path.Yes && n.Plan.OwnerAlive == path.No {
 		sp.orphanSince = now
 	}
+	before := map[*place]Addrs{}
+	for p := range sp.places {
+		if p.stay != nil {
+			before[p] = p.addrs()
+		}
+	}
 	sp.Namespace = n
 	if len(n.Claims) > 0 {
 		s.claiming[sp] = struct{}{}
@@ -108,6 +114,9 @@ func (s *Slots) TakeNamespace(n Namespace, now time.Time) {
 	s.resolveAll(sp, now)
 	for p := range sp.places {
 		s.lookVeth(p)
+		if was, ok := before[p]; ok && p.space != nil {
+			s.readdress(p, was)
+		}
 		s.touch(p)
 	}
 }

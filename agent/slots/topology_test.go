@@ -76,3 +76,27 @@ func TestRelayIsOfItsAddress(t *testing.T) {
 		t.Errorf("at its address: %+v", r)
 	}
 }
+
+// What a look found for other addresses is no fact of these.
+func TestInspectionIsOfItsAddresses(t *testing.T) {
+	w := newWorld(t)
+	plan := &Plan{Launcher: "e2b", Tap: "tap0", Assumed: true, Addrs: Addrs{Vpeer: netip.MustParseAddr("10.12.0.21"), Guest: guest}}
+	w.space(10, plan)
+	tap := w.tap(10, 2, "tap0", path.Yes)
+	w.hold(firecracker(11, "i1").on(tap, "tap0"))
+	at := w.Bound(nil)[0]
+	missing := func() path.Tristate { return w.Views()[0].Inside.MissingDNAT }
+	w.TakeInspection(at, &Inspection{Inside: path.Inside{MissingDNAT: path.Yes}})
+	if missing() != path.Yes {
+		t.Error("a look is not taken")
+	}
+	w.space(10, nil) // its name is lost, and the address with it
+	if missing() != path.Unknown {
+		t.Error("what was found for an address that nobody knows is kept")
+	}
+	asked := w.asked[Inspect]
+	w.TakeInspection(at, &Inspection{Inside: path.Inside{MissingDNAT: path.Yes}})
+	if missing() != path.Unknown || w.asked[Inspect] == asked {
+		t.Errorf("a late look is taken for the new addresses, or not asked for again")
+	}
+}
