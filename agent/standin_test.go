@@ -173,7 +173,7 @@ func program(t *testing.T, name string) (path string) {
 // beVMM does what it is told until its input ends. It serves Firecracker's API where
 // its command line names a socket.
 func beVMM() int {
-	if i := slices.Index(os.Args, "--api-sock"); i > 0 && i+1 < len(os.Args) {
+	if i := slices.IndexFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "--api-sock") }); i > 0 && i+1 < len(os.Args) {
 		if err := serveAPI(os.Args[i+1]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -261,11 +261,14 @@ func forkHolder(words []string, open []int) (int, error) {
 	return cmd.Process.Pid, nil
 }
 
-// serveAPI answers each question by the file of that name beside the socket, and never
-// where there is none.
+// serveAPI answers each question by the file of that name beside the socket; it knows
+// none that there is no file for.
 func serveAPI(socket string) error {
 	if os.Getenv(muteMark) != "" {
 		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		return err
 	}
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
@@ -276,7 +279,7 @@ func serveAPI(socket string) error {
 			name := strings.ReplaceAll(strings.Trim(r.URL.Path, "/"), "/", "-")
 			b, err := os.ReadFile(filepath.Join(filepath.Dir(socket), "answer-"+name))
 			if err != nil {
-				<-r.Context().Done()
+				w.WriteHeader(http.StatusNotFound)
 				return
 			}
 			_, _ = w.Write(b) // who asked may have gone

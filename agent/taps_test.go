@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -150,7 +151,17 @@ func id(s path.Slot) string {
 
 // socket is the API socket of an E2B sandbox.
 func socket(t *testing.T, id string) string {
-	return filepath.Join(t.TempDir(), "fc-"+id+"-r4nd.sock")
+	return filepath.Join(shortDir(t), "fc-"+id+"-r4nd.sock")
+}
+
+// shortDir is for sockets: their paths have 107 bytes at most.
+func shortDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "fc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // e2bSlot makes a slot as E2B's orchestrator does.
@@ -179,18 +190,20 @@ func TestShapesOfLaunchers(t *testing.T) {
 			args: func(t *testing.T) []string { return []string{"--api-sock", socket(t, "iforkd")} }},
 		"a versioned binary with an id": {ns: "ns-", tap: "tap0", program: "firecracker-v1.12.1-x86_64", addr: "169.254.0.22/30", id: "sbxjail", launcher: "firecracker",
 			args: func(t *testing.T) []string {
-				return []string{"--id", "sbxjail", "--api-sock", filepath.Join(t.TempDir(), "jail.socket")}
+				return []string{"--id", "sbxjail", "--api-sock", filepath.Join(shortDir(t), "jail.socket")}
 			}},
 		"the same in another's namespace": {ns: "jail-", tap: "tap0", program: "firecracker-v1.12.1-x86_64", addr: "172.16.0.1/30", id: "sbxjail3", launcher: "firecracker",
 			args: func(t *testing.T) []string {
-				return []string{"--id", "sbxjail3", "--api-sock", filepath.Join(t.TempDir(), "jail.socket")}
+				return []string{"--id", "sbxjail3", "--api-sock", filepath.Join(shortDir(t), "jail.socket")}
 			}},
 		"kata": {ns: "cni-", tap: "tap0_kata", program: "cloud-hypervisor", id: "kata1", launcher: "kata",
-			args: func(*testing.T) []string { return []string{"--api-socket", "/run/vc/vm/kata1/clh-api.sock"} }},
+			args: func(t *testing.T) []string {
+				return []string{"--api-socket", shortDir(t) + "/run/vc/vm/kata1/clh-api.sock"}
+			}},
 		"QEMU by hand": {ns: "q-", tap: "tap3", program: "qemu-system-x86_64", addr: "10.3.0.1/24", id: "myguest", launcher: "qemu",
 			args: func(*testing.T) []string { return []string{"-name", "guest=myguest,debug-threads=on", "-m", "1G"} }},
 		"Cloud Hypervisor": {ns: "ns-", tap: "tap0", program: "cloud-hypervisor", addr: "169.254.0.22/30", id: "chv1", launcher: "cloud-hypervisor",
-			args: func(*testing.T) []string { return []string{"--api-socket", "/run/chv1.sock"} }},
+			args: func(t *testing.T) []string { return []string{"--api-socket", filepath.Join(shortDir(t), "chv1.sock")} }},
 		"nobody's that a rule knows": {ns: "x-", tap: "weird", program: "myvmm", addr: "10.9.0.1/24",
 			args: func(*testing.T) []string { return nil }},
 	} {
@@ -223,9 +236,7 @@ func TestShapesOfLaunchers(t *testing.T) {
 			if of := wrong(s); len(of) > 0 {
 				t.Errorf("wrong: %q", of)
 			}
-			if n := len(w.places(ns)); n != 1 {
-				t.Errorf("%d places", n)
-			}
+			nettest.Eventually(t, "one place", func() bool { return len(w.places(ns)) == 1 })
 			w.carrierSeries(s)
 		})
 	}
@@ -285,9 +296,7 @@ func TestTwoVMMsInOneNamespace(t *testing.T) {
 	two := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "itwo1")}, ns: ns, taps: []string{"tap1"}})
 	w.sandbox(ns, "tap0", "itwo0", one)
 	w.sandbox(ns, "tap1", "itwo1", two)
-	if n := len(w.places(ns)); n != 2 {
-		t.Errorf("%d places", n)
-	}
+	nettest.Eventually(t, "two places", func() bool { return len(w.places(ns)) == 2 }) // until it holds a tap, the second may want the first's
 	one.kill()
 	w.untilTap(ns, "tap0", "the first one's VMM gone", func(s path.Slot) bool { return finds(s, "vmm-exited") && s.Sandbox.VMMPID == one.pid() })
 	if s := w.sandbox(ns, "tap1", "itwo1", two); finds(s, "vmm-exited") || s.Sandbox.VMMAlive != path.Yes {
@@ -385,7 +394,7 @@ func TestTapThatGoesWithItsVMM(t *testing.T) {
 	w := watch(t)
 	for _, prefix := range []string{"ns-", "made-"} {
 		ns, sandbox := namespace(t, prefix), nettest.RandomName("imade")
-		vmm := play(t, standIn{program: "firecracker", args: []string{"--id", sandbox, "--api-sock", filepath.Join(t.TempDir(), "x.socket")}, ns: ns, taps: []string{"tap0"}})
+		vmm := play(t, standIn{program: "firecracker", args: []string{"--id", sandbox, "--api-sock", filepath.Join(shortDir(t), "x.socket")}, ns: ns, taps: []string{"tap0"}})
 		nettest.SetUp(t, ns, "tap0", true)
 		w.sandbox(ns, "tap0", sandbox, vmm)
 		vmm.kill()
