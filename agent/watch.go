@@ -54,8 +54,8 @@ func (a *Agent) namespaceChanged(c discover.Change) {
 		a.vmms.watch(s.Record.Sandbox.VMMProcess.PID)
 	}
 	a.slots.TakeNamespace(namespaceOf(c.New), c.Time)
-	if c.Old == nil || c.Old.NSID != c.New.NSID { // the kernel may give an nsid late
-		a.links.AddNamespace(c.New.NSID)
+	a.links.AddNamespace(c.New.NSID) // the kernel may give an nsid late; what is known is not read again
+	if c.Old == nil || c.Old.NSID != c.New.NSID {
 		a.linksOf(c.New.Cookie)
 	}
 	a.holding.ask(a.slots.In(c.New.Cookie)...)
