@@ -23,7 +23,6 @@ import (
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
-	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/proc"
@@ -175,16 +174,6 @@ func (h *host) until(what string, ok func(path.Slot) bool) path.Slot {
 	}
 	h.t.Fatalf("%s: not so after %v; last %+v", what, patience, last)
 	return last
-}
-
-// target is the slot's sandbox, as workers know it.
-func (h *host) target() slots.Target {
-	h.t.Helper()
-	of := h.agent.slots.Targets(h.agent.slots.In(h.slot.Cookie)...)
-	if len(of) != 1 {
-		h.t.Fatalf("%d sandboxes in the slot", len(of))
-	}
-	return of[0]
 }
 
 func (h *host) metrics() string {
@@ -364,36 +353,6 @@ func TestStopLeavesNothing(t *testing.T) {
 	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "slots" {
 		t.Errorf("left behind: %v %v, want only the launcher's slots", left, err)
 	}
-}
-
-// filters are those on the slot's tap, of whichever agent.
-func (h *host) filters() (all []netlink.Filter) {
-	h.t.Helper()
-	h.onTap(func(l netlink.Link) error {
-		for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
-			some, err := netlink.FilterList(l, parent)
-			if err != nil {
-				return err
-			}
-			all = append(all, some...)
-		}
-		return nil
-	})
-	return all
-}
-
-func hasClsact(t *testing.T, ns, tap string) (has bool) {
-	t.Helper()
-	nettest.In(t, ns, func() error {
-		l, err := netlink.LinkByName(tap)
-		if err != nil {
-			return err
-		}
-		qdiscs, err := netlink.QdiscList(l)
-		has = slices.ContainsFunc(qdiscs, func(q netlink.Qdisc) bool { return q.Type() == "clsact" })
-		return err
-	})
-	return has
 }
 
 func TestBadConfig(t *testing.T) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
@@ -211,4 +213,44 @@ func TestHooksTakenAwayComeBack(t *testing.T) {
 	// The kernel reports the removal, before anything is concluded from what is hidden.
 	nettest.Eventually(t, "hooks put back", func() bool { return len(h.filters()) >= 2 })
 	h.seenAgain(speak)
+}
+
+// filters are those on the slot's tap, of whichever agent.
+func (h *host) filters() (all []netlink.Filter) {
+	h.t.Helper()
+	h.onTap(func(l netlink.Link) error {
+		for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+			some, err := netlink.FilterList(l, parent)
+			if err != nil {
+				return err
+			}
+			all = append(all, some...)
+		}
+		return nil
+	})
+	return all
+}
+
+func hasClsact(t *testing.T, ns, tap string) (has bool) {
+	t.Helper()
+	nettest.In(t, ns, func() error {
+		l, err := netlink.LinkByName(tap)
+		if err != nil {
+			return err
+		}
+		qdiscs, err := netlink.QdiscList(l)
+		has = slices.ContainsFunc(qdiscs, func(q netlink.Qdisc) bool { return q.Type() == "clsact" })
+		return err
+	})
+	return has
+}
+
+// target is the slot's sandbox, as workers know it.
+func (h *host) target() slots.Target {
+	h.t.Helper()
+	of := h.agent.slots.Targets(h.agent.slots.In(h.slot.Cookie)...)
+	if len(of) != 1 {
+		h.t.Fatalf("%d sandboxes in the slot", len(of))
+	}
+	return of[0]
 }
