@@ -74,9 +74,9 @@ func TestForkedChildIsNoVMM(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := watch(t)
-			ns := e2bSlot(t)
-			vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "ifork")}, ns: ns, taps: []string{"tap0"}})
-			w.sandbox(ns, "tap0", "ifork", vmm)
+			ns, sandbox := e2bSlot(t), nettest.RandomName("ifork")
+			vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, sandbox)}, ns: ns, taps: []string{"tap0"}})
+			w.sandbox(ns, "tap0", sandbox, vmm)
 			child := w.forks(vmm, c.fork...)
 			if c.seen {
 				w.agent.discover.Rescan()
@@ -90,7 +90,7 @@ func TestForkedChildIsNoVMM(t *testing.T) {
 			s := w.untilTap(ns, "tap0", "the VMM has exited", func(s path.Slot) bool {
 				return finds(s, "vmm-exited") && strings.Contains(s.Diagnosis.Findings[0].Cause, strconv.Itoa(child))
 			})
-			if s.Sandbox.VMMPID != vmm.pid() || s.Sandbox.VMMAlive != path.No || s.Device.Carrier != path.Yes || s.Sandbox.ID != "ifork" {
+			if s.Sandbox.VMMPID != vmm.pid() || s.Sandbox.VMMAlive != path.No || s.Device.Carrier != path.Yes || s.Sandbox.ID != sandbox {
 				t.Errorf("%+v, carrier %s", s.Sandbox, s.Device.Carrier)
 			}
 			if e := strings.Join(s.Diagnosis.Findings[0].Evidence, "\n"); !strings.Contains(e, "was killed by SIGKILL from sh") {
@@ -99,7 +99,7 @@ func TestForkedChildIsNoVMM(t *testing.T) {
 			w.agent.discover.Rescan()
 			w.agent.holding.ask(w.agent.slots.Taps()...)
 			w.agent.slots.Tick(1, time.Now())
-			w.untilTap(ns, "tap0", "still so", func(s path.Slot) bool { return finds(s, "vmm-exited") && s.Sandbox.ID == "ifork" })
+			w.untilTap(ns, "tap0", "still so", func(s path.Slot) bool { return finds(s, "vmm-exited") && s.Sandbox.ID == sandbox })
 		})
 	}
 }
