@@ -13,6 +13,8 @@ import (
 
 // watch applies what is reported of namespaces and of links, at once and in order.
 func (a *Agent) watch(ctx context.Context) error {
+	tick := time.NewTicker(unreadEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case c, ok := <-a.links.Changes(): // before anything of discovery's
@@ -36,9 +38,17 @@ func (a *Agent) watch(ctx context.Context) error {
 				return nil
 			}
 			a.linkChanged(c)
+		case <-tick.C: // a reading that found nothing new makes no change to tell by
+			for _, c := range a.slots.Unlinked() {
+				a.linksOf(c)
+			}
 		}
 	}
 }
+
+// unreadEvery is the time between two looks whether the links of new namespaces have
+// been read by now.
+const unreadEvery = 100 * time.Millisecond
 
 // namespaceChanged passes on what discovery found. The links of a namespace may have
 // been read before it was: they are passed on as they are now.

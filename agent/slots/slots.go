@@ -84,6 +84,7 @@ type Slots struct {
 	waiting  map[*place]struct{} // where a request waits for its answer
 	boots    map[*place]struct{} // whose boot is not settled
 	leaving  map[*place]struct{} // whose VMM has gone
+	unlinked map[*space]struct{} // whose links are still to be read
 	claiming map[*space]struct{} // with processes that say they are VMMs
 	byVMM    map[int]map[*place]struct{}
 	taken    map[*place]struct{} // whose tap somebody holds
@@ -107,7 +108,7 @@ func New(cfg Config) *Slots {
 		spaces: map[netns.Cookie]*space{}, taps: map[netns.Device]*place{}, host: newHostVeths(),
 		bound: map[*place]struct{}{}, due: map[*place]struct{}{}, restless: map[*place]struct{}{}, troubled: map[*place]struct{}{},
 		waiting: map[*place]struct{}{}, boots: map[*place]struct{}{}, leaving: map[*place]struct{}{},
-		claiming: map[*space]struct{}{}, byVMM: map[int]map[*place]struct{}{}, taken: map[*place]struct{}{}, ids: map[string]Process{}, bootPhases: map[path.Phase]*Times{},
+		claiming: map[*space]struct{}{}, unlinked: map[*space]struct{}{}, byVMM: map[int]map[*place]struct{}{}, taken: map[*place]struct{}{}, ids: map[string]Process{}, bootPhases: map[path.Phase]*Times{},
 	}
 }
 

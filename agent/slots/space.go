@@ -106,6 +106,11 @@ func (s *Slots) TakeNamespace(n Namespace, now time.Time) {
 		}
 	}
 	sp.Namespace = n
+	if n.Linked && !sp.linked {
+		s.unlinked[sp] = struct{}{}
+	} else {
+		delete(s.unlinked, sp)
+	}
 	if len(n.Claims) > 0 {
 		s.claiming[sp] = struct{}{}
 	} else {
@@ -134,6 +139,7 @@ func (s *Slots) DropNamespace(c netns.Cookie, now time.Time) {
 	}
 	s.host.unpair(sp)
 	delete(s.claiming, sp)
+	delete(s.unlinked, sp)
 	delete(s.spaces, c)
 }
 
@@ -147,6 +153,7 @@ func (s *Slots) Linked(c netns.Cookie, now time.Time) {
 		return
 	}
 	sp.linked = true
+	delete(s.unlinked, sp)
 	s.resolveAll(sp, now)
 	for p := range sp.places {
 		s.lookVeth(p)
@@ -166,10 +173,8 @@ func (s *Slots) Unread(c netns.Cookie) bool {
 func (s *Slots) Unlinked() (of []netns.Cookie) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c, sp := range s.spaces {
-		if !sp.linked && sp.Namespace.Linked {
-			of = append(of, c)
-		}
+	for sp := range s.unlinked {
+		of = append(of, sp.Cookie)
 	}
 	return of
 }

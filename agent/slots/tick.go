@@ -39,9 +39,8 @@ const straysMost = 4
 func (s *Slots) findStrays() {
 	var stray *place
 	for p := range s.troubled {
-		if p.stay != nil && p.misplaced() {
+		if p.stay != nil && p.misplaced() && (stray == nil || p.key.Netns < stray.key.Netns) {
 			stray = p
-			break
 		}
 	}
 	if stray == nil && len(s.waiters) == 0 {
