@@ -98,6 +98,13 @@ func (w *watcher) ready() bool {
 	return status == http.StatusOK
 }
 
+// hookedAll waits until so many taps carry hooks. There may be more: the agent watches
+// the namespaces of all processes, also those that other tests on this machine make.
+func (w *watcher) hookedAll(taps int) time.Duration {
+	w.t.Helper()
+	return w.until("hooks on every tap", func() bool { return w.sum("tapwatch_probe_attached") >= float64(taps) })
+}
+
 // sum adds the values of all series of a metric; -1 where there is none.
 func (w *watcher) sum(metric string) float64 {
 	body, _, _ := w.get("/metrics", false)

@@ -25,6 +25,7 @@ import (
 // their VMM and their relay.
 type fleet struct {
 	n      int
+	host   int // taps beside the slots, in the agent's own namespace
 	dir    registry.Dir
 	taps   []*os.File
 	relays []net.Listener

@@ -92,7 +92,7 @@ func TestForeignHooksOutliveTheAgent(t *testing.T) {
 	}
 	start := func() *watcher {
 		w := watch(t, bin, f.dir)
-		w.until("hooks on every tap", func() bool { return w.sum("tapwatch_probe_attached") == float64(f.n) })
+		w.hookedAll(f.n)
 		return w
 	}
 	check("before the agent")

@@ -53,7 +53,7 @@ func (f *fleet) filterIDs(t *testing.T) (ids [][]int) {
 // hooked waits until all taps carry hooks and the first one's counters are told.
 func (w *watcher) hooked(slots int) {
 	w.t.Helper()
-	w.until("hooks on every tap", func() bool { return w.sum("tapwatch_probe_attached") == float64(slots) })
+	w.hookedAll(slots)
 	w.until("counters of the bound one", func() bool { _, _, ok := w.received(); return ok })
 }
 

@@ -18,12 +18,18 @@ const (
 )
 
 // BenchmarkSlots measures the agent on a host with so many slots: how long until
-// it has the whole picture, what it takes, and what a scrape costs.
+// it has the whole picture, what it takes, and what a scrape costs. Some hosts have taps
+// in the agent's own namespace too, every other one on a bridge.
 func BenchmarkSlots(b *testing.B) {
 	bin := build(b)
-	for _, n := range []struct{ slots, bound int }{{1_000, 0}, {1_000, 1_000}, {10_000, 1_000}} {
-		b.Run(fmt.Sprintf("%d-%dbound", n.slots, n.bound), func(b *testing.B) {
+	for _, n := range []struct{ slots, bound, host int }{{1_000, 0, 0}, {1_000, 1_000, 0}, {10_000, 1_000, 0}, {8_000, 1_000, 2_000}} {
+		name := fmt.Sprintf("%d-%dbound", n.slots, n.bound)
+		if n.host > 0 {
+			name += fmt.Sprintf("-%dhost", n.host)
+		}
+		b.Run(name, func(b *testing.B) {
 			f := makeFleet(b, n.slots, n.bound)
+			f.addHostTaps(b, n.host)
 			for b.Loop() {
 				measure(b, bin, f)
 			}
@@ -35,7 +41,7 @@ func measure(b *testing.B, bin string, f *fleet) {
 	w := watch(b, bin, f.dir)
 	synced := w.until("ready", w.ready)
 	startCPU := w.cpu()
-	hooked := w.until("hooks on every tap", func() bool { return w.sum("tapwatch_probe_attached") == float64(f.n) })
+	hooked := w.hookedAll(f.n + f.host)
 	b.ReportMetric(synced.Seconds(), "synced-s")
 	b.ReportMetric(startCPU.Seconds(), "synced-cpu-s")
 	b.ReportMetric(hooked.Seconds(), "hooked-s")

@@ -129,10 +129,10 @@ func (a *inProcess) listen() {
 	}
 }
 
-// carriers counts the taps with carrier.
+// carriers counts the taps of the fleet with carrier.
 func (a *inProcess) carriers() (n int) {
 	for _, s := range a.Slots() {
-		if s.Device.Carrier == path.Yes {
+		if s.Device.Carrier == path.Yes && s.Sandbox != nil {
 			n++
 		}
 	}
