@@ -3,6 +3,7 @@ package discover
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -150,13 +151,19 @@ func (w *Watcher) Resolve(id netns.NSID) (netns.Cookie, bool) {
 		return e.Cookie, true
 	}
 	f, err := os.Open(e.Path)
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return 0, false
+	case err != nil: // no descriptor is left, above all: that says nothing of the namespace
+		return e.Cookie, true
 	}
 	defer f.Close()
 	// A cookie is never another's, and a living namespace keeps its nsid: where the
 	// file still shows the namespace that had this nsid, it has it. Asking for the
 	// nsid would cost the kernel a walk over all of them.
 	c, err := netns.CookieOfFile(f)
+	if err != nil && !errors.Is(err, netns.ErrNotExist) {
+		return e.Cookie, true
+	}
 	return c, err == nil && c == e.Cookie
 }

@@ -28,7 +28,7 @@ func (f footprint) String() string {
 
 // othersTaps are those that are in no namespace from ns-1 to ns-999, such as the slots
 // here: other tests on this machine make taps at the same time.
-const othersTaps = "netns=[^n]*;netns=n[^s]*;netns=ns[^-]*;netns=ns-????*"
+const othersTaps = `netns=[^n]*;netns=n[^s]*;netns=ns[^\-]*;netns=ns-????*`
 
 // soak makes and removes slots while an agent runs, by the batch, half of them
 // bound. What it holds afterwards is what it held after the first batch.
