@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -218,7 +219,7 @@ func (a *Agent) Ready() error {
 	if !a.links.Stats().Synced {
 		return errors.New("the link state is being read (again)")
 	}
-	if len(a.slots.Unlinked()) > 0 {
+	if !a.slots.Ready(time.Now()) {
 		return errors.New("the links of some namespaces have not been read yet")
 	}
 	return nil

