@@ -84,6 +84,26 @@ func TestUsedOnlyWhereItBelongs(t *testing.T) {
 	}
 }
 
+// TestStateAsksNobody: whoever holds the lock of the state must not wait, so what could
+// ask the kernel is not even imported there.
+func TestStateAsksNobody(t *testing.T) {
+	harmless := []string{"cmp", "fmt", "maps", "net/netip", "reflect", "runtime", "slices", "strconv", "strings", "sync", "sync/atomic", "time"}
+	reads := regexp.MustCompile(`\bregistry\.(Dir|NewReader|ProcessOf|DefaultDir)\b|\bnetns\.(Do|Open|Current|CookieOf\w*|Path)\b`)
+	for _, f := range goFiles(t) {
+		if path.Dir(f.path) != "agent/slots" || f.test {
+			continue
+		}
+		for _, name := range f.imports {
+			if !strings.HasPrefix(name, "tapwatch/") && !slices.Contains(harmless, name) {
+				t.Errorf("%s imports %s", f.path, name)
+			}
+		}
+		if m := reads.FindString(f.source); m != "" {
+			t.Errorf("%s uses %s", f.path, m)
+		}
+	}
+}
+
 // TestEveryCProgramIsIgnoredByGo: else cgo would compile it.
 func TestEveryCProgramIsIgnoredByGo(t *testing.T) {
 	for _, name := range files(t) {

@@ -1,0 +1,66 @@
+package slots
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+)
+
+// Trouble that is old is looked at less often than what is new or may change by
+// itself, and what has none not at all but in its turn.
+func TestHowOftenIsLooked(t *testing.T) {
+	broken := path.Diagnosis{State: path.Broken, Findings: []path.Finding{{Code: "rule-drops", Hop: path.Relay}}}
+	for name, c := range map[string]struct {
+		d     path.Diagnosis
+		age   time.Duration
+		waits bool
+		want  int
+	}{
+		"healthy":         {d: path.Diagnosis{State: path.OK}, want: 0},
+		"boots":           {d: path.Diagnosis{State: path.Booting}, want: inspectRarely},
+		"a request waits": {d: path.Diagnosis{State: path.OK}, waits: true, want: inspectRarely},
+		"broken just now": {d: broken, want: inspectRarely},
+		"broken for long": {d: broken, age: inspectFresh + time.Second, want: 1},
+	} {
+		w := newWorld(t)
+		vmm := process(70)
+		w.space(4, recorded("i1", vmm))
+		d := w.tap(4, 2, "tap0", path.Yes)
+		w.hold(vmm.on(d, "tap0"))
+		if c.waits {
+			w.TakeHooked(Order{Device: d}, true)
+			w.TakeTraffic(d, &path.Traffic{EnvdWaiting: time.Now()}, Firsts{}, false)
+		}
+		w.judge(c.d)
+		looks := 0
+		for n := range inspectRarely {
+			looks += len(w.DueInspections(n, time.Now().Add(c.age), 8))
+		}
+		if looks != c.want {
+			t.Errorf("%s: looked at %d times of %d, want %d", name, looks, inspectRarely, c.want)
+		}
+		for _, target := range w.Bound(nil) {
+			if _, quiet := w.Untroubled(target); quiet != (c.want == 0) {
+				t.Errorf("%s: in its turn %v", name, quiet)
+			}
+		}
+	}
+}
+
+// No more than are asked for are looked at at a time.
+func TestLooksAreBounded(t *testing.T) {
+	w := newWorld(t)
+	for i := range 5 {
+		vmm, in := process(70+i), self+1+netns.Cookie(i)
+		w.space(in, recorded(fmt.Sprintf("i%d", i), vmm))
+		w.tap(in, 2, "tap0", path.Yes)
+	}
+	w.hold()
+	w.judge(path.Diagnosis{State: path.Booting})
+	if due := w.DueInspections(0, time.Now(), 3); len(due) != 3 {
+		t.Errorf("%d are due, want 3", len(due))
+	}
+}
