@@ -97,6 +97,7 @@ func (s *Slots) TakeTopology(k Key, t Topology) {
 	p.kernel, p.shape, p.device.Bridge = t.Addrs, t.Shape, t.Bridge
 	if p.stay != nil && p.addrs().Vpeer != before {
 		p.stay.relay = path.Listener{} // it was looked for elsewhere
+		s.unheard[p] = struct{}{}
 	}
 	s.bindings.Add(1)
 	s.touch(p)
