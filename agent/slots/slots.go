@@ -92,6 +92,8 @@ type Slots struct {
 	holds    map[Process]bool    // every process that holds a tap; nil: not read yet
 	ids      map[string]Process  // the VMMs of foreign sandboxes, by id
 
+	looseByName map[string][]*place // see looseTaps; nil after a tap without a sandbox changed
+
 	waiters    []*place // idle slots that a stray VMM may have been meant for
 	orders     []Order
 	bootPhases map[path.Phase]*Times
