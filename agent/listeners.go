@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"tapwatch/agent/path"
@@ -58,6 +59,8 @@ type listeners struct {
 	port      uint16 // of envd
 	log       *slog.Logger
 	wake      *asker
+	took      atomic.Int64      // nanoseconds, by the last reading
+	readAt    atomic.Int64      // when that ended, in nanoseconds of the calendar
 	processes processes         // of the goroutine of run alone, like what follows
 	found     []sockets.Found   // room
 	reads     []slots.RelayRead // room
@@ -72,8 +75,19 @@ func (l *listeners) run(ctx context.Context) {
 	l.wake.run(ctx, func([]slots.Key) { l.read() })
 }
 
+// rested says whether the last reading is long enough ago, for the time that it took.
+func (l *listeners) rested() bool {
+	rest := min(listenersShare*time.Duration(l.took.Load()), listenersRarest)
+	return time.Since(time.Unix(0, l.readAt.Load())) >= rest
+}
+
 // read reads all listeners.
 func (l *listeners) read() {
+	began := time.Now()
+	defer func() {
+		l.took.Store(int64(time.Since(began)))
+		l.readAt.Store(time.Now().UnixNano())
+	}()
 	all := l.listenAll()
 	l.processes.begin(time.Now())
 	proxy := l.listener(&all, l.self, "", l.proxy, l.slots.Proxy().Addr)
