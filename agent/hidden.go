@@ -46,6 +46,7 @@ func (h *hiding) compare(link, hook uint64) {
 // hidings is both directions of a tap, since the first look.
 type hidings struct {
 	looked            bool
+	downs             uint32 // one more than how often the carrier had gone at the last look; 0: it was there
 	receive, transmit hiding
 }
 
@@ -70,11 +71,41 @@ func (h *hidings) now() bool { return h.receive.now || h.transmit.now }
 // lookForHidden compares the counters of some of the taps, in turn. Hooks that do not
 // see what passes are put on again: they may have been taken away.
 func (a *Agent) lookForHidden(n int) {
-	for _, d := range a.counters.all() {
-		if int(d.Netns)%hiddenTurn == n%hiddenTurn {
+	for _, d := range a.counters.inTurn(n) {
+		if l, _ := a.links.Get(d); !a.counters.rests(d, l) {
 			a.compare(d)
 		}
 	}
+}
+
+// inTurn returns the taps to look at at the nth reading.
+func (c *counters) inTurn(n int) (taps []netns.Device) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for d := range c.tallies {
+		if int(d.Netns)%hiddenTurn == n%hiddenTurn {
+			taps = append(taps, d)
+		}
+	}
+	return taps
+}
+
+// rests says whether a tap has been without carrier since the last look at it: the
+// kernel passes it no frames then, so neither counter has moved. Of an unknown link it
+// does not.
+func (c *counters) rests(d netns.Device, l *link.Link) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.tallies[d]
+	if t == nil {
+		return true
+	}
+	was, is := t.hidings.downs, uint32(0)
+	if l != nil && l.Carrier == link.Down {
+		is = l.DownCount + 1 // 0 is with carrier
+	}
+	t.hidings.downs = is
+	return t.hidings.looked && is != 0 && is == was
 }
 
 func (a *Agent) compare(d netns.Device) {

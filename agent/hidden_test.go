@@ -7,10 +7,11 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
+	ebpflink "github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"tapwatch/agent/link"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/agent/slots"
@@ -47,6 +48,29 @@ func TestHiding(t *testing.T) {
 				t.Errorf("%+v, want %+v", h, want)
 			}
 		})
+	}
+}
+
+// A tap rests once it was looked at without carrier, until its carrier comes or came.
+func TestRests(t *testing.T) {
+	d := netns.Device{Netns: 10, Ifindex: 2}
+	c := &counters{tallies: map[netns.Device]*tally{d: {hidings: hidings{looked: true}}}}
+	for _, step := range []struct {
+		what  string
+		is    *link.Link
+		rests bool
+	}{
+		{"its carrier went since the last look", &link.Link{Carrier: link.Down, DownCount: 1}, false},
+		{"without carrier still", &link.Link{Carrier: link.Down, DownCount: 1}, true},
+		{"its carrier came and went", &link.Link{Carrier: link.Down, DownCount: 2}, false},
+		{"with carrier", &link.Link{Carrier: link.Up, DownCount: 2}, false},
+		{"its carrier went", &link.Link{Carrier: link.Down, DownCount: 3}, false},
+		{"without carrier again", &link.Link{Carrier: link.Down, DownCount: 3}, true},
+		{"unknown", nil, false},
+	} {
+		if got := c.rests(d, step.is); got != step.rests {
+			t.Errorf("%s: rests %v", step.what, got)
+		}
 	}
 }
 
@@ -138,7 +162,7 @@ func TestHiddenByTCX(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				l, err := link.AttachTCX(link.TCXOptions{Interface: dev.Attrs().Index, Program: prog, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
+				l, err := ebpflink.AttachTCX(ebpflink.TCXOptions{Interface: dev.Attrs().Index, Program: prog, Attach: ebpf.AttachTCXIngress, Anchor: ebpflink.Head()})
 				if err == nil {
 					t.Cleanup(func() { l.Close() })
 				}

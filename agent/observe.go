@@ -20,6 +20,10 @@ const (
 	// listenersEvery is how often listeners are read while all is well, for their
 	// queues, and where the kernel does not report who begins or ceases to listen.
 	listenersEvery = 5
+	// listenersShare bounds what that takes: with thousands of sockets they are read
+	// more seldom, in a thousandth of the time, but once in listenersRarest.
+	listenersShare  = 1000
+	listenersRarest = 15 * time.Second
 	// unhookedEvery is how often taps without hooks get them, where something stood in
 	// the way.
 	unhookedEvery = 10
@@ -78,7 +82,7 @@ func (a *Agent) every(n int) {
 		a.slots.Unhooked()
 		a.vmms.forget()
 	}
-	if !a.slots.Listened(a.notifications.listens != nil) || n%listenersEvery == 0 {
+	if !a.slots.Listened(a.notifications.listens != nil) || n%listenersEvery == 0 && a.listeners.rested() {
 		a.listeners.wake.ask()
 	}
 	if n%holdersEvery == 0 {

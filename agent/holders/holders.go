@@ -2,8 +2,6 @@
 package holders
 
 import (
-	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -171,15 +169,7 @@ func (it *iterator) read(majors [2]uint32) ([]Holder, error) {
 
 // decode reads what the iterator writes, one after the other.
 func decode(r io.Reader) (holders []Holder, err error) {
-	for buffered := bufio.NewReaderSize(r, 64<<10); ; {
-		var h bpf.HoldersHolder
-		err := binary.Read(buffered, binary.NativeEndian, &h)
-		if errors.Is(err, io.EOF) {
-			return holders, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read holder iterator: %w", err)
-		}
+	err = bpf.Records(r, func(h *bpf.HoldersHolder) {
 		holders = append(holders, Holder{
 			Tap:          netns.Device{Netns: netns.Cookie(h.TapNetns), Ifindex: netns.Ifindex(h.Ifindex)},
 			TapName:      unix.ByteSliceToString(h.Device[:]),
@@ -188,5 +178,9 @@ func decode(r io.Reader) (holders []Holder, err error) {
 			Command:      unix.ByteSliceToString(h.Comm[:]),
 			ProcessNetns: netns.Cookie(h.ProcessNetns),
 		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read holder iterator: %w", err)
 	}
+	return holders, nil
 }

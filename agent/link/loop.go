@@ -46,11 +46,14 @@ func (w *Watcher) loop(ctx context.Context) error {
 	return nil
 }
 
+// auditRarest is the longest time between two audits, however long they take.
+const auditRarest = 10 * time.Minute
+
 func (w *Watcher) auditAfter(t time.Time) time.Time {
 	if w.cfg.Audit < 0 {
 		return time.Time{}
 	}
-	return t.Add(max(w.cfg.Audit, w.cfg.rarely*time.Duration(w.stats.took.Load())))
+	return t.Add(max(w.cfg.Audit, min(w.cfg.rarely*time.Duration(w.stats.took.Load()), auditRarest)))
 }
 
 // arm sets the time to wake up at, and reports whether there is nothing to do

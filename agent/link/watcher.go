@@ -56,7 +56,7 @@ func (c *Config) fill() error {
 		c.Audit = time.Minute
 	}
 	if c.rarely == 0 {
-		c.rarely = 500
+		c.rarely = 2000
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

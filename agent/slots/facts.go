@@ -102,14 +102,33 @@ func (s *Slots) elsewhere(p *place) (in []string) {
 	if name == "" {
 		name = p.device.Name
 	}
-	for _, q := range s.taps {
-		free := q.stay == nil && q.holders != nil && len(q.holders) == 0 && q.device.Persistent == path.Yes
-		if !free || q.device.Name != name || q.space.Plan != nil || q.space == p.space || len(in) == elsewhereMost {
-			continue
+	for _, q := range s.looseTaps()[name] {
+		if q.loose() && q.space != p.space && len(in) < elsewhereMost {
+			in = append(in, s.spaceName(q.space))
 		}
-		in = append(in, s.spaceName(q.space))
 	}
 	return in
+}
+
+// loose says whether a tap is nobody's: it is persistent, nobody holds it, no sandbox
+// is at it, and no slot is where it is.
+func (p *place) loose() bool {
+	return p.space != nil && p.key.Ifindex != 0 && p.stay == nil && p.holders != nil && len(p.holders) == 0 &&
+		p.device.Persistent == path.Yes && p.space.Plan == nil
+}
+
+// looseTaps returns the taps that are nobody's, by name. They are found again after a
+// tap without a sandbox has changed: of thousands of taps few do.
+func (s *Slots) looseTaps() map[string][]*place {
+	if s.looseByName == nil {
+		s.looseByName = map[string][]*place{}
+		for _, q := range s.taps {
+			if q.loose() {
+				s.looseByName[q.device.Name] = append(s.looseByName[q.device.Name], q)
+			}
+		}
+	}
+	return s.looseByName
 }
 
 func (s *Slots) spaceName(sp *space) string {

@@ -112,7 +112,8 @@ func (s *Slots) readdress(p *place, before Addrs) {
 		return
 	}
 	if now.Vpeer != before.Vpeer {
-		p.stay.relay = path.Listener{}
+		p.stay.relay = path.Listener{} // it was looked for elsewhere
+		s.unheard[p] = struct{}{}
 	}
 	if c := p.stay.inspection; c != nil {
 		p.stay.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser}

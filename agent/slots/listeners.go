@@ -1,9 +1,12 @@
 package slots
 
 import (
+	"net/netip"
+	"slices"
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
 )
 
 // TakeProxy takes who listens where the proxy is expected.
@@ -32,8 +35,35 @@ func (s *Slots) Proxy() path.Listener {
 
 // RelayRead is who listens where the relay of a sandbox is expected.
 type RelayRead struct {
-	Target Target
-	Is     path.Listener
+	Netns netns.Cookie
+	Path  string        // of the namespace
+	At    netip.Addr    // where the relay is expected
+	Is    path.Listener // as it was read last; then as it is read now
+
+	place *place
+	stay  *stay
+}
+
+// Relays returns where the relay of each sandbox is expected, in no order. A sandbox is
+// left out that has none, or where that is unknown. Into is room for them.
+func (s *Slots) Relays(into []RelayRead) []RelayRead {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	into = slices.Grow(into[:0], len(s.bound))
+	for p := range s.bound {
+		if at := p.relayAt(); at.IsValid() {
+			into = append(into, RelayRead{Netns: p.key.Netns, Path: p.space.Path, At: at, Is: p.stay.relay, place: p, stay: p.stay})
+		}
+	}
+	return into
+}
+
+// relayAt is where the relay of a place is looked for; not valid: nowhere.
+func (p *place) relayAt() netip.Addr {
+	if p.key.Claim != 0 || p.space.Path == "" || !path.HasRelay(p.shapeOf()) {
+		return netip.Addr{}
+	}
+	return p.vpeer()
 }
 
 // TakeRelays takes who listens where relays are expected.
@@ -41,14 +71,18 @@ func (s *Slots) TakeRelays(some []RelayRead) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range some {
-		l := &some[i].Is
-		p := s.of(some[i].Target)
-		if p == nil || some[i].Target.Addrs.Vpeer != p.addrs().Vpeer { // it was looked for elsewhere
+		l, p := &some[i].Is, some[i].place
+		if p.space == nil || p.stay != some[i].stay || some[i].At != p.vpeer() { // it was looked for elsewhere
 			continue
 		}
 		l.Queue.FullSince = fullSince(l.Queue, p.stay.relay.Queue)
 		same := p.stay.relay.Judged() == l.Judged()
 		p.stay.relay = *l
+		if l.Listening == path.Yes && l.Queue.FullSince.IsZero() {
+			delete(s.unheard, p)
+		} else {
+			s.unheard[p] = struct{}{}
+		}
 		if !same || !l.Queue.FullSince.IsZero() { // for how long it is full matters
 			s.touch(p)
 		}
@@ -56,14 +90,15 @@ func (s *Slots) TakeRelays(some []RelayRead) {
 }
 
 // Listened says whether the listener of every relay is known to be there, or known at
-// all where the kernel reports those that come and go.
+// all where the kernel reports those that come and go. A relay that nobody knows where
+// to look for is not waited for.
 func (s *Slots) Listened(reported bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.bound {
+	for p := range s.unheard {
 		l := &p.stay.relay
 		known := l.Listening == path.Yes || reported && l.Listening == path.No
-		if (!known || !l.Queue.FullSince.IsZero()) && path.HasRelay(p.shapeOf()) {
+		if (!known || !l.Queue.FullSince.IsZero()) && p.relayAt().IsValid() {
 			return false
 		}
 	}
@@ -74,7 +109,7 @@ func (s *Slots) Listened(reported bool) bool {
 func (s *Slots) AnyQueueFull() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.bound {
+	for p := range s.unheard {
 		if !p.stay.relay.Queue.FullSince.IsZero() {
 			return true
 		}

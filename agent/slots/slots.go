@@ -79,6 +79,7 @@ type Slots struct {
 	// Of thousands of places few need attention, so each pass goes over one of these.
 	bound    map[*place]struct{} // those with a sandbox
 	due      map[*place]struct{} // whose facts have changed since they were judged
+	unheard  map[*place]struct{} // whose relay is not known to listen, or has a full queue
 	restless map[*place]struct{} // that time alone may change
 	troubled map[*place]struct{} // with a finding, a boot, or a request that waits
 	waiting  map[*place]struct{} // where a request waits for its answer
@@ -90,6 +91,8 @@ type Slots struct {
 	taken    map[*place]struct{} // whose tap somebody holds
 	holds    map[Process]bool    // every process that holds a tap; nil: not read yet
 	ids      map[string]Process  // the VMMs of foreign sandboxes, by id
+
+	looseByName map[string][]*place // see looseTaps; nil after a tap without a sandbox changed
 
 	waiters    []*place // idle slots that a stray VMM may have been meant for
 	orders     []Order
@@ -106,7 +109,7 @@ func New(cfg Config) *Slots {
 	return &Slots{
 		cfg: cfg, began: time.Now(),
 		spaces: map[netns.Cookie]*space{}, taps: map[netns.Device]*place{}, host: newHostVeths(),
-		bound: map[*place]struct{}{}, due: map[*place]struct{}{}, restless: map[*place]struct{}{}, troubled: map[*place]struct{}{},
+		bound: map[*place]struct{}{}, due: map[*place]struct{}{}, unheard: map[*place]struct{}{}, restless: map[*place]struct{}{}, troubled: map[*place]struct{}{},
 		waiting: map[*place]struct{}{}, boots: map[*place]struct{}{}, leaving: map[*place]struct{}{},
 		claiming: map[*space]struct{}{}, unlinked: map[*space]struct{}{}, byVMM: map[int]map[*place]struct{}{}, taken: map[*place]struct{}{}, ids: map[string]Process{}, bootPhases: map[path.Phase]*Times{},
 	}

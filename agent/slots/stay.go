@@ -72,7 +72,7 @@ func (st *stay) is(o *occupant) bool {
 func (s *Slots) begin(p *place, o *occupant, now time.Time) {
 	s.stays++
 	p.stay = &stay{occupant: *o, serial: s.stays, vmm: &vmm{}, open: map[string]opened{}}
-	s.bound[p] = struct{}{}
+	s.bound[p], s.unheard[p] = struct{}{}, struct{}{}
 	s.bindings.Add(1)
 	p.hooks.fresh = false // an idle tap's reading may be old
 	s.tell(p, now, path.Bound, "sandbox bound to the slot")
@@ -101,7 +101,7 @@ func (s *Slots) end(p *place, now time.Time) {
 	s.forgetVMM(p)
 	s.freeID(p.stay)
 	p.stay, p.diagnosis, p.device.MACWas, p.guest = nil, path.Diagnosis{}, "", netip.Addr{}
-	for _, set := range []map[*place]struct{}{s.bound, s.restless, s.troubled, s.waiting, s.boots, s.leaving} {
+	for _, set := range []map[*place]struct{}{s.bound, s.unheard, s.restless, s.troubled, s.waiting, s.boots, s.leaving} {
 		delete(set, p)
 	}
 	s.bindings.Add(1)

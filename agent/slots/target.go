@@ -74,6 +74,15 @@ func (p *place) addrs() Addrs {
 	return p.kernel
 }
 
+// vpeer is addrs().Vpeer.
+func (p *place) vpeer() netip.Addr {
+	plan := p.space.Plan
+	if plan == nil || plan.Assumed && p.kernel.Vpeer.IsValid() || !plan.Assumed && !plan.Addrs.Vpeer.IsValid() {
+		return p.kernel.Vpeer
+	}
+	return plan.Addrs.Vpeer
+}
+
 // assumed says whether the address of the guest or of the way to it is nothing but
 // expected.
 func (p *place) assumed() bool {

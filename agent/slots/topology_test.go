@@ -55,15 +55,16 @@ func TestRelayIsOfItsAddress(t *testing.T) {
 	w.space(10, &Plan{Launcher: "e2b", Tap: "tap0", Assumed: true, Addrs: Addrs{Vpeer: assumed, Guest: guest}})
 	tap := w.tap(10, 2, "tap0", path.Yes)
 	w.hold(firecracker(11, "i1").on(tap, "tap0"))
-	before := w.Bound(nil)[0]
-	read := func(at Target, is path.Tristate) {
-		w.TakeRelays([]RelayRead{{Target: at, Is: path.Listener{Addr: at.Addrs.Vpeer.String() + ":49983", Listening: is}}})
+	before, key := w.Relays(nil)[0], w.Bound(nil)[0].Key
+	read := func(r RelayRead, is path.Tristate) {
+		r.Is = path.Listener{Addr: r.At.String() + ":49983", Listening: is}
+		w.TakeRelays([]RelayRead{r})
 	}
 	read(before, path.No)
 	if r := w.Views()[0].Relay; r.Listening != path.No || !w.Views()[0].Assumed {
 		t.Errorf("at the assumed address: %+v", r)
 	}
-	w.TakeTopology(before.Key, Topology{Addrs: Addrs{Vpeer: real, Guest: guest}, Shape: registry.Relay})
+	w.TakeTopology(key, Topology{Addrs: Addrs{Vpeer: real, Guest: guest}, Shape: registry.Relay})
 	if r := w.Views()[0].Relay; r.Listening != path.Unknown || w.Views()[0].Assumed {
 		t.Errorf("with another address: %+v", r)
 	}
@@ -71,7 +72,7 @@ func TestRelayIsOfItsAddress(t *testing.T) {
 	if r := w.Views()[0].Relay; r.Listening != path.Unknown {
 		t.Errorf("what was read of the other address: %+v", r)
 	}
-	read(w.Bound(nil)[0], path.Yes)
+	read(w.Relays(nil)[0], path.Yes)
 	if r := w.Views()[0].Relay; r.Listening != path.Yes || r.Addr != real.String()+":49983" {
 		t.Errorf("at its address: %+v", r)
 	}

@@ -36,6 +36,7 @@ func (s *Slots) touch(p *place) {
 		}
 	}
 	if p.stay == nil {
+		s.looseByName = nil
 		s.judgeEmpty(p)
 		return
 	}

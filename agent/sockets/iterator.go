@@ -1,8 +1,6 @@
 package sockets
 
 import (
-	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -59,8 +57,8 @@ func (it *Iterator) Close() error {
 // All lists the listening TCP sockets of all processes in all namespaces at one
 // time; PID is the process that has the socket open. A socket that several processes
 // share is listed for each of them. It costs some milliseconds at a thousand
-// processes. A nil Iterator returns ErrListenersUnknown.
-func (it *Iterator) All() ([]Found, error) {
+// processes. Into is room for them. A nil Iterator returns ErrListenersUnknown.
+func (it *Iterator) All(into []Found) ([]Found, error) {
 	if it == nil {
 		return nil, ErrListenersUnknown
 	}
@@ -69,25 +67,21 @@ func (it *Iterator) All() ([]Found, error) {
 		return nil, fmt.Errorf("open listener iterator: %w", err)
 	}
 	defer f.Close()
-	return decodeFound(f)
+	return decodeFound(f, into[:0])
 }
 
 // decodeFound reads what the iterator writes, one after the other.
-func decodeFound(r io.Reader) (all []Found, err error) {
-	for buffered := bufio.NewReaderSize(r, 64<<10); ; {
-		var l bpf.ListenersListener
-		err := binary.Read(buffered, binary.NativeEndian, &l)
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read listener iterator: %w", err)
-		}
+func decodeFound(r io.Reader, all []Found) ([]Found, error) {
+	err := bpf.Records(r, func(l *bpf.ListenersListener) {
 		addr := netip.AddrFrom4([4]byte(l.Addr[:4]))
 		if l.Ipv6 != 0 {
 			addr = netip.AddrFrom16(l.Addr).Unmap()
 		}
 		all = append(all, Found{Netns: netns.Cookie(l.Netns), Port: l.Port,
 			Listener: Listener{Addr: addr, Only6: l.Only6 != 0, PID: int(l.Pid), Waiting: l.Waiting, Most: l.Most}})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read listener iterator: %w", err)
 	}
+	return all, nil
 }

@@ -68,7 +68,7 @@ func TestListenersOfAllNamespaces(t *testing.T) {
 	defer c.Close()
 	has := func(ns netns.Cookie, a net.Addr) bool {
 		t.Helper()
-		ls, err := it.All()
+		ls, err := it.All(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func TestListenersQueues(t *testing.T) {
 		return err
 	})
 	of := func(port uint16) (found Found) {
-		ls, err := it.All()
+		ls, err := it.All(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func FuzzListeners(f *testing.F) {
 	f.Add(make([]byte, size))
 	f.Add(bytes.Repeat([]byte{1}, 3*size))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		found, err := decodeFound(bytes.NewReader(raw))
+		found, err := decodeFound(bytes.NewReader(raw), nil)
 		if whole := len(raw)%size == 0; whole != (err == nil) || whole && len(found) != len(raw)/size {
 			t.Errorf("%d listeners of %d bytes: %v", len(found), len(raw), err)
 		}

@@ -28,9 +28,13 @@ type watcher struct {
 	began time.Time
 }
 
-// build makes the binary once a run.
+// build makes the binary once a run. TAPWATCH_SCALE_BINARY is one to measure instead, to
+// compare with.
 func build(t testing.TB) string {
 	t.Helper()
+	if other := os.Getenv("TAPWATCH_SCALE_BINARY"); other != "" {
+		return other
+	}
 	_, here, _, _ := runtime.Caller(0)
 	bin := filepath.Join(t.TempDir(), "tapwatch")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", bin, "./cmd/tapwatch")

@@ -15,6 +15,8 @@ const (
 	// idleFor is how long the agent's CPU is measured while nothing happens: most of
 	// what is done now and then is done in that time.
 	idleFor = 45 * time.Second
+	// idleTimes is how often it is measured: others on the machine give the agent work.
+	idleTimes = 3
 )
 
 // BenchmarkSlots measures the agent on a host with so many slots: how long until
@@ -46,9 +48,7 @@ func measure(b *testing.B, bin string, f *fleet) {
 	b.ReportMetric(startCPU.Seconds(), "synced-cpu-s")
 	b.ReportMetric(hooked.Seconds(), "hooked-s")
 	time.Sleep(synced + settleFor - hooked)
-	before := w.cpu()
-	time.Sleep(idleFor)
-	b.ReportMetric(100*(w.cpu()-before).Seconds()/idleFor.Seconds(), "idle-cpu-%")
+	reportIdle(b, w)
 	b.ReportMetric(w.status("VmRSS")/1024, "rss-idle-MB")
 	scrape(b, w, "", false)
 	scrape(b, w, "gzip-", true)
@@ -58,6 +58,19 @@ func measure(b *testing.B, bin string, f *fleet) {
 	b.ReportMetric(float64(w.fds()), "fds")
 	b.ReportMetric(w.sum("go_goroutines"), "goroutines")
 	w.p.Stop(b)
+}
+
+// reportIdle reports what the agent takes while nothing happens: the median and the least.
+func reportIdle(b *testing.B, w *watcher) {
+	var used []float64
+	for range idleTimes {
+		before := cpuOf(b, w.pid())
+		time.Sleep(idleFor)
+		used = append(used, 100*(cpuOf(b, w.pid())-before).Seconds()/idleFor.Seconds())
+	}
+	slices.Sort(used)
+	b.ReportMetric(used[len(used)/2], "idle-cpu-%")
+	b.ReportMetric(used[0], "idle-cpu-least-%")
 }
 
 // scrape reports the median of 11 scrapes, and the size of one.
