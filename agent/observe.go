@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -38,6 +39,11 @@ const (
 	// pruneAfter is how long all must have been known before what is counted for other
 	// devices is taken for that of devices which went while no agent ran.
 	pruneAfter = 30 * time.Second
+	// manyTaps is from how many taps on memory is collected when it has grown by
+	// manyGCPercent and not by as much again: what is kept of so many hardly changes, so
+	// that little is collected, and seldom.
+	manyTaps      = 4_000
+	manyGCPercent = 40
 )
 
 // observe reads every so often, and runs the checks again where time may tell.
@@ -123,6 +129,9 @@ func (a *Agent) prune() {
 	}
 	if _, err := a.probe.Prune(func(d netns.Device) bool { return keep[d] }); err != nil {
 		a.cfg.Log.Warn("prune counters", "err", err)
+	}
+	if len(keep) >= manyTaps && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(manyGCPercent)
 	}
 	debug.FreeOSMemory() // what the start needed is given back
 }

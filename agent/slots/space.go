@@ -78,7 +78,7 @@ type space struct {
 	absent *place
 	// besides are the places of VMMs that want a tap which another has; nil mostly.
 	besides map[*place]struct{}
-	veths   map[netns.Ifindex]veth
+	veths   veths
 	paired  string // the host's end of its last veth pair; empty: none was ever seen
 	// orphanSince is when the launcher of its record was seen to have ended; zero: it
 	// runs, or had ended when the agent came.
@@ -91,7 +91,7 @@ func (s *Slots) TakeNamespace(n Namespace, now time.Time) {
 	defer s.mu.Unlock()
 	sp := s.spaces[n.Cookie]
 	if sp == nil {
-		sp = &space{since: now, places: map[*place]struct{}{}, veths: map[netns.Ifindex]veth{}}
+		sp = &space{since: now, places: map[*place]struct{}{}}
 		s.spaces[n.Cookie] = sp
 	}
 	if sp.Name != n.Name {

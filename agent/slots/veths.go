@@ -2,6 +2,7 @@ package slots
 
 import (
 	"cmp"
+	"slices"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
@@ -18,6 +19,33 @@ type veth struct {
 
 func vethOf(l *Link) veth {
 	return veth{name: l.Device.Name, up: l.Device.AdminUp == path.Yes, carrier: l.Device.Carrier, mtu: l.Device.MTU, peer: l.Peer}
+}
+
+// veths are the ends of veth pairs in a namespace, by number: one as a rule, for which a
+// map takes ten times the room.
+type veths []vethEnd
+
+type vethEnd struct {
+	index netns.Ifindex
+	veth
+}
+
+func (v veths) get(i netns.Ifindex) (veth, bool) {
+	for _, e := range v {
+		if e.index == i {
+			return e.veth, true
+		}
+	}
+	return veth{}, false
+}
+
+func (v *veths) remove(i netns.Ifindex) {
+	*v = slices.DeleteFunc(*v, func(e vethEnd) bool { return e.index == i })
+}
+
+func (v *veths) put(i netns.Ifindex, is veth) {
+	v.remove(i)
+	*v = append(*v, vethEnd{i, is})
 }
 
 // hostVeths are the ends of veth pairs in the agent's own namespace, and the
@@ -64,17 +92,17 @@ func (s *Slots) takeVeth(sp *space, c Change) {
 	if sp == nil {
 		return
 	}
-	was, had := sp.veths[c.Of.Ifindex]
+	was, had := sp.veths.get(c.Of.Ifindex)
 	if c.New == nil || !c.New.IsVeth {
 		if !had {
 			return
 		}
-		delete(sp.veths, c.Of.Ifindex)
+		sp.veths.remove(c.Of.Ifindex)
 		if s.host.spaces[was.peer] == sp {
 			delete(s.host.spaces, was.peer)
 		}
 	} else {
-		sp.veths[c.Of.Ifindex] = vethOf(c.New)
+		sp.veths.put(c.Of.Ifindex, vethOf(c.New))
 		s.host.spaces[c.New.Peer] = sp
 	}
 	s.vethsChanged(sp)
@@ -110,7 +138,7 @@ func (s *Slots) pair(sp *space) (v path.Veth) {
 	for _, end := range sp.veths { // the one whose other end is in the host
 		host, ok := s.host.ends[end.peer]
 		if ok && (!there || end.name < inside.name) {
-			inside, there = end, true
+			inside, there = end.veth, true
 			v.Host, v.HostUp, v.HostMTU = host.name, path.Known(host.up), host.mtu
 		}
 	}

@@ -43,7 +43,7 @@ func Dial() (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	c := &Conn{fd: fd, buf: make([]byte, 4<<10)} // of many only one link or route is asked
+	c := &Conn{fd: fd, buf: make([]byte, 32<<10)}
 	if err := c.configure(); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("open netlink socket: %w", err)

@@ -106,7 +106,11 @@ func (w *watcher) ready() bool {
 // the namespaces of all processes, also those that other tests on this machine make.
 func (w *watcher) hookedAll(taps int) time.Duration {
 	w.t.Helper()
-	return w.until("hooks on every tap", func() bool { return w.sum("tapwatch_probe_attached") >= float64(taps) })
+	return w.until("hooks on every tap", func() bool {
+		body, _, took := w.get("/metrics", false)
+		time.Sleep(5 * took) // of ten thousand slots reading is work, which would count as the agent's
+		return sumOf(body, "tapwatch_probe_attached") >= float64(taps)
+	})
 }
 
 // sum adds the values of all series of a metric; -1 where there is none.

@@ -44,7 +44,6 @@ func BenchmarkScrapeBesideNodeExporter(b *testing.B) {
 		ours.report(b, "tapwatch")
 		theirs.report(b, "node_exporter")
 	}
-	w.p.Stop(b)
 }
 
 // scraped is a program and what its scrapes took.

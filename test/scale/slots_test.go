@@ -57,7 +57,7 @@ func measure(b *testing.B, bin string, f *fleet) {
 	b.ReportMetric(w.status("Threads"), "threads")
 	b.ReportMetric(float64(w.fds()), "fds")
 	b.ReportMetric(w.sum("go_goroutines"), "goroutines")
-	w.p.Stop(b)
+	w.p.Kill() // the hooks go with their namespaces
 }
 
 // reportIdle reports what the agent takes while nothing happens: the median and the least.
