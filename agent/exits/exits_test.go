@@ -16,6 +16,7 @@ import (
 
 	"tapwatch/bpf"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 )
 
 func TestExitIsTold(t *testing.T) {
@@ -242,7 +243,11 @@ type told struct {
 
 func open(t *testing.T) *told {
 	t.Helper()
-	w, err := Open()
+	pids, err := proc.NumbersHere()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Open(pids)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,6 +94,9 @@ func pathsOf(cmd *cobra.Command, agentURL string, noAgent bool, look agentFlags)
 			return slots, err
 		}
 	}
+	for _, lack := range agent.ContainerLacks() {
+		fmt.Fprintln(cmd.ErrOrStderr(), "missing here: "+lack)
+	}
 	slots, err := agent.Look(cmd.Context(), cfg)
 	if err == nil && !noAgent {
 		fmt.Fprintln(cmd.ErrOrStderr(), "no agent runs: the kernel was read once, so there is no traffic to judge by and no history")
