@@ -37,7 +37,7 @@ type view struct {
 	Now    time.Time
 	Bound  []path.Slot
 	Idle   []path.Slot
-	Others []path.Slot  // held by somebody unidentified
+	Others []path.Slot  // held by somebody unidentified, or nobody knows by whom
 	Events []path.Event // newest first
 	Ready  string       // what is missing, empty once ready
 	Lacks  []string     // what the agent may not do here
@@ -52,7 +52,7 @@ func sorted(slots []path.Slot) (bound, idle, others []path.Slot) {
 	var rest []path.Slot
 	for _, s := range slots {
 		switch {
-		case s.Unidentified != nil && s.Sandbox == nil:
+		case s.Sandbox == nil && s.Diagnosis.State != path.Idle:
 			others = append(others, s)
 		case s.Sandbox == nil:
 			idle = append(idle, s)
