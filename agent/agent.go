@@ -115,17 +115,13 @@ func (a *Agent) load() (err error) {
 	if err != nil {
 		return err
 	}
-	a.lacks = map[string]error{}
-	a.pids, a.lacks[hostPIDs] = pidsHere()
+	a.pids, a.lacks = containerLacks()
 	a.reader = holders.Open(holders.Config{PIDs: a.pids})
 	a.lacks["holder_iterator"] = a.reader.Lacks()
 	if a.pids.Host() {
 		a.listening, a.lacks["listener_iterator"] = sockets.LoadIterator()
 	} else { // it would list the listeners of some processes only
 		a.lacks["listener_iterator"] = a.lacks[hostPIDs]
-	}
-	if lack, known := lacksMounts(a.pids); known {
-		a.lacks[hostMounts] = lack
 	}
 	return nil
 }

@@ -18,8 +18,9 @@ import (
 
 // The capabilities that a container takes away, under the names that the metric has.
 const (
-	hostPIDs   = "host_pids"
-	hostMounts = "host_mounts"
+	hostPIDs    = "host_pids"
+	hostMounts  = "host_mounts"
+	hostCgroups = "host_cgroups"
 )
 
 // takesAway says what is not known without a capability, and what to do about it.
@@ -28,6 +29,8 @@ var takesAway = map[string]string{
 		"run the agent with the host's (hostPID: true, --pid=host)",
 	hostMounts: "the names of network namespaces are not the host's: those without a name here are called net:[inode] where a process is in them, and are not seen else; " +
 		"mount the host's /run/netns, with what is mounted there later (mountPropagation: HostToContainer, -v /run/netns:/run/netns:rslave)",
+	hostCgroups: "the cgroups of processes are named from the agent's own: what rules read from them (pod, allocation) may be missing; " +
+		"run the agent in the host's cgroup namespace (--cgroupns=host), or let rules ask for the end of the path",
 	"holder_iterator":   "who holds a tap is read from /proc, slowly; who holds a macvtap is unknown",
 	"listener_iterator": "who listens is read in each namespace by itself; which process listens is unknown",
 	"vmm_exits":         "how VMMs end is unknown",
@@ -53,7 +56,7 @@ func (a *Agent) Lacks() (all []string) {
 
 // sayLacks logs what a container takes away.
 func (a *Agent) sayLacks() {
-	for _, name := range []string{hostPIDs, hostMounts} {
+	for _, name := range []string{hostPIDs, hostMounts, hostCgroups} {
 		if lack := a.lacks[name]; lack != nil {
 			a.cfg.Log.Warn(takesAway[name], "missing", name, "why", lack)
 		}
@@ -62,14 +65,31 @@ func (a *Agent) sayLacks() {
 
 // ContainerLacks lists what Look may not see here, a line each.
 func ContainerLacks() (all []string) {
-	pids, lack := pidsHere()
-	if lack != nil {
-		all = append(all, hostPIDs+": "+takesAway[hostPIDs])
+	_, lacks := containerLacks()
+	for name, lack := range lacks {
+		if lack != nil {
+			all = append(all, name+": "+takesAway[name])
+		}
 	}
-	if lack, known := lacksMounts(pids); known && lack != nil {
-		all = append(all, hostMounts+": "+takesAway[hostMounts])
-	}
+	slices.Sort(all)
 	return all
+}
+
+// containerLacks says which pids /proc shows, and why each capability that a container
+// may take away is lacking; nil: it is there. What nobody can tell is absent.
+func containerLacks() (pids proc.Numbers, lacks map[string]error) {
+	lacks = map[string]error{}
+	pids, lacks[hostPIDs] = pidsHere()
+	if pids.Inode == 0 || pids.KernelInode() != 0 {
+		return pids, lacks // /proc shows no process of the host for sure
+	}
+	if lack, known := lacksMounts(); known {
+		lacks[hostMounts] = lack
+	}
+	if lack, known := lacksCgroups(); known {
+		lacks[hostCgroups] = lack
+	}
+	return pids, lacks
 }
 
 // pidsHere says which pids /proc shows, and what they lack to be those of the host.
@@ -88,10 +108,7 @@ func pidsHere() (pids proc.Numbers, lack error) {
 
 // lacksMounts says why the names of namespaces here are not those of the host; known is
 // false where nobody can tell.
-func lacksMounts(pids proc.Numbers) (lack error, known bool) {
-	if pids.Inode == 0 || pids.KernelInode() != 0 {
-		return nil, false // /proc shows no process of the host's mounts for sure
-	}
+func lacksMounts() (lack error, known bool) {
 	own, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {
 		return nil, false
@@ -114,6 +131,21 @@ func lacksMounts(pids proc.Numbers) (lack error, known bool) {
 	}
 	if !propagates(string(mounts), netns.Dir) {
 		return fmt.Errorf("what the host mounts below %s does not come here", netns.Dir), true
+	}
+	return nil, true
+}
+
+// lacksCgroups says why the cgroups of processes are not named as the host names them;
+// known is false where nobody can tell. The kernel's threads are in the root.
+func lacksCgroups() (lack error, known bool) {
+	b, err := os.ReadFile("/proc/2/cgroup")
+	if err != nil {
+		return nil, false
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.SplitN(strings.TrimSpace(line), ":", 3); len(f) == 3 && strings.HasPrefix(f[2], "/..") {
+			return errors.New("the agent is in a cgroup namespace of its own"), true
+		}
 	}
 	return nil, true
 }
