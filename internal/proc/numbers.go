@@ -48,8 +48,14 @@ func NumbersHere() (n Numbers, err error) {
 	}
 	n.Own = depth == 1
 	of := "/proc/self/ns/pid"
-	if !n.Own { // process 1 of any PID namespace is in it itself
-		of = "/proc/1/ns/pid"
+	if !n.Own {
+		// What is in the initial namespace is seen there only. Everybody may look into a
+		// thread of the kernel.
+		if inode, err := namespaceInode("/proc/2/ns/pid"); err == nil && inode == hostInode {
+			n.Inode = inode
+			return n, nil
+		}
+		of = "/proc/1/ns/pid" // process 1 of any PID namespace is in it itself
 	}
 	if n.Inode, err = namespaceInode(of); err != nil {
 		return Numbers{}, fmt.Errorf("find out which pids /proc shows: %w", err)

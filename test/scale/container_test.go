@@ -136,7 +136,7 @@ func (w *watcher) mustLack(name string) {
 	}
 }
 
-// harmless says whether nothing is claimed to be wrong with a VMM that nobody can see.
+// mustBeHarmless checks that nothing is claimed to be wrong with a VMM that nobody can see.
 func mustBeHarmless(t *testing.T, s path.Slot) {
 	t.Helper()
 	for _, f := range s.Diagnosis.Findings {
@@ -183,7 +183,7 @@ func nested(t *testing.T, bin, fc, mountProc string) {
 		t.Fatal(err)
 	}
 	cmd.ExtraFiles = []*os.File{tap, r}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
 	t.Cleanup(func() { end.Close() })
 	w := watchCmd(t, f.dir, cmd)
 	tap.Close()
@@ -193,17 +193,17 @@ func nested(t *testing.T, bin, fc, mountProc string) {
 	host := vmmPID(t, id+"in")
 	held := func(s path.Slot) bool { return len(s.Device.Holders) > 0 && s.Sandbox != nil }
 	want := 2
-	known := true
 	if mountProc == "" {
 		want = host
-		_, err := os.Readlink("/proc/1/ns/pid")
-		known = err == nil // else nobody knows whose numbers /proc has
 	}
-	if known {
-		s := w.untilPath(inside.Netns(), "held by its VMM", held)
-		if s.Sandbox.ID != id+"in" || len(s.Device.Holders) != 1 || s.Device.Holders[0].PID != want || s.Sandbox.VMMPID != want {
-			t.Errorf("%+v with VMM %d, held by %+v: want pid %d", s.Sandbox.ID, s.Sandbox.VMMPID, s.Device.Holders, want)
-		}
+	s := w.untilPath(inside.Netns(), "held by its VMM", held)
+	if s.Sandbox.ID != id+"in" || len(s.Device.Holders) != 1 || s.Device.Holders[0].PID != want || s.Sandbox.VMMPID != want {
+		t.Errorf("%+v with VMM %d, held by %+v: want pid %d", s.Sandbox.ID, s.Sandbox.VMMPID, s.Device.Holders, want)
+	}
+	for _, slot := range []network.Slot{recorded, colliding, outside} {
+		w.untilPath(slot.Netns(), "with carrier", func(s path.Slot) bool {
+			return s.Device.Carrier == path.Yes && (slot == outside || s.Sandbox != nil)
+		})
 	}
 	check := func() {
 		t.Helper()
@@ -236,16 +236,18 @@ func nested(t *testing.T, bin, fc, mountProc string) {
 	if err := unix.Kill(host, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if known {
-		says := fmt.Sprintf("firecracker (pid %d) was killed by SIGKILL from ", want)
-		if mountProc != "" { // the test's process has no pid inside
-			says += "scale.test, which launched it"
+	says := fmt.Sprintf("firecracker (pid %d) was killed by SIGKILL from ", want)
+	if mountProc != "" { // the test's process has no pid inside
+		comm, err := os.ReadFile("/proc/self/comm")
+		if err != nil {
+			t.Fatal(err)
 		}
-		w.until("that it "+says, func() bool {
-			body, _, _ := w.get("/api/v1/sandboxes/"+id+"in/history", false)
-			return strings.Contains(string(body), says)
-		})
+		says += strings.TrimSpace(string(comm)) + ", which launched it"
 	}
+	w.until("that it "+says, func() bool {
+		body, _, _ := w.get("/api/v1/sandboxes/"+id+"in/history", false)
+		return strings.Contains(string(body), says)
+	})
 	time.Sleep(3 * time.Second) // as long as anything is looked at again
 	check()
 }
