@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/clean"
 	"tapwatch/internal/netns"
 )
 
@@ -176,7 +177,7 @@ func (s *Slots) heldBy(p *place, by []Holder) []path.HeldTap {
 	held := []path.HeldTap{}
 	here, elsewhere := 0, 0
 	for _, h := range by {
-		t := path.HeldTap{Device: h.Tap, Here: h.Device.Netns == p.key.Netns}
+		t := path.HeldTap{Device: clean.Label(h.Tap), Here: h.Device.Netns == p.key.Netns}
 		n := &here
 		if !t.Here {
 			n = &elsewhere
