@@ -29,6 +29,7 @@ import (
 	"tapwatch/bpf"
 	"tapwatch/internal/caps"
 	"tapwatch/internal/netns"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -52,6 +53,7 @@ type Agent struct {
 	reader    *holders.Reader
 	listening *sockets.Iterator // nil: not supported here
 	lacks     map[string]error  // why, by the name of the capability
+	pids      proc.Numbers      // that /proc shows
 	counters  *counters
 	hooker    *hooker
 	guard     *guard
@@ -101,7 +103,11 @@ func New(cfg Config) (_ *Agent, err error) {
 		return nil, err
 	}
 	a.startNotifications()
-	return a, a.settlePrivileges()
+	if err := a.settlePrivileges(); err != nil {
+		return nil, err
+	}
+	a.sayLacks()
+	return a, nil
 }
 
 // load loads the programs; a look attaches none and owns no hooks.
@@ -110,10 +116,14 @@ func (a *Agent) load() (err error) {
 	if err != nil {
 		return err
 	}
-	a.reader = holders.Open(holders.Config{})
-	var lack error
-	a.listening, lack = sockets.LoadIterator()
-	a.lacks = map[string]error{"holder_iterator": a.reader.Lacks(), "listener_iterator": lack}
+	a.pids, a.lacks = containerLacks()
+	a.reader = holders.Open(holders.Config{PIDs: a.pids})
+	a.lacks["holder_iterator"] = a.reader.Lacks()
+	if a.pids.Host() {
+		a.listening, a.lacks["listener_iterator"] = sockets.LoadIterator()
+	} else { // it would list the listeners of some processes only
+		a.lacks["listener_iterator"] = a.lacks[hostPIDs]
+	}
 	return nil
 }
 
@@ -142,7 +152,7 @@ func (a *Agent) wire() (err error) {
 	if a.self, err = netns.Current(); err != nil {
 		return err
 	}
-	a.discover, err = discover.New(discover.Config{Registry: registry.Dir(a.cfg.RunDir), Rules: a.cfg.set, Plan: a.cfg.E2B, LabelValues: a.cfg.LabelValues, Log: log.With("part", "discover")})
+	a.discover, err = discover.New(discover.Config{Registry: registry.Dir(a.cfg.RunDir), Rules: a.cfg.set, Plan: a.cfg.E2B, LabelValues: a.cfg.LabelValues, Nested: !a.pids.Host(), Log: log.With("part", "discover")})
 	if err != nil {
 		return err
 	}
@@ -151,10 +161,10 @@ func (a *Agent) wire() (err error) {
 		return err
 	}
 	a.inForce.rules.Store(&a.cfg.Rules)
-	exits := openExits(log)
+	exits := openExits(a.pids, log)
 	a.recorder = recorder.New()
 	a.slots = slots.New(slots.Config{Self: a.self, Port: a.cfg.ServicePort, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
-		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, TellsExits: exits != nil})
+		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, TellsExits: exits != nil, SomeHolders: !a.reader.SeesAll()})
 	a.counters = newCounters(a.probe, a.slots, log)
 	a.hooker = newHooker(a.probe, a.slots, a.counters, log.With("part", "hooks"))
 	a.guard = newGuard(a.probe, a.slots, a.counters, a.discover, a.cfg.once, log)
@@ -169,7 +179,7 @@ func (a *Agent) wire() (err error) {
 	}
 	a.health = newHealth(a.cfg, a.slots, a.hops)
 	handler, err := httpapi.New(httpapi.Config{
-		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Log: log.With("part", "http"),
+		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Log: log.With("part", "http"),
 	})
 	if err != nil {
 		return err

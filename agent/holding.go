@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
@@ -43,7 +44,9 @@ func (h *holding) read(asked []slots.Key) {
 	all, err := h.reader.Read()
 	if err != nil {
 		h.log.Debug("read holders", "err", err)
-		time.AfterFunc(holdersRetry, func() { h.ask(asked...) })
+		if !errors.Is(err, holders.ErrPIDs) { // which time does not mend
+			time.AfterFunc(holdersRetry, func() { h.ask(asked...) })
+		}
 	}
 	for _, t := range h.slots.Targets(asked...) { // a carrier that went may have gone with its VMM
 		h.vmms.look(t)

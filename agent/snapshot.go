@@ -17,7 +17,6 @@ func (a *Agent) snapshot() metrics.Snapshot {
 		Netlink:      a.links.Stats(),
 		Attach:       map[string]metrics.Attach{},
 		AttachErrors: a.hooker.failures(),
-		Capabilities: map[string]bool{},
 		EventsLost:   a.events.Lost(),
 		TapConnect:   metrics.Histogram{Counts: sum.counts[:], Sum: sum.sum},
 		BootPhases:   map[path.Phase]metrics.Histogram{},
@@ -34,14 +33,19 @@ func (a *Agent) snapshot() metrics.Snapshot {
 		s.Attach[string(mode)] = metrics.Attach{Devices: m.Attached,
 			Took: metrics.Histogram{Bounds: probe.AttachBounds, Counts: m.Took, Sum: m.Sum}}
 	}
+	s.Capabilities = a.capabilities()
+	return s
+}
+
+// capabilities says what this kernel, these privileges and this container allow.
+func (a *Agent) capabilities() map[string]bool {
+	all := map[string]bool{"vmm_exits": a.vmms.exits != nil, "hop_latency": a.hops.flow != nil}
 	for _, c := range a.probe.Capabilities() {
-		s.Capabilities[c.Name] = c.Have
+		all[c.Name] = c.Have
 	}
 	for name, lack := range a.lacks {
-		s.Capabilities[name] = lack == nil
+		all[name] = lack == nil
 	}
-	s.Capabilities["vmm_exits"] = a.vmms.exits != nil
-	s.Capabilities["hop_latency"] = a.hops.flow != nil
-	maps.Copy(s.Capabilities, a.privileges)
-	return s
+	maps.Copy(all, a.privileges)
+	return all
 }

@@ -29,8 +29,8 @@ type vmms struct {
 
 // openExits loads the program. Without it the ends of VMMs are found by looking, and
 // nobody knows how they ended.
-func openExits(log *slog.Logger) *exits.Watcher {
-	w, err := exits.Open()
+func openExits(pids proc.Numbers, log *slog.Logger) *exits.Watcher {
+	w, err := exits.Open(pids)
 	if err != nil {
 		log.Warn("how VMMs end will not be known", "err", err)
 		return nil

@@ -14,6 +14,7 @@
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
+#include "pids.h"
 
 /* /dev/net/tun, as holders.c has it. */
 #define TUN_DEV ((10u << 20) | 200u)
@@ -63,10 +64,10 @@ enum held {
 /* What happened to a process. */
 struct told {
 	__u64 time; /* bpf_ktime_get_ns */
-	__u32 pid;  /* of the process (tgid) in the initial pid namespace */
+	__u32 pid;  /* of the process (tgid), as /proc has it */
 	__u32 code; /* as wait(2) has it: status << 8, or the signal; of an end */
 	__u8 comm[16];
-	__u32 sender; /* its pid, where it is ancestor or other */
+	__u32 sender; /* its pid, where it is ancestor or other; 0: /proc does not show it */
 	__u8 tale;    /* enum tale */
 	__u8 by;      /* enum sender */
 	__u8 held;    /* enum held */
@@ -89,7 +90,7 @@ const volatile enum tale tale_type = TALE_ENDED;
 const volatile enum sender sender_type = SENDER_UNKNOWN;
 const volatile enum held held_type = HELD_UNKNOWN;
 
-/* Pids of the processes to tell of. Those that ended are taken out. */
+/* Pids of the processes to tell of, as /proc has them. Those that ended are taken out. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -117,7 +118,7 @@ static __always_inline struct told *tell(struct task_struct *task, enum tale tal
 	}
 	__builtin_memset(t, 0, sizeof(*t));
 	t->time = bpf_ktime_get_ns();
-	t->pid = task->tgid;
+	t->pid = pid_of(task);
 	t->tale = tale;
 	BPF_CORE_READ_STR_INTO(&t->comm, task, group_leader, comm);
 	return t;
@@ -159,7 +160,7 @@ SEC("tp_btf/sched_process_exit")
 int process_exit(u64 *ctx)
 {
 	struct task_struct *task = (struct task_struct *)ctx[0];
-	__u32 pid = task->tgid;
+	__u32 pid = pid_of(task);
 	struct fate *fate = bpf_map_lookup_elem(&watched, &pid);
 	struct told *t;
 
@@ -206,7 +207,7 @@ int signal_sent(u64 *ctx)
 
 	if (signal == SIGURG || signal == SIGCHLD || signal == SIGWINCH)
 		return 0; /* they do nothing by default, and Go's come by the thousand */
-	pid = task->tgid;
+	pid = pid_of(task);
 	fate = bpf_map_lookup_elem(&watched, &pid);
 	if (!fate)
 		return 0;
@@ -217,11 +218,11 @@ int signal_sent(u64 *ctx)
 		return 0;
 	}
 	fate->signal = signal;
-	fate->sender = sender;
+	fate->sender = pid_of((struct task_struct *)bpf_get_current_task());
 	bpf_get_current_comm(fate->comm, sizeof(fate->comm));
 	if (ctx[1] == SEND_SIG_PRIV)
 		fate->by = SENDER_KERNEL;
-	else if (sender == pid)
+	else if (sender == task->tgid)
 		fate->by = SENDER_ITSELF;
 	else
 		fate->by = is_ancestor(task, sender) ? SENDER_ANCESTOR : SENDER_OTHER;

@@ -75,6 +75,7 @@ const (
 	ExitsProgSignalSent  = "signal_sent"
 	ExitsVarHeldType     = "held_type"
 	ExitsVarLost         = "lost"
+	ExitsVarPidNs        = "pid_ns"
 	ExitsVarSenderType   = "sender_type"
 	ExitsVarTaleType     = "tale_type"
 	ExitsVarToldType     = "told_type"
@@ -140,6 +141,7 @@ type ExitsMapSpecs struct {
 type ExitsVariableSpecs struct {
 	HeldType   *ebpf.VariableSpec `ebpf:"held_type"`
 	Lost       *ebpf.VariableSpec `ebpf:"lost"`
+	PidNs      *ebpf.VariableSpec `ebpf:"pid_ns"`
 	SenderType *ebpf.VariableSpec `ebpf:"sender_type"`
 	TaleType   *ebpf.VariableSpec `ebpf:"tale_type"`
 	ToldType   *ebpf.VariableSpec `ebpf:"told_type"`
@@ -182,6 +184,7 @@ func (m *ExitsMaps) Close() error {
 type ExitsVariables struct {
 	HeldType   *ebpf.Variable `ebpf:"held_type"`
 	Lost       *ebpf.Variable `ebpf:"lost"`
+	PidNs      *ebpf.Variable `ebpf:"pid_ns"`
 	SenderType *ebpf.Variable `ebpf:"sender_type"`
 	TaleType   *ebpf.Variable `ebpf:"tale_type"`
 	ToldType   *ebpf.Variable `ebpf:"told_type"`

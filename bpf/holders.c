@@ -11,6 +11,7 @@
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
+#include "pids.h"
 #include "tapwatch.h"
 
 /* /dev/net/tun, misc device 200 (include/linux/miscdevice.h), as the kernel's
@@ -60,7 +61,7 @@ int tap_holders(struct bpf_iter__task_file *ctx)
 	h.tap_netns = BPF_CORE_READ(dev, nd_net.net, net_cookie);
 	h.process_netns = BPF_CORE_READ(task, nsproxy, net_ns, net_cookie);
 	h.ifindex = BPF_CORE_READ(dev, ifindex);
-	h.pid = BPF_CORE_READ(task, tgid);
+	h.pid = pid_of(task);
 	h.fd = ctx->fd;
 	BPF_CORE_READ_STR_INTO(&h.device, dev, name);
 	BPF_CORE_READ_STR_INTO(&h.comm, task, comm);

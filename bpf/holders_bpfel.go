@@ -31,6 +31,7 @@ type HoldersHolder struct {
 const (
 	HoldersProgTapHolders = "tap_holders"
 	HoldersVarHolderType  = "holder_type"
+	HoldersVarPidNs       = "pid_ns"
 	HoldersVarTapMajors   = "tap_majors"
 )
 
@@ -90,6 +91,7 @@ type HoldersMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type HoldersVariableSpecs struct {
 	HolderType *ebpf.VariableSpec `ebpf:"holder_type"`
+	PidNs      *ebpf.VariableSpec `ebpf:"pid_ns"`
 	TapMajors  *ebpf.VariableSpec `ebpf:"tap_majors"`
 }
 
@@ -124,6 +126,7 @@ func (m *HoldersMaps) Close() error {
 // It can be passed to LoadHoldersObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HoldersVariables struct {
 	HolderType *ebpf.Variable `ebpf:"holder_type"`
+	PidNs      *ebpf.Variable `ebpf:"pid_ns"`
 	TapMajors  *ebpf.Variable `ebpf:"tap_majors"`
 }
 

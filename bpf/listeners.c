@@ -56,7 +56,7 @@ struct mptcp_sock___l {
 struct listener {
 	__u64 netns; /* cookie of its namespace */
 	__u8 addr[16]; /* IPv4 in the first four bytes */
-	__u32 pid; /* of the process, in the host's numbers */
+	__u32 pid; /* of the process, in the numbers of the initial pid namespace */
 	__u32 waiting; /* connections that are made and wait to be accepted */
 	__u32 most; /* that may wait */
 	__u16 port; /* host order */

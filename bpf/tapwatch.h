@@ -168,7 +168,7 @@ struct holder {
 	__u64 tap_netns;     /* cookie of the tap's namespace */
 	__u64 process_netns; /* cookie of the process's namespace */
 	__u32 ifindex;
-	__u32 pid; /* of the process (tgid) in the initial pid namespace */
+	__u32 pid; /* of the process (tgid), as /proc has it */
 	__u32 fd;
 	__u32 pad;
 	__u8 device[16];

@@ -3,7 +3,7 @@
  * The few kernel types that the programs read, by name and field only: CO-RE
  * moves every access to where the running kernel has the field. Oldest kernel
  * looked at: 5.15. Sources: include/linux/skbuff.h, netdevice.h, fs.h, fdtable.h,
- * sched.h, sched/signal.h, include/net/net_namespace.h, drivers/net/tun.c,
+ * sched.h, sched/signal.h, pid.h, include/net/net_namespace.h, drivers/net/tun.c,
  * include/linux/if_tap.h, drivers/net/tap.c,
  * include/uapi/linux/bpf.h.
  *
@@ -115,6 +115,7 @@ struct task_struct {
 	int exit_code;
 	char comm[16];
 	struct task_struct *group_leader;
+	struct pid *thread_pid; /* fields of it: pids.h */
 	struct signal_struct *signal;
 	struct nsproxy *nsproxy;
 	struct task_struct *real_parent;

@@ -142,7 +142,7 @@ func Run(f path.Facts) path.Diagnosis {
 		if f.Unidentified != nil {
 			return path.Diagnosis{State: path.Unidentified, Hops: []path.HopState{}, Findings: []path.Finding{}}
 		}
-		return path.Diagnosis{State: path.Idle, Hops: []path.HopState{}, Findings: []path.Finding{}}
+		return path.Diagnosis{State: path.Empty(&f.Device), Hops: []path.HopState{}, Findings: []path.Finding{}}
 	}
 	d := path.Diagnosis{State: path.OK, Findings: []path.Finding{}}
 	found := map[string]bool{} // codes of problems, and of checks behind one

@@ -29,6 +29,9 @@ func named(netns string) string {
 	if netns == hostName {
 		return "the host's namespace"
 	}
+	if netns == "" {
+		return "a namespace that is not known here"
+	}
 	return netns
 }
 
@@ -43,6 +46,9 @@ func ip(f path.Facts) string {
 func ipIn(netns string) string {
 	if netns == hostName {
 		return "ip"
+	}
+	if netns == "" {
+		netns = "NETNS"
 	}
 	return "ip -n " + netns
 }

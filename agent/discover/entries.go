@@ -21,7 +21,8 @@ func (w *Watcher) merge(ctx context.Context) {
 	w.learnNames()
 	spaces := w.spaces(w.entries) // only this goroutine writes entries
 	w.named = w.named.by(w.who.rules.Load(), w.cfg.Plan, len(w.names.bound))
-	claims := sources{w.records.Slots(), slices.Collect(maps.Values(w.procs.found)), remember(aliveOf), w.named}.index()
+	records, alive := w.recorded()
+	claims := sources{records, slices.Collect(maps.Values(w.procs.found)), remember(alive), w.named}.index()
 	if lost := len(claims.vmms[0]); lost > 0 {
 		w.failed(fmt.Errorf("read the namespaces of %d VMMs: needs CAP_SYS_PTRACE", lost))
 	}

@@ -3,7 +3,6 @@ package discover
 import (
 	"cmp"
 	"maps"
-	"os"
 	"strconv"
 	"strings"
 
@@ -76,7 +75,7 @@ func (p *procs) netnsOf(pid int) uint64 {
 func (p *procs) threadsOf(pid int, process uint64) (elsewhere map[uint64]int) {
 	const alone = 3 // links of a directory of one thread
 	var st unix.Stat_t
-	if pid == os.Getpid() || unix.Stat(taskPath(pid), &st) != nil || st.Nlink <= alone {
+	if pid == p.pid || unix.Stat(taskPath(pid), &st) != nil || st.Nlink <= alone {
 		return nil
 	}
 	tids, err := listNumbers(taskPath(pid), p.buf, int(st.Nlink))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
+	"os"
 	"strconv"
 	"time"
 
@@ -31,6 +32,7 @@ type procs struct {
 	dead    map[int]time.Time // of those found, since when a zombie
 	outside map[uint64]member // inode of a namespace that is not ours: who is in it
 	self    uint64            // inode of our own namespace
+	pid     int               // our own, as /proc has it
 	seed    maphash.Seed
 	buf     []byte
 	read    int  // command lines read in the last scan
@@ -58,7 +60,7 @@ type judged struct {
 func newProcs(w *who) *procs {
 	return &procs{
 		who: w, seen: map[int]sighting{}, found: map[int]*VMM{}, dead: map[int]time.Time{},
-		self: w.self, seed: maphash.MakeSeed(), buf: make([]byte, 64<<10),
+		self: w.self, pid: ownPID(), seed: maphash.MakeSeed(), buf: make([]byte, 64<<10),
 	}
 }
 
@@ -163,6 +165,15 @@ func (p *procs) died(v *VMM, now time.Time) {
 		p.found[v.Process.PID] = &z
 		p.changed = true
 	}
+}
+
+// ownPID is our number in /proc, which may show another PID namespace than ours.
+func ownPID() int {
+	pid, err := strconv.Atoi(linkAt("/proc/self"))
+	if err != nil {
+		return os.Getpid()
+	}
+	return pid
 }
 
 func (p *procs) lose(pid int) {

@@ -40,6 +40,9 @@ type Config struct {
 	// Plan is the addresses that E2B's orchestrator gives its slots; zero means its
 	// default.
 	Plan e2b.Plan
+	// Nested says that /proc does not show all processes of the host: those that
+	// records name may be elsewhere.
+	Nested bool
 	// Log is told what could not be read; nil means slog.Default().
 	Log *slog.Logger
 }
@@ -98,6 +101,7 @@ type Watcher struct {
 	who       *who
 	named     *named // nil before the first merge
 	records   *registry.Reader
+	nested    nested              // where Config says so
 	held      map[member]place    // shown by processes and threads only
 	ended     map[netns.NSID]bool // heard since the last merge
 	dirty     map[string]bool     // names to read
@@ -126,6 +130,7 @@ func New(cfg Config) (*Watcher, error) {
 		reread:    make(chan struct{}, 1),
 		procs:     newProcs(who),
 		held:      map[member]place{},
+		nested:    nested{},
 		ended:     map[netns.NSID]bool{},
 		dirty:     map[string]bool{},
 		rewritten: map[string]bool{},

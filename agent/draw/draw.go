@@ -157,7 +157,7 @@ func idleWords(s path.Slot) string {
 	case path.No:
 		return what + ", healthy: no VMM is attached; NO-CARRIER is expected here"
 	case path.Yes:
-		return what + ": " + s.Device.Name + " has carrier, and who holds it is not known"
+		return strings.TrimPrefix(what, "idle ") + ": " + s.Device.Name + " has carrier, and who holds it is not known"
 	}
 	return what + ": no sandbox is bound"
 }

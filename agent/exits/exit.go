@@ -17,7 +17,8 @@ type Exit struct {
 	Command string    // comm, at most 15 bytes
 	Status  unix.WaitStatus
 	// By says who sent the signal that it died of; it is Unknown where it died of
-	// none. Sender and SenderCommand are of an ancestor or another.
+	// none. Sender, a pid, and SenderCommand are of an ancestor or another; a Sender of 0
+	// is in no PID namespace that /proc shows.
 	By            Sender
 	Sender        int
 	SenderCommand string
@@ -53,16 +54,20 @@ func (e Exit) String() string {
 	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
 }
 
+// launched is what is said of a sender by name.
+var launched = map[Sender]string{Ancestor: ", which launched it"}
+
 func (e Exit) from() string {
 	switch e.By {
 	case Kernel:
 		return " from the kernel" // that it was out of memory only its log tells
 	case Itself:
 		return " of its own making"
-	case Ancestor:
-		return fmt.Sprintf(" from %s (pid %d), which launched it", e.SenderCommand, e.Sender)
-	case Other:
-		return fmt.Sprintf(" from %s (pid %d)", e.SenderCommand, e.Sender)
+	case Ancestor, Other:
+		if e.Sender == 0 { // /proc does not show it
+			return " from " + e.SenderCommand + launched[e.By]
+		}
+		return fmt.Sprintf(" from %s (pid %d)%s", e.SenderCommand, e.Sender, launched[e.By])
 	}
 	return ""
 }

@@ -14,7 +14,9 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+
 	"tapwatch/bpf"
+	"tapwatch/internal/proc"
 )
 
 // Watcher tells of watched processes. It keeps no file of any of them.
@@ -24,8 +26,15 @@ type Watcher struct {
 	reader *ringbuf.Reader
 }
 
-// Open loads the programs. It needs BTF and CAP_BPF with CAP_PERFMON.
-func Open() (_ *Watcher, err error) {
+// ErrPIDs says that a process of /proc cannot be named to the kernel.
+var ErrPIDs = errors.New("/proc shows the pids of an unknown PID namespace")
+
+// Open loads the programs, which know processes by the pids that /proc shows. It needs
+// BTF and CAP_BPF with CAP_PERFMON.
+func Open(pids proc.Numbers) (_ *Watcher, err error) {
+	if pids.Inode == 0 {
+		return nil, ErrPIDs
+	}
 	w := &Watcher{}
 	defer func() {
 		if err != nil {
@@ -39,8 +48,15 @@ func Open() (_ *Watcher, err error) {
 	if tun, err := types.Module("tun"); err == nil {
 		opts.Programs.ExtraRelocationTargets = []*btf.Spec{tun}
 	}
-	if err := bpf.LoadExitsObjects(&w.objs, &opts); err != nil {
-		return nil, fmt.Errorf("load the programs that sees processes end: %w", err)
+	spec, err := bpf.LoadExits()
+	if err != nil {
+		return nil, fmt.Errorf("read the programs that see processes end: %w", err)
+	}
+	if err := spec.Variables[bpf.ExitsVarPidNs].Set(pids.KernelInode()); err != nil {
+		return nil, fmt.Errorf("configure the programs that see processes end: %w", err)
+	}
+	if err := spec.LoadAndAssign(&w.objs, &opts); err != nil {
+		return nil, fmt.Errorf("load the programs that see processes end: %w", err)
 	}
 	for _, prog := range []*ebpf.Program{w.objs.ProcessExit, w.objs.SignalSent} {
 		l, err := link.AttachTracing(link.TracingOptions{Program: prog})

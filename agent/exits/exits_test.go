@@ -16,6 +16,7 @@ import (
 
 	"tapwatch/bpf"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 )
 
 func TestExitIsTold(t *testing.T) {
@@ -242,7 +243,17 @@ type told struct {
 
 func open(t *testing.T) *told {
 	t.Helper()
-	w, err := Open()
+	pids, err := proc.NumbersHere()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return openAt(t, pids)
+}
+
+// openAt opens a watcher by the pids of some PID namespace.
+func openAt(t *testing.T, pids proc.Numbers) *told {
+	t.Helper()
+	w, err := Open(pids)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,5 +299,35 @@ func threadsComeAndGo() {
 		for unix.Tgkill(os.Getpid(), tid, 0) == nil {
 			time.Sleep(time.Millisecond)
 		}
+	}
+}
+
+// Another PID namespace has other numbers: what is watched is its process 1, and who
+// sends the signal is in no namespace that it shows.
+func TestExitInAnotherPIDNamespace(t *testing.T) {
+	nettest.NeedRoot(t)
+	cmd := exec.CommandContext(t.Context(), "cat")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", cmd.Process.Pid), &st); err != nil {
+		t.Fatal(err)
+	}
+	w := openAt(t, proc.Numbers{Inode: uint32(st.Ino)})
+	if err := w.Watch(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	e := w.next(t)
+	_ = cmd.Wait() // the status is what is tested
+	if want := "was killed by SIGKILL from exits.test, which launched it"; e.PID != 1 || e.Command != "cat" || e.String() != want {
+		t.Errorf("told of %d (%s), which %s; want 1 (cat), which %s", e.PID, e.Command, e, want)
 	}
 }

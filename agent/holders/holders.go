@@ -14,6 +14,7 @@ import (
 
 	"tapwatch/bpf"
 	"tapwatch/internal/netns"
+	"tapwatch/internal/proc"
 )
 
 // Holder is one process that keeps a queue of a tap open. A VMM that is attached
@@ -27,15 +28,21 @@ type Holder struct {
 	ProcessNetns netns.Cookie // differs from Tap.Netns where the holder sits elsewhere
 }
 
-// Config says how holders are read; the zero value works.
+// Config says how holders are read.
 type Config struct {
 	// ByProc has them read from /proc, as is done by itself where the kernel has no
 	// iterator over files.
 	ByProc bool
+	// PIDs says which pids /proc shows: holders are reported by them. It is required.
+	PIDs proc.Numbers
 }
+
+// ErrPIDs says that a process which the kernel reports cannot be found in /proc.
+var ErrPIDs = errors.New("holders are unknown: /proc shows the pids of another PID namespace")
 
 // Reader reads holders. Its methods are safe for concurrent use.
 type Reader struct {
+	pids proc.Numbers
 	mu   sync.Mutex
 	iter *iterator // nil: /proc is read instead
 	lack error
@@ -53,17 +60,20 @@ type iterator struct {
 // Open loads the iterator over open files. Where the kernel has none, /proc is read
 // instead, and Lacks says why.
 func Open(cfg Config) *Reader {
-	r := &Reader{}
+	r := &Reader{pids: cfg.PIDs}
 	if !cfg.ByProc {
-		r.iter, r.lack = load()
+		r.iter, r.lack = load(cfg.PIDs)
 	}
 	return r
 }
 
-func load() (*iterator, error) {
+func load(pids proc.Numbers) (*iterator, error) {
 	spec, err := bpf.LoadHolders()
 	if err != nil {
 		return nil, fmt.Errorf("read holder iterator: %w", err)
+	}
+	if err := spec.Variables[bpf.HoldersVarPidNs].Set(pids.KernelInode()); err != nil {
+		return nil, fmt.Errorf("configure holder iterator: %w", err)
 	}
 	types, giveBack := bpf.Types()
 	defer giveBack()
@@ -94,6 +104,11 @@ func knowsQueues(types *btf.Spec) bool {
 	var queue *btf.Struct
 	return types.TypeByName("tap_queue", &queue) == nil
 }
+
+// SeesAll says whether Read lists the holders of the whole host. Else it lists those in
+// the caller's PID namespace, and a tap that nobody is listed for may be held all the
+// same.
+func (r *Reader) SeesAll() bool { return r.pids.Host() }
 
 // Lacks says why /proc is read; nil where the iterator is, or /proc was asked for.
 func (r *Reader) Lacks() error { return r.lack }
@@ -126,10 +141,14 @@ func (it *iterator) close() error {
 // Read lists the holders of all taps in all namespaces, at one time. It costs
 // some milliseconds at a thousand processes, and ten times that where there is no
 // iterator: call it on a change, not on a scrape. Holders of macvtap and ipvtap
-// devices are listed by the iterator alone: a queue does not tell its namespace.
+// devices are listed by the iterator alone: a queue does not tell its namespace. The
+// error is ErrPIDs where no pid of /proc can be told from others.
 func (r *Reader) Read() ([]Holder, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.pids.Inode == 0 || r.iter == nil && !r.pids.Own {
+		return nil, ErrPIDs
+	}
 	if r.iter == nil {
 		return byProc()
 	}
@@ -147,7 +166,7 @@ func (r *Reader) Read() ([]Holder, error) {
 // since, and with it the types of its queues.
 func (r *Reader) reload() {
 	r.late = true
-	it, err := load()
+	it, err := load(r.pids)
 	if err != nil {
 		return // the old one still lists all other taps
 	}

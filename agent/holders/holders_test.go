@@ -17,12 +17,14 @@ import (
 	"tapwatch/bpf"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
+	"tapwatch/internal/proc"
 )
 
 // open loads the reader, and unloads it with the test.
 func open(t *testing.T, cfg Config) *Reader {
 	t.Helper()
 	nettest.NeedRoot(t)
+	cfg.PIDs = pids(t)
 	r := Open(cfg)
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
@@ -30,6 +32,15 @@ func open(t *testing.T, cfg Config) *Reader {
 		}
 	})
 	return r
+}
+
+func pids(t testing.TB) proc.Numbers {
+	t.Helper()
+	n, err := proc.NumbersHere()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // tap makes a tap in a namespace of its own that the test holds.
@@ -176,7 +187,7 @@ func BenchmarkHolders(b *testing.B) {
 	}
 	for name, byProc := range map[string]bool{"iterator": false, "proc": true} {
 		b.Run(name, func(b *testing.B) {
-			r := Open(Config{ByProc: byProc})
+			r := Open(Config{ByProc: byProc, PIDs: pids(b)})
 			defer r.Close()
 			for b.Loop() {
 				held, err := r.Read()

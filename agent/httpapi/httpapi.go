@@ -28,6 +28,9 @@ type Config struct {
 	Recorder Recorder
 	// Ready says whether the agent has a full picture; the error says what is missing.
 	Ready func() error
+	// Lacks lists what the agent may not do here and what that takes away, a line each;
+	// nil: nothing.
+	Lacks func() []string
 	Log   *slog.Logger // nil means slog.Default
 }
 

@@ -37,9 +37,10 @@ type view struct {
 	Now    time.Time
 	Bound  []path.Slot
 	Idle   []path.Slot
-	Others []path.Slot  // held by somebody unidentified
+	Others []path.Slot  // held by somebody unidentified, or nobody knows by whom
 	Events []path.Event // newest first
 	Ready  string       // what is missing, empty once ready
+	Lacks  []string     // what the agent may not do here
 }
 
 const eventsOnPage = 40
@@ -51,7 +52,7 @@ func sorted(slots []path.Slot) (bound, idle, others []path.Slot) {
 	var rest []path.Slot
 	for _, s := range slots {
 		switch {
-		case s.Unidentified != nil && s.Sandbox == nil:
+		case s.Sandbox == nil && s.Diagnosis.State != path.Idle:
 			others = append(others, s)
 		case s.Sandbox == nil:
 			idle = append(idle, s)
@@ -75,6 +76,9 @@ func (a *api) index(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := a.Ready(); err != nil {
 		v.Ready = err.Error()
+	}
+	if a.Lacks != nil {
+		v.Lacks = a.Lacks()
 	}
 	var b bytes.Buffer
 	if err := a.page.Execute(&b, v); err != nil {

@@ -67,7 +67,7 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d.desc, typ, v, since, labels...)
 	}}
-	var n struct{ idle, bound, unidentified, stale int }
+	var n struct{ idle, bound, unidentified, unknown, stale int }
 	dups := duplicates(s.Slots)
 	for i := range s.Slots {
 		switch {
@@ -75,6 +75,8 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 			n.bound++
 		case s.Slots[i].Unidentified != nil:
 			n.unidentified++
+		case path.Empty(&s.Slots[i].Device) != path.Idle:
+			n.unknown++
 		default:
 			n.idle++
 		}
@@ -96,6 +98,7 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge(slots, float64(n.idle), "idle")
 	out.gauge(slots, float64(n.bound), "bound")
 	out.gauge(slots, float64(n.unidentified), "unidentified")
+	out.gauge(slots, float64(n.unknown), "unknown")
 	out.gauge(operstateStale, float64(n.stale))
 	out.histogram(tapConnect, s.TapConnect)
 	if s.Hops != nil {
@@ -198,7 +201,7 @@ func (e emitter) slot(s *path.Slot, dup duplicate) {
 	id := idOf(s)
 	if !dup.device {
 		e.device(s, s.Netns, s.Device.Name, id)
-		if s.Unidentified == nil {
+		if s.Sandbox != nil || s.Unidentified == nil && path.Empty(&s.Device) == path.Idle {
 			e.gauge(slotBound, boolFloat(s.Sandbox != nil), s.Netns, s.Device.Name, id)
 		}
 	}

@@ -110,11 +110,12 @@ tapwatch_probe_duration_seconds_count{way="path"} 2
 tapwatch_finding{code="vmm-exited",hop="tap",netns="ns-1",sandbox_id="i1",severity="critical"} 1
 `},
 		{"tapwatch_slots", `
-# HELP tapwatch_slots Taps on this host by state: bound, a sandbox is at it; idle, nobody holds it; unidentified, somebody holds it whom no rule knows.
+# HELP tapwatch_slots Taps on this host by state: bound, a sandbox is at it; idle, nobody holds it; unidentified, somebody holds it whom no rule knows; unknown, it has carrier, and who holds it cannot be seen.
 # TYPE tapwatch_slots gauge
 tapwatch_slots{state="bound"} 2
 tapwatch_slots{state="idle"} 1
 tapwatch_slots{state="unidentified"} 0
+tapwatch_slots{state="unknown"} 0
 `},
 		{"tapwatch_tap_connect_seconds", `
 # HELP tapwatch_tap_connect_seconds SYN to SYN-ACK at the taps of all sandboxes, of any port of the guest.

@@ -49,9 +49,9 @@ var (
 	tapHolderInfo = desc("tap_holder_info",
 		"The process that holds the tap; always 1. Command is the name of the process (comm). Absent where nobody holds the tap, or nobody knows.", append(slotLabels, "comm")...)
 
-	slots     = desc("slots", "Taps on this host by state: bound, a sandbox is at it; idle, nobody holds it; unidentified, somebody holds it whom no rule knows.", "state")
+	slots     = desc("slots", "Taps on this host by state: bound, a sandbox is at it; idle, nobody holds it; unidentified, somebody holds it whom no rule knows; unknown, it has carrier, and who holds it cannot be seen.", "state")
 	slotBound = desc("slot_bound",
-		"Whether a sandbox is bound to the slot: 1 bound, 0 idle. An idle slot has no carrier and is healthy. Absent for taps that somebody unidentified holds.", slotLabels...)
+		"Whether a sandbox is bound to the slot: 1 bound, 0 idle. An idle slot has no carrier and is healthy. Absent for taps that somebody unidentified or unknown holds.", slotLabels...)
 	sandboxSilenced = desc("sandbox_silenced",
 		"The operator wants no alarm of the sandbox now; always 1. Its findings are not exported meanwhile.", "sandbox_id", "netns")
 	sandboxGroup = desc("sandbox_group",

@@ -18,6 +18,15 @@ const (
 	Unidentified State = "unidentified"
 )
 
+// Empty is the state of a tap without a sandbox, which no stranger is known to hold. A
+// tap has carrier while somebody holds it: where nobody knows who does, it is not idle.
+func Empty(d *Device) State {
+	if d.Holders == nil && d.Carrier == Yes {
+		return Undecided
+	}
+	return Idle
+}
+
 // Severity orders findings; the words are Prometheus alerts' usual ones.
 type Severity string
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/clean"
 )
 
 // What a tap counted since the last scrape would be lost with it, and of a sandbox
@@ -27,7 +28,7 @@ func (s *Slots) keep(p *place, now time.Time) *gone {
 		return nil
 	}
 	v := &path.Slot{Facts: path.Facts{Netns: p.space.Name, Sandbox: &path.Sandbox{ID: p.stay.SandboxID}, Traffic: p.traffic,
-		Device: path.Device{Name: p.device.Name, Exists: path.Yes, Ups: p.device.Ups, Downs: p.device.Downs}}}
+		Device: path.Device{Name: clean.Label(p.device.Name), Exists: path.Yes, Ups: p.device.Ups, Downs: p.device.Downs}}}
 	if now.IsZero() {
 		now = time.Now()
 	}

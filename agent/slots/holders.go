@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/clean"
 	"tapwatch/internal/netns"
 )
 
@@ -21,8 +22,8 @@ type Holder struct {
 }
 
 // TakeHolders takes a reading of all processes that hold taps. Asked are the places
-// that it was made for; known is false where it failed, and nobody knows then.
-func (s *Slots) TakeHolders(asked []Key, all []Holder, known bool) {
+// that it was made for; read is false where it failed, and nobody knows then.
+func (s *Slots) TakeHolders(asked []Key, all []Holder, read bool) {
 	of := map[netns.Device][]Holder{}
 	by := map[Process][]Holder{}
 	for _, h := range all {
@@ -32,13 +33,13 @@ func (s *Slots) TakeHolders(asked []Key, all []Holder, known bool) {
 	for _, hs := range of {
 		slices.SortFunc(hs, func(a, b Holder) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID)) })
 	}
-	concerned, was := s.concerned(asked, of, by, known)
+	concerned, was := s.concerned(asked, of, by, read)
 	s.each(concerned, func(p *place) {
 		var hs []Holder
 		if p.key.Claim == 0 {
 			hs = of[p.key.Device]
 		}
-		s.setHolders(p, hs, by, known)
+		s.setHolders(p, hs, by, read)
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +52,7 @@ func (s *Slots) TakeHolders(asked []Key, all []Holder, known bool) {
 
 // concerned returns the places that were asked about, and those whose holders are
 // others than before, and which processes held taps then.
-func (s *Slots) concerned(asked []Key, of map[netns.Device][]Holder, by map[Process][]Holder, known bool) (all []*place, held map[Process]bool) {
+func (s *Slots) concerned(asked []Key, of map[netns.Device][]Holder, by map[Process][]Holder, read bool) (all []*place, held map[Process]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	some := map[*place]struct{}{}
@@ -60,7 +61,7 @@ func (s *Slots) concerned(asked []Key, of map[netns.Device][]Holder, by map[Proc
 			some[p] = struct{}{}
 		}
 	}
-	if !known {
+	if !read {
 		return slices.Collect(maps.Keys(some)), s.holds
 	}
 	held = s.holds
@@ -88,11 +89,11 @@ func sameHolders(a, b []Holder) bool {
 }
 
 // setHolders takes who holds the tap of a place.
-func (s *Slots) setHolders(p *place, hs []Holder, by map[Process][]Holder, known bool) {
+func (s *Slots) setHolders(p *place, hs []Holder, by map[Process][]Holder, read bool) {
 	p.awaited = false
 	p.holders, p.device.Holders = nil, nil
 	delete(s.taken, p)
-	if known && p.key.Ifindex != 0 {
+	if read && !s.cfg.SomeHolders && p.key.Ifindex != 0 {
 		p.holders, p.device.Holders = []Holder{}, []path.Holder{} // nobody, which is not the same as unknown
 	}
 	now := time.Now()
@@ -108,7 +109,7 @@ func (s *Slots) setHolders(p *place, hs []Holder, by map[Process][]Holder, known
 	if p.stay != nil {
 		s.noteBeside(p, hs)
 		p.stay.held = nil
-		if known && p.stay.vmm.PID != 0 {
+		if read && p.stay.vmm.PID != 0 { // of a process that is listed all taps are
 			p.stay.held = s.heldBy(p, by[p.stay.vmm.Process])
 		}
 	}
@@ -180,7 +181,7 @@ func (s *Slots) heldBy(p *place, by []Holder) []path.HeldTap {
 	held := []path.HeldTap{}
 	here, elsewhere := 0, 0
 	for _, h := range by {
-		t := path.HeldTap{Device: h.Tap, Here: h.Device.Netns == p.key.Netns}
+		t := path.HeldTap{Device: clean.Label(h.Tap), Here: h.Device.Netns == p.key.Netns}
 		n := &here
 		if !t.Here {
 			n = &elsewhere

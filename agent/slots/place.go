@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/clean"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
@@ -249,7 +250,7 @@ func (s *Slots) tell(p *place, now time.Time, kind path.EventKind, text string) 
 }
 
 func (p *place) event(now time.Time, kind path.EventKind, text string) path.Event {
-	e := path.Event{Time: now, Kind: kind, Netns: p.space.Name, Device: p.device.Name, Text: text}
+	e := path.Event{Time: now, Kind: kind, Netns: p.space.Name, Device: clean.Label(p.device.Name), Text: clean.Text(text)} // a tap's owner names it
 	if p.stay != nil {
 		e.SandboxID, e.Name = p.stay.SandboxID, p.stay.Name
 	}

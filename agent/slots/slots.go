@@ -61,6 +61,9 @@ type Config struct {
 	NoHooks bool
 	// TellsExits says that the kernel reports how VMMs end.
 	TellsExits bool
+	// SomeHolders says that readings of holders do not list those of the whole host:
+	// who holds a tap that none is listed for is unknown.
+	SomeHolders bool
 }
 
 // Slots is the state of all taps. Its methods may be called from any goroutine.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/clean"
 	"tapwatch/internal/netns"
 )
 
@@ -65,7 +66,7 @@ func (s *Slots) findStrays() {
 		}
 	}
 	for _, q := range s.waiters {
-		is := &path.Stray{SandboxID: stray.stay.SandboxID, Command: stray.stay.vmm.command, PID: stray.stay.vmm.PID, Netns: s.spaceName(stray.space), Device: stray.device.Name}
+		is := &path.Stray{SandboxID: stray.stay.SandboxID, Command: stray.stay.vmm.command, PID: stray.stay.vmm.PID, Netns: s.spaceName(stray.space), Device: clean.Label(stray.device.Name)}
 		if q.stray == nil || *q.stray != *is {
 			q.stray = is
 			s.touch(q)

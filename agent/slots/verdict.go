@@ -54,7 +54,7 @@ func (p *place) changed() {
 
 // judgeEmpty says how a place stands that has no sandbox.
 func (s *Slots) judgeEmpty(p *place) {
-	state := path.Idle
+	state := path.Empty(&p.device)
 	if p.stranger != nil {
 		state = path.Unidentified
 	}

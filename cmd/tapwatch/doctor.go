@@ -39,7 +39,7 @@ namespace or tap), or of every sandbox of the host, and draws it. Where no agent
 reads the kernel itself, once, as root: it changes nothing and sees no traffic, so
 it asks each sandbox's envd for its health. The exit status is 0 where all is well,
 1 where there is a finding, 2 where that could not be told: there is no such
-sandbox, it boots, somebody unidentified holds a tap, nobody may look. Sandboxes that
+sandbox, it boots, somebody unidentified or unknown holds a tap, nobody may look. Sandboxes that
 the configuration silences count as well.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -94,6 +94,9 @@ func pathsOf(cmd *cobra.Command, agentURL string, noAgent bool, look agentFlags)
 			return slots, err
 		}
 	}
+	for _, lack := range agent.ContainerLacks() {
+		fmt.Fprintln(cmd.ErrOrStderr(), "missing here: "+lack)
+	}
 	slots, err := agent.Look(cmd.Context(), cfg)
 	if err == nil && !noAgent {
 		fmt.Fprintln(cmd.ErrOrStderr(), "no agent runs: the kernel was read once, so there is no traffic to judge by and no history")
@@ -118,7 +121,7 @@ func chosen(slots []path.Slot, args []string, all bool) ([]path.Slot, error) {
 	var some []path.Slot
 	for _, s := range slots {
 		switch {
-		case len(args) == 0 && (all || s.Sandbox != nil || s.Unidentified != nil || s.Stray != nil),
+		case len(args) == 0 && (all || s.Sandbox != nil || s.Unidentified != nil || s.Stray != nil || s.Diagnosis.State == path.Undecided),
 			len(args) == 1 && (s.Netns == args[0] || s.Device.Name == args[0] || s.Sandbox != nil && (s.Sandbox.ID == args[0] || s.Sandbox.Name == args[0])):
 			some = append(some, s)
 		}
