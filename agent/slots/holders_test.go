@@ -61,3 +61,15 @@ func TestHeldIsBounded(t *testing.T) {
 		t.Errorf("%+v, want a tap elsewhere", got[0])
 	}
 }
+
+// A tap with carrier is held: where nobody knows by whom it is not idle.
+func TestStateOfAnEmptyTap(t *testing.T) {
+	if got := path.Empty(&path.Device{Carrier: path.Yes}); got != path.Undecided {
+		t.Errorf("carrier, and nobody knows who holds it: %s", got)
+	}
+	for _, d := range []path.Device{{Carrier: path.No}, {}, {Carrier: path.Yes, Holders: []path.Holder{}}} {
+		if got := path.Empty(&d); got != path.Idle {
+			t.Errorf("%+v: %s", d, got)
+		}
+	}
+}
