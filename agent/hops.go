@@ -118,7 +118,7 @@ func (a *Agent) HopTimes() []HopTime {
 	var all []HopTime
 	for _, hop := range flow.Hops {
 		if h := s.Hops[hop]; h.Count > 0 {
-			all = append(all, HopTime{path.Hop(hop), h.Count, time.Duration(h.Quantile(0.5) * float64(time.Second))})
+			all = append(all, HopTime{hop, h.Count, time.Duration(h.Quantile(0.5) * float64(time.Second))})
 		}
 	}
 	return all

@@ -110,14 +110,11 @@ func pidsHere() (pids proc.Numbers, lack error) {
 // false where nobody can tell.
 func lacksMounts() (lack error, known bool) {
 	own, err := os.Readlink("/proc/self/ns/mnt")
-	if err != nil {
+	host, hostErr := os.Readlink("/proc/2/ns/mnt") // kthreadd, which everybody may look into
+	switch known := err == nil && hostErr == nil; {
+	case !known:
 		return nil, false
-	}
-	host, err := os.Readlink("/proc/2/ns/mnt") // kthreadd, which everybody may look into
-	if err != nil {
-		return nil, false
-	}
-	if own == host {
+	case own == host:
 		return nil, true
 	}
 	// A service of the host has mounts of its own too, and the host's come to it.
@@ -126,13 +123,10 @@ func lacksMounts() (lack error, known bool) {
 		return fmt.Errorf("%s is another directory than the host's", netns.Dir), true
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, false
-	}
-	if !propagates(string(mounts), netns.Dir) {
+	if err == nil && !propagates(string(mounts), netns.Dir) {
 		return fmt.Errorf("what the host mounts below %s does not come here", netns.Dir), true
 	}
-	return nil, true
+	return nil, err == nil
 }
 
 // lacksCgroups says why the cgroups of processes are not named as the host names them;

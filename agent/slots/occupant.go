@@ -153,7 +153,7 @@ func (s *Slots) assign(sp *space, now time.Time) {
 	})
 	for i := range claims {
 		if c := &claims[i]; c.Identity.SandboxID != "" && !s.held(c.Process) && !sp.records(c) {
-			if p := s.wants(sp, c, now); p != nil {
+			if p := s.wants(sp, c); p != nil {
 				p.claimant = c
 				wanted[p] = true
 			}
@@ -168,7 +168,7 @@ func (s *Slots) assign(sp *space, now time.Time) {
 
 // wants returns the place of a VMM that holds no tap: that of the tap it is meant to
 // have; nil: there is none.
-func (s *Slots) wants(sp *space, c *VMM, now time.Time) *place {
+func (s *Slots) wants(sp *space, c *VMM) *place {
 	name := c.Identity.Tap
 	if sp.Plan != nil {
 		name = sp.Plan.Tap

@@ -177,7 +177,7 @@ func (s *Slots) expect(sp *space, now time.Time) {
 		s.drop(there, now)
 		there = nil
 	}
-	unread := !sp.linked && sp.Namespace.Linked // then it may well be there
+	unread := !sp.linked && sp.Linked // then it may well be there
 	if name == "" || there != nil || unread || sp.tap(name) != nil {
 		return
 	}

@@ -51,7 +51,7 @@ func TestVethThatANameLeadsToExpect(t *testing.T) {
 // Who listens is of the address at which it was looked for.
 func TestRelayIsOfItsAddress(t *testing.T) {
 	w := newWorld(t)
-	assumed, real := netip.MustParseAddr("10.12.0.21"), netip.MustParseAddr("10.61.0.21")
+	assumed, found := netip.MustParseAddr("10.12.0.21"), netip.MustParseAddr("10.61.0.21")
 	w.space(10, &Plan{Launcher: "e2b", Tap: "tap0", Assumed: true, Addrs: Addrs{Vpeer: assumed, Guest: guest}})
 	tap := w.tap(10, 2, "tap0", path.Yes)
 	w.hold(firecracker(11, "i1").on(tap, "tap0"))
@@ -64,7 +64,7 @@ func TestRelayIsOfItsAddress(t *testing.T) {
 	if r := w.Views()[0].Relay; r.Listening != path.No || !w.Views()[0].Assumed {
 		t.Errorf("at the assumed address: %+v", r)
 	}
-	w.TakeTopology(key, Topology{Addrs: Addrs{Vpeer: real, Guest: guest}, Shape: registry.Relay})
+	w.TakeTopology(key, Topology{Addrs: Addrs{Vpeer: found, Guest: guest}, Shape: registry.Relay})
 	if r := w.Views()[0].Relay; r.Listening != path.Unknown || w.Views()[0].Assumed {
 		t.Errorf("with another address: %+v", r)
 	}
@@ -73,7 +73,7 @@ func TestRelayIsOfItsAddress(t *testing.T) {
 		t.Errorf("what was read of the other address: %+v", r)
 	}
 	read(w.Relays(nil)[0], path.Yes)
-	if r := w.Views()[0].Relay; r.Listening != path.Yes || r.Addr != real.String()+":49983" {
+	if r := w.Views()[0].Relay; r.Listening != path.Yes || r.Addr != found.String()+":49983" {
 		t.Errorf("at its address: %+v", r)
 	}
 }

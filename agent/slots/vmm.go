@@ -32,7 +32,6 @@ type vmm struct {
 	alive    path.Tristate
 	stopped  path.Tristate // by SIGSTOP or a debugger
 	zombie   time.Time     // since when it is one; zero: it is none
-	gone     bool
 	reported bool          // the kernel will report its end
 	exit     *path.VMMExit // as the kernel reported it; nil: it has not
 	api      *path.VMMAPI  // nil: not asked

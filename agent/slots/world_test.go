@@ -91,9 +91,6 @@ func recorded(id string, v VMM) *Plan {
 		Created: time.Now().Add(-time.Hour), VMM: v.Process, VMMAlive: path.Yes}}
 }
 
-// idle is the plan of a slot of our launcher without a sandbox.
-func idle() *Plan { return &Plan{Launcher: "tapwatch", Tap: "tap0", OwnerPID: 7, OwnerAlive: path.Yes} }
-
 // judge judges what is due, all with one verdict.
 func (w *world) judge(d path.Diagnosis) {
 	for cases := w.Cases(); len(cases) > 0; cases = w.Cases() {
@@ -130,14 +127,4 @@ func (w *world) shows(what string, want ...string) {
 	if got := w.seen(); fmt.Sprint(got) != fmt.Sprint(want) {
 		w.t.Errorf("%s:\n got  %q\n want %q", what, got, want)
 	}
-}
-
-// kinds are the kinds of the events of a sandbox, in order.
-func (w *world) kinds(sandbox string) (all []path.EventKind) {
-	for _, e := range w.events {
-		if e.SandboxID == sandbox {
-			all = append(all, e.Kind)
-		}
-	}
-	return all
 }

@@ -2,6 +2,7 @@ package scale
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -333,7 +334,7 @@ func TestCgroupNamespace(t *testing.T) {
 
 // cmdExit is the exit status of a command that ran.
 func cmdExit(err error) int {
-	if exit, ok := err.(*exec.ExitError); ok {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return exit.ExitCode()
 	}
 	return 0

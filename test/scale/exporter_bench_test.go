@@ -57,7 +57,7 @@ type scraped struct {
 func (s *scraped) scrape(b *testing.B) {
 	time.Sleep(300 * time.Millisecond)
 	cpu, began := cpuOf(b, s.pid), time.Now()
-	resp, err := http.Get(s.url) //nolint:gosec,noctx // of a program that this benchmark runs
+	resp, err := http.Get(s.url) //nolint:gosec // of a program that this benchmark runs
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func cpuOf(b *testing.B, pid int) time.Duration {
 
 // freeAddr is an address of this host at which nobody listens.
 func freeAddr(b *testing.B) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	l, err := net.Listen("tcp", "127.0.0.1:0") // it is closed at once
 	if err != nil {
 		b.Fatal(err)
 	}

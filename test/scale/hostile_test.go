@@ -2,6 +2,7 @@ package scale
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os/exec"
@@ -112,7 +113,7 @@ func (w *watcher) someOf(ctx context.Context, at string) string {
 	defer resp.Body.Close()
 	b := make([]byte, 256<<10)
 	n, err := resp.Body.Read(b)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		w.t.Fatal(err)
 	}
 	return string(b[:n])
