@@ -169,7 +169,7 @@ func (a *Agent) wire() (err error) {
 	a.hooker = newHooker(a.probe, a.slots, a.counters, log.With("part", "hooks"))
 	a.guard = newGuard(a.probe, a.slots, a.counters, a.discover, a.cfg.once, log)
 	a.vmms = newVMMs(exits, a.slots, log)
-	a.holding = newHolding(a.reader, a.slots, a.discover, a.vmms, log)
+	a.holding = newHolding(a.reader, a.slots, a.discover, a.links, a.vmms, log)
 	a.judge = newJudge(a.slots)
 	a.listeners = newListeners(a.cfg, a.listening, a.slots, a.self, log)
 	a.inspector = newInspector(a.slots, a.cfg.ServicePort, log)

@@ -16,6 +16,7 @@ import (
 // guard has hooks put back that somebody took away: the kernel reports each removal.
 // What it does not report, hidden.go finds by comparing counters.
 type guard struct {
+	probe    *probe.Probe
 	slots    *slots.Slots
 	counters *counters
 	discover *discover.Watcher
@@ -25,7 +26,7 @@ type guard struct {
 }
 
 func newGuard(p *probe.Probe, s *slots.Slots, c *counters, d *discover.Watcher, once bool, log *slog.Logger) *guard {
-	g := &guard{slots: s, counters: c, discover: d, log: log.With("part", "guard"), asked: newAsker(guardDelay, 0, 0)}
+	g := &guard{probe: p, slots: s, counters: c, discover: d, log: log.With("part", "guard"), asked: newAsker(guardDelay, 0, 0)}
 	if once { // one look puts no hooks on
 		return g
 	}
@@ -66,6 +67,13 @@ func (g *guard) removed(d netns.Device, all bool) {
 // putBack has hooks put on the taps again that are still there.
 func (g *guard) putBack(keys []slots.Key) {
 	for _, k := range keys {
+		at, on := g.slots.Hooked(k.Device)
+		if !on {
+			continue // the tap has gone, and its hooks with it
+		}
+		if stand, err := g.probe.Stands(at, k.Device); err == nil && stand {
+			continue // we took them off ourselves, and put others on since
+		}
 		if g.slots.Rehook(k.Device) {
 			g.log.Warn("another program took our hooks from a tap: they are put back", "netns", g.slots.NetnsName(k.Netns), "ifindex", k.Ifindex)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"tapwatch/agent/discover"
 	"tapwatch/agent/holders"
+	"tapwatch/agent/link"
 	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/proc"
@@ -28,18 +29,22 @@ type holding struct {
 	slots  *slots.Slots
 	reader *holders.Reader
 	who    *discover.Watcher
+	links  *link.Watcher
 	vmms   *vmms
 	log    *slog.Logger
 }
 
-func newHolding(r *holders.Reader, s *slots.Slots, who *discover.Watcher, v *vmms, log *slog.Logger) *holding {
-	return &holding{asker: newAsker(holdersDelay, 9, holdersRest), slots: s, reader: r, who: who, vmms: v, log: log.With("part", "holders")}
+func newHolding(r *holders.Reader, s *slots.Slots, who *discover.Watcher, links *link.Watcher, v *vmms, log *slog.Logger) *holding {
+	return &holding{asker: newAsker(holdersDelay, 9, holdersRest), slots: s, reader: r, who: who, links: links, vmms: v, log: log.With("part", "holders")}
 }
 
 // read asks the kernel, and hands on what concerns the taps that were asked about.
 func (h *holding) read(asked []slots.Key) {
 	if len(asked) == 0 {
 		return
+	}
+	for _, k := range h.slots.Down() {
+		h.links.Recheck(k.Device)
 	}
 	all, err := h.reader.Read()
 	if err != nil {

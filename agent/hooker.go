@@ -7,6 +7,8 @@ import (
 	"maps"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"tapwatch/agent/probe"
 	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
@@ -89,7 +91,7 @@ func (h *hooker) failed(o slots.Order, err error) {
 	defer h.mu.Unlock()
 	h.errors[reason(err)]++
 	switch {
-	case errors.Is(err, netns.ErrNotExist) || errors.Is(err, probe.ErrWrongDevice):
+	case errors.Is(err, netns.ErrNotExist) || errors.Is(err, probe.ErrWrongDevice) || errors.Is(err, unix.ENODEV):
 		h.log.Debug("attach hooks", "netns", o.Path, "err", err) // it went meanwhile
 	case !h.said[o.Device]:
 		h.said[o.Device] = true

@@ -92,6 +92,9 @@ func (a *Agent) every(n int) {
 		a.listeners.wake.ask()
 	}
 	if n%holdersEvery == 0 {
+		if down := a.slots.Down(); len(down) > 0 {
+			a.holding.ask(down...)
+		}
 		if odd := a.slots.Suspicious(); len(odd) > 0 {
 			a.discover.Rescan()
 			a.holding.ask(odd...)

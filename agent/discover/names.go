@@ -82,7 +82,8 @@ func (n *names) read(name string, now time.Time) error {
 	case errors.Is(err, os.ErrNotExist):
 		n.forget(name)
 		return nil
-	case errors.Is(err, netns.ErrNotExist):
+	case errors.Is(err, netns.ErrNotExist), errors.Is(err, os.ErrPermission) && n.fresh(name, now):
+		// Whoever makes a name makes a file that nobody may read first.
 		n.unbind(name)
 		if _, waiting := n.unready[name]; !waiting {
 			n.unready[name] = now
@@ -96,6 +97,13 @@ func (n *names) read(name string, now time.Time) error {
 		}
 	}
 	return err
+}
+
+// fresh says whether a name may be one that is just being made.
+func (n *names) fresh(name string, now time.Time) bool {
+	since, waiting := n.unready[name]
+	_, known := n.bound[name]
+	return !known && (!waiting || now.Sub(since) <= retryFor)
 }
 
 // visit reads what a file is bound to. A living namespace keeps its nsid, so it

@@ -203,9 +203,15 @@ func (w *Watcher) nsidEvent(ctx context.Context, m nlsafe.Message, now time.Time
 // is empty: an old namespace's end is then known before its number's next owner.
 func (w *Watcher) meet() {
 	w.mu.Lock()
-	news := w.news
-	w.news = nil
+	news, doubted := w.news, w.doubted
+	w.news, w.doubted = nil, nil
 	w.mu.Unlock()
+	now := time.Now()
+	for _, d := range doubted {
+		if ns := w.table.of(d.Netns); ns != nil {
+			w.again.add(linkID{ns.nsid, d.Ifindex}, now)
+		}
+	}
 	for _, id := range news {
 		if ns := w.table.known(id); ns == nil || !w.owns(id, ns.cookie) {
 			w.dumps.add(id)

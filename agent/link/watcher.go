@@ -81,9 +81,10 @@ type Watcher struct {
 	again   recheckQueue
 	listing listing
 
-	mu   sync.Mutex // of what follows
-	wake func()     // nil until Run has a socket
-	news []netns.NSID
+	mu      sync.Mutex // of what follows
+	wake    func()     // nil until Run has a socket
+	news    []netns.NSID
+	doubted []netns.Device // links to be read again
 }
 
 // New makes a watcher; nothing is opened before Run.
@@ -138,6 +139,18 @@ func (w *Watcher) AddNamespace(id netns.NSID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.news = append(w.news, id)
+	if w.wake != nil {
+		w.wake()
+	}
+}
+
+// Recheck has a link read again soon. Of a link that is administratively down the
+// kernel reports no change of its carrier (linkwatch_do_dev in net/core/link_watch.c).
+// It does not wait.
+func (w *Watcher) Recheck(d netns.Device) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.doubted = append(w.doubted, d)
 	if w.wake != nil {
 		w.wake()
 	}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -169,7 +170,7 @@ type duplicate struct{ device, sandbox bool }
 func duplicates(all []*path.Slot) []duplicate {
 	dups := make([]duplicate, len(all))
 	type series struct{ device, id string }
-	devices, sandboxes := map[series]bool{}, map[string]bool{}
+	devices, sandboxes := map[series]bool{}, map[string]int{}
 	for i, s := range all {
 		alone := (i == 0 || all[i-1].Netns != s.Netns) && (i+1 == len(all) || all[i+1].Netns != s.Netns)
 		if alone {
@@ -182,12 +183,25 @@ func duplicates(all []*path.Slot) []duplicate {
 		id := idOf(s)
 		dups[i].device = devices[series{s.Device.Name, id}]
 		devices[series{s.Device.Name, id}] = true
-		if s.Sandbox != nil {
-			dups[i].sandbox = sandboxes[id]
-			sandboxes[id] = true
+		if s.Sandbox == nil {
+			continue
+		}
+		if first, sent := sandboxes[id]; !sent {
+			sandboxes[id] = i
+		} else if worse(s, all[first]) { // the worst of its taps speaks for the sandbox
+			dups[first].sandbox, sandboxes[id] = true, i
+		} else {
+			dups[i].sandbox = true
 		}
 	}
 	return dups
+}
+
+// worse says whether the path by one tap of a sandbox is worse than that by another.
+func worse(a, b *path.Slot) bool {
+	order := []path.State{path.Idle, path.OK, path.Booting, path.Undecided, path.Broken}
+	return cmp.Or(cmp.Compare(slices.Index(order, a.Diagnosis.State), slices.Index(order, b.Diagnosis.State)),
+		cmp.Compare(len(a.Diagnosis.Findings), len(b.Diagnosis.Findings))) > 0
 }
 
 func idOf(s *path.Slot) string {

@@ -219,3 +219,34 @@ func TestHandlerServesEverything(t *testing.T) {
 		}
 	}
 }
+
+// Of a sandbox with several taps the worst speaks for it, and no series is sent twice.
+func TestTheWorstTapSpeaks(t *testing.T) {
+	tap := func(device string, state path.State, codes ...string) *path.Slot {
+		s := &path.Slot{Facts: path.Facts{Netns: "host", Sandbox: &path.Sandbox{ID: "i1"}, Device: path.Device{Name: device, Exists: path.Yes}}, Diagnosis: path.Diagnosis{State: state}}
+		for _, code := range codes {
+			s.Diagnosis.Findings = append(s.Diagnosis.Findings, path.Finding{Code: code})
+		}
+		return s
+	}
+	for name, c := range map[string]struct {
+		taps []*path.Slot
+		want int
+	}{
+		"the first":         {[]*path.Slot{tap("a", path.Broken, "tap-down"), tap("b", path.OK)}, 0},
+		"the second":        {[]*path.Slot{tap("a", path.OK), tap("b", path.Broken, "tap-down")}, 1},
+		"more findings":     {[]*path.Slot{tap("a", path.OK), tap("b", path.OK, "mtu-mismatch"), tap("c", path.OK)}, 1},
+		"all alike":         {[]*path.Slot{tap("a", path.OK), tap("b", path.OK)}, 0},
+		"one device, twice": {[]*path.Slot{tap("a", path.OK), tap("a", path.OK)}, 0},
+	} {
+		dups := duplicates(c.taps)
+		for i := range c.taps {
+			if dups[i].sandbox != (i != c.want) {
+				t.Errorf("%s: tap %d is left out %v", name, i, dups[i].sandbox)
+			}
+		}
+		if same := c.taps[0].Device.Name == c.taps[1].Device.Name; dups[1].device != same {
+			t.Errorf("%s: the second device is left out %v", name, dups[1].device)
+		}
+	}
+}

@@ -1,6 +1,10 @@
 package slots
 
-import "time"
+import (
+	"time"
+
+	"tapwatch/agent/path"
+)
 
 // A foreign launcher keeps no record: its sandbox is there as long as its VMM is.
 // When that has gone, how it ended says whether it was meant to. A sandbox whose VMM
@@ -30,11 +34,30 @@ func (s *Slots) departs(p *place, now time.Time) bool {
 	if v.exit == nil {
 		patience = exitAwaited
 	}
-	if v.exit != nil && v.exit.Wanted || now.Sub(v.goneSince) > patience {
+	if v.exit != nil && v.exit.Wanted && !p.leftBehind() || now.Sub(v.goneSince) > patience {
 		return false
 	}
 	s.leaving[p] = struct{}{}
 	return true
+}
+
+// leftBehind says whether others still hold the tap of a VMM that has ended: nobody can
+// attach to it, whether the end was wanted or not.
+func (p *place) leftBehind() bool {
+	return p.device.Carrier == path.Yes && len(p.living(p.holders)) > 0
+}
+
+// deadKept is how long a VMM that has ended is remembered: longer than it may be seen
+// among the processes.
+const deadKept = 10 * time.Minute
+
+// forgetDead forgets the VMMs that ended long ago.
+func (s *Slots) forgetDead(now time.Time) {
+	for v, since := range s.dead {
+		if now.Sub(since) > deadKept {
+			delete(s.dead, v)
+		}
+	}
 }
 
 // settleDepartures lets go of the sandboxes whose time has come.

@@ -72,6 +72,18 @@ func (s *Slots) Rehook(d netns.Device) (there bool) {
 	return true
 }
 
+// Hooked returns the file to enter the namespace of a tap by, and whether hooks are on
+// the tap.
+func (s *Slots) Hooked(d netns.Device) (at string, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.taps[d]
+	if p == nil || !p.hooks.on {
+		return "", false
+	}
+	return p.space.Path, true
+}
+
 // Unhooked has hooks put on the taps that have none: what stood in the way may have
 // gone.
 func (s *Slots) Unhooked() {

@@ -152,7 +152,9 @@ func (s *Slots) assign(sp *space, now time.Time) {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
 	})
 	for i := range claims {
-		if c := &claims[i]; c.Identity.SandboxID != "" && !s.held(c.Process) && !sp.records(c) {
+		// One that has ended is seen among the processes for a while yet.
+		_, dead := s.dead[claims[i].Process]
+		if c := &claims[i]; !dead && c.Identity.SandboxID != "" && !s.held(c.Process) && !sp.records(c) {
 			if p := s.wants(sp, c); p != nil {
 				p.claimant = c
 				wanted[p] = true

@@ -91,6 +91,7 @@ func (s *Slots) tapCame(sp *space, c Change) {
 	s.order = nil
 	s.bindings.Add(1)
 	p.device = c.New.Device
+	s.noteDown(p)
 	p.awaited = true
 	if !c.Found {
 		p.device.Since = c.Time
@@ -130,6 +131,7 @@ func (s *Slots) tapIs(p *place, c Change) {
 		}
 	}
 	p.device = d
+	s.noteDown(p)
 	s.tellCarrier(p, was.Carrier, c)
 	s.touch(p)
 	if turned || was.Name != d.Name {
@@ -160,6 +162,7 @@ func (s *Slots) tapGone(p *place, c Change) {
 	p.key = Key{Device: netns.Device{Netns: p.key.Netns}}
 	p.device = path.Device{Name: called, Exists: path.No, Since: c.Time, Persistent: p.device.Persistent}
 	p.holders, p.awaited = nil, false
+	delete(s.down, p)
 	p.space.absent = p
 	if p.stay != nil {
 		p.stay.vmm.doubt()
@@ -167,6 +170,26 @@ func (s *Slots) tapGone(p *place, c Change) {
 	s.resolve(p, c.Time)
 	s.touch(p)
 	s.cfg.Ask(Hold, p.key)
+}
+
+// noteDown remembers the taps that are administratively down: of those the kernel
+// reports no change of the carrier.
+func (s *Slots) noteDown(p *place) {
+	if p.device.AdminUp == path.No {
+		s.down[p] = struct{}{}
+	} else {
+		delete(s.down, p)
+	}
+}
+
+// Down returns the taps that are administratively down.
+func (s *Slots) Down() (keys []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.down {
+		keys = append(keys, p.key)
+	}
+	return keys
 }
 
 // expect has a place where the tap is that somebody expects, whether it is there or
@@ -205,7 +228,7 @@ func (s *Slots) drop(p *place, now time.Time) {
 	if p.space.absent == p {
 		p.space.absent = nil
 	}
-	for _, set := range []map[*place]struct{}{s.bound, s.due, s.restless, s.troubled, s.waiting, s.boots, s.leaving, s.taken} {
+	for _, set := range []map[*place]struct{}{s.bound, s.due, s.restless, s.troubled, s.waiting, s.boots, s.leaving, s.taken, s.down} {
 		delete(set, p)
 	}
 	p.space = nil

@@ -88,12 +88,14 @@ type Slots struct {
 	waiting  map[*place]struct{} // where a request waits for its answer
 	boots    map[*place]struct{} // whose boot is not settled
 	leaving  map[*place]struct{} // whose VMM has gone
+	down     map[*place]struct{} // whose tap is administratively down
 	unlinked map[*space]struct{} // whose links are still to be read
 	claiming map[*space]struct{} // with processes that say they are VMMs
 	byVMM    map[int]map[*place]struct{}
-	taken    map[*place]struct{} // whose tap somebody holds
-	holds    map[Process]bool    // every process that holds a tap; nil: not read yet
-	ids      map[string]Process  // the VMMs of foreign sandboxes, by id
+	taken    map[*place]struct{}   // whose tap somebody holds
+	holds    map[Process]bool      // every process that holds a tap; nil: not read yet
+	dead     map[Process]time.Time // VMMs that have ended, since when
+	ids      map[string]Process    // the VMMs of foreign sandboxes, by id
 
 	looseByName map[string][]*place // see looseTaps; nil after a tap without a sandbox changed
 
@@ -114,7 +116,7 @@ func New(cfg Config) *Slots {
 		spaces: map[netns.Cookie]*space{}, taps: map[netns.Device]*place{}, host: newHostVeths(),
 		bound: map[*place]struct{}{}, due: map[*place]struct{}{}, unheard: map[*place]struct{}{}, restless: map[*place]struct{}{}, troubled: map[*place]struct{}{},
 		waiting: map[*place]struct{}{}, boots: map[*place]struct{}{}, leaving: map[*place]struct{}{},
-		claiming: map[*space]struct{}{}, unlinked: map[*space]struct{}{}, byVMM: map[int]map[*place]struct{}{}, taken: map[*place]struct{}{}, ids: map[string]Process{}, bootPhases: map[path.Phase]*Times{},
+		claiming: map[*space]struct{}{}, unlinked: map[*space]struct{}{}, down: map[*place]struct{}{}, byVMM: map[int]map[*place]struct{}{}, taken: map[*place]struct{}{}, ids: map[string]Process{}, dead: map[Process]time.Time{}, bootPhases: map[path.Phase]*Times{},
 	}
 }
 

@@ -16,6 +16,7 @@ func (s *Slots) Tick(n int, now time.Time) {
 	s.mu.Lock()
 	s.settleBoots(now)
 	s.settleDepartures(now)
+	s.forgetDead(now)
 	for p := range s.restless {
 		s.touch(p)
 	}

@@ -126,6 +126,7 @@ func (s *Slots) TakeExit(pid int, e path.VMMExit, text string) {
 		v := p.stay.vmm
 		v.exit = &e
 		v.ended(e.Time)
+		s.dead[v.Process] = time.Now()
 		ev := p.event(e.Time, path.VMMExited, text)
 		ev.HeldTap = e.HeldTap
 		s.cfg.Publish(ev)
