@@ -65,14 +65,23 @@ func (h *holding) identify(all []holders.Holder) []slots.Holder {
 		tap netns.Device
 		pid int
 	}
+	type as struct {
+		tap string
+		pid int
+	}
 	on := make(map[hold]bool, len(all))
 	for _, f := range all {
 		on[hold{f.Tap, f.PID}] = true
 	}
 	out := make([]slots.Holder, 0, len(all))
 	living := make(map[proc.Process]bool, len(all))
+	asked := map[as]*discover.VMM{} // a VMM holds a tap by each of its queues
 	for _, f := range all {
-		v, ok := h.who.Holder(f.PID, f.TapName, "tap")
+		v, ok := asked[as{f.TapName, f.PID}], true
+		if v == nil {
+			v, ok = h.who.Holder(f.PID, f.TapName, "tap")
+			asked[as{f.TapName, f.PID}] = v
+		}
 		if !ok { // it has ended meanwhile
 			continue
 		}
