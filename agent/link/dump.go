@@ -23,6 +23,7 @@ const skipStats = 1 << 3
 type dumpQueue struct {
 	ids    []netns.NSID
 	queued map[netns.NSID]bool
+	late   map[netns.NSID]int // how often each was put off
 }
 
 func (q *dumpQueue) add(id netns.NSID) {
@@ -43,6 +44,25 @@ func (q *dumpQueue) take() (netns.NSID, bool) {
 	q.ids = q.ids[1:]
 	delete(q.queued, id)
 	return id, true
+}
+
+// putOffMost is how often a namespace is put behind the others whose links change while
+// they are read.
+const putOffMost = 3
+
+// putOff puts a namespace behind all others: one in which links come and go without end
+// must not keep the others unread. It reports false where it has been put off enough.
+func (q *dumpQueue) putOff(id netns.NSID) bool {
+	if q.late[id] == putOffMost {
+		delete(q.late, id)
+		return false
+	}
+	if q.late == nil {
+		q.late = map[netns.NSID]int{}
+	}
+	q.late[id]++
+	q.add(id)
+	return true
 }
 
 // listing is a full resync under way. It is complete when the queue is empty
@@ -94,7 +114,11 @@ func (w *Watcher) dumpSome(ctx context.Context) bool {
 		if !ok {
 			return w.finish()
 		}
-		if err := w.dump(ctx, id); err != nil {
+		err := w.dump(ctx, id)
+		if errors.Is(err, nlsafe.ErrInterrupted) && w.dumps.putOff(id) {
+			continue
+		}
+		if err != nil {
 			w.failed(err)
 		}
 	}
