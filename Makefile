@@ -37,8 +37,10 @@ deps: ## install what `make up` needs and this machine lacks
 deps-test: ## the same for `make test`
 	@scripts/deps test
 
+# Every agent watches every tap of the machine, those of another package's tests
+# too; so packages run one after another.
 test: deps-test build check ## all checks, then all tests; fails where a test cannot run
-	TAPWATCH_TEST_REQUIRE=1 go test -timeout 15m ./...
+	TAPWATCH_TEST_REQUIRE=1 go test -p 1 -timeout 15m ./...
 	@for dir in $(NESTED); do \
 		echo "TAPWATCH_TEST_REQUIRE=1 go -C $$dir test ./..."; \
 		TAPWATCH_TEST_REQUIRE=1 go -C $$dir test ./... || exit 1; \
