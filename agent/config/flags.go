@@ -116,7 +116,8 @@ func plain(v pflag.Value, mask bool) any {
 	return text
 }
 
-// masked hides the password of a URL.
+// masked hides the password of a URL and the values of its query: tokens stand in
+// either.
 func masked(text string) string {
 	if !strings.Contains(text, "://") {
 		return text
@@ -125,6 +126,11 @@ func masked(text string) string {
 	if err != nil {
 		return "(a URL that cannot be read)"
 	}
+	query := u.Query()
+	for key := range query {
+		query[key] = []string{"xxxxx"}
+	}
+	u.RawQuery = query.Encode()
 	return u.Redacted()
 }
 

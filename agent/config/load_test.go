@@ -167,7 +167,7 @@ func TestVariablesOfKubernetesAreNoSettings(t *testing.T) {
 }
 
 func TestSecretsAreMasked(t *testing.T) {
-	_, c, err := load(Loader{File: write(t, "send_to: http://me:secret@host\n")})
+	_, c, err := load(Loader{File: write(t, "send_to: http://me:secret@host?token=secret&mode=secret\n")})
 	if err != nil {
 		t.Fatal(err)
 	}
