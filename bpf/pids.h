@@ -46,10 +46,16 @@ static __always_inline __u32 pid_of(struct task_struct *task)
 	if (!pid)
 		return 0;
 	level = BPF_CORE_READ(pid, level);
-	for (__u32 i = 0; i <= MAX_PID_NS_LEVEL && i <= level; i++) {
+	for (__u32 i = 0; i <= MAX_PID_NS_LEVEL; i++) {
 		void *numbers = __builtin_preserve_access_index(&pid->numbers);
 		struct upid *at = numbers + i * bpf_core_type_size(struct upid);
+		__u32 of = i;
 
+		/* Else clang compares i with the lesser of both bounds, which the verifier
+		 * of Linux 6.1 does not know: to it the loop has no end. */
+		barrier_var(of);
+		if (of > level)
+			break;
 		if (BPF_CORE_READ(at, ns, ns.inum) == pid_ns)
 			return BPF_CORE_READ(at, nr);
 	}

@@ -26,7 +26,7 @@ const patience = 14 * time.Minute
 // modules are what Debian's kernel has as modules and the tests use; dependencies
 // are found.
 var modules = []string{
-	"tun", "macvtap", "veth", "dummy", "sch_ingress", "sch_htb", "sch_prio", "cls_bpf", "cls_matchall", "cls_u32", "act_gact", "act_mirred",
+	"tun", "macvtap", "veth", "dummy", "ifb", "bridge", "fuse", "sch_ingress", "sch_htb", "sch_prio", "cls_bpf", "cls_matchall", "cls_u32", "act_gact", "act_mirred",
 	"inet_diag", "tcp_diag", "netlink_diag", "nf_tables", "nft_chain_nat", "nft_nat",
 }
 

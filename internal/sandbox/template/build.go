@@ -11,7 +11,7 @@ import (
 
 // recipe changes with the rules of this package that are not among the hashed
 // inputs (what is kept of a package, how an image is made).
-const recipe = "4"
+const recipe = "5"
 
 // tmpPrefix begins the name of whatever is half made; the next build removes what
 // a killed one left.

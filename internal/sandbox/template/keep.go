@@ -33,8 +33,8 @@ func keepInGuest(name string) bool {
 
 // moduleDirs hold the modules of our guests, and of those that test the agent.
 var moduleDirs = []string{
-	"/kernel/drivers/virtio/", "/kernel/drivers/block/", "/kernel/drivers/net/", "/kernel/net/core/",
-	"/kernel/net/ipv4/", "/kernel/net/ipv6/netfilter/", "/kernel/net/netfilter/", "/kernel/net/netlink/", "/kernel/net/sched/", "/kernel/lib/",
+	"/kernel/drivers/virtio/", "/kernel/drivers/block/", "/kernel/drivers/net/", "/kernel/net/core/", "/kernel/fs/fuse/",
+	"/kernel/net/802/", "/kernel/net/bridge/", "/kernel/net/ipv4/", "/kernel/net/ipv6/netfilter/", "/kernel/net/llc/", "/kernel/net/netfilter/", "/kernel/net/netlink/", "/kernel/net/sched/", "/kernel/lib/",
 }
 
 // keepOfKernel keeps the image and those directories of modules that hold ours.
