@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
@@ -123,18 +124,29 @@ func clsact(d netns.Device) *netlink.Clsact {
 }
 
 // clsactKind returns "clsact", "ingress" or "": what stands at the ingress hook.
+// It asks for that one qdisc: a list is always of the whole namespace, and a
+// host's own may have thousands of taps. The kernel sends the answer to whom
+// listens, and to us for NLM_F_ECHO; of none there is the acknowledgement alone,
+// or ENOENT.
 func clsactKind(d netns.Device) (string, error) {
-	l, err := netlink.LinkByIndex(int(d.Ifindex))
-	if err != nil {
-		return "", fmt.Errorf("find device: %w", err)
+	req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_ECHO|unix.NLM_F_ACK)
+	req.AddData(&nl.TcMsg{Family: unix.AF_UNSPEC, Ifindex: int32(d.Ifindex), Parent: netlink.HANDLE_CLSACT})
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)
+	if errors.Is(err, unix.ENOENT) {
+		return "", nil
 	}
-	qdiscs, err := netlink.QdiscList(l)
 	if err != nil {
-		return "", fmt.Errorf("list qdiscs: %w", err)
+		return "", fmt.Errorf("ask for the qdisc: %w", err)
 	}
-	for _, q := range qdiscs {
-		if t := q.Type(); t == "clsact" || t == "ingress" {
-			return t, nil
+	for _, msg := range msgs {
+		attrs, err := nl.ParseRouteAttr(msg[nl.SizeofTcMsg:])
+		if err != nil {
+			return "", fmt.Errorf("read the qdisc: %w", err)
+		}
+		for _, attr := range attrs {
+			if attr.Attr.Type == nl.TCA_KIND {
+				return nl.BytesToString(attr.Value), nil
+			}
 		}
 	}
 	return "", nil

@@ -173,3 +173,39 @@ func TestCleanupAfterKill(t *testing.T) {
 	_, f = atDevice(t, ns, d)
 	equal(t, "filters in the end", f)
 }
+
+// It is asked of one device, beside another that has what it has not.
+func TestClsactKind(t *testing.T) {
+	nettest.NeedRoot(t)
+	ns := nettest.Netns(t)
+	nettest.In(t, ns, func() error {
+		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "kinds"}, PeerName: "other"})
+	})
+	d, other := nettest.Device(t, ns, "kinds"), nettest.Device(t, ns, "other")
+	ingress := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: int(d.Ifindex), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+	}}
+	nettest.In(t, ns, func() error { return netlink.QdiscAdd(clsact(other)) })
+	for _, step := range []struct {
+		what string
+		do   func() error
+		want string
+	}{
+		{"nothing", func() error { return nil }, ""},
+		{"clsact", func() error { return netlink.QdiscAdd(clsact(d)) }, "clsact"},
+		{"clsact removed", func() error { return netlink.QdiscDel(clsact(d)) }, ""},
+		{"ingress", func() error { return netlink.QdiscAdd(ingress) }, "ingress"},
+		{"ingress removed", func() error { return netlink.QdiscDel(ingress) }, ""},
+	} {
+		nettest.In(t, ns, func() error {
+			if err := step.do(); err != nil {
+				return err
+			}
+			got, err := clsactKind(d)
+			if err != nil || got != step.want {
+				t.Errorf("%s: %q, %v; want %q", step.what, got, err, step.want)
+			}
+			return nil
+		})
+	}
+}
