@@ -164,7 +164,12 @@ func program(t *testing.T, name string) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, in, 0o755); err != nil {
+	// A child that another test forks meanwhile would have the file open for writing
+	// until its exec, and this one could not be run: "text file busy".
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(path, in, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return path

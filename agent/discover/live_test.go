@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -284,7 +285,12 @@ func program(t *testing.T) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "firecracker")
-	if err := os.WriteFile(path, self, 0o755); err != nil {
+	// A child that another test forks meanwhile would have the file open for writing
+	// until its exec, and this one could not be run: "text file busy".
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(path, self, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return path
