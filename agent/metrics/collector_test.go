@@ -250,3 +250,19 @@ func TestTheWorstTapSpeaks(t *testing.T) {
 		}
 	}
 }
+
+// What the alerts leave out while the operator wants none: by these labels, which
+// test/monitoring relies on.
+func TestSilencedSeries(t *testing.T) {
+	s := snapshot()
+	s.Slots[0].Silence = &path.Silence{Until: time.Unix(3000, 0)}
+	want := `
+# HELP tapwatch_sandbox_silenced The operator wants no alarm of the sandbox now; always 1. Its findings are not exported meanwhile.
+# TYPE tapwatch_sandbox_silenced gauge
+tapwatch_sandbox_silenced{netns="ns-1",sandbox_id="i1"} 1
+`
+	c := Collector{Snapshot: func() Snapshot { return s }}
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), "tapwatch_sandbox_silenced", "tapwatch_finding"); err != nil {
+		t.Error(err)
+	}
+}
