@@ -38,8 +38,8 @@ var vmmAPISilent = Check{
 			return wrong(finding)
 		case waits || !api.Gone && silent <= apiPatience:
 			return notApplicable() // others say more
-		case api.Gone && silent <= Patience:
-			return notApplicable() // it has begun, and has yet to make its socket
+		case api.Gone && api.Time.Sub(api.SilentSince) <= Patience:
+			return notApplicable() // one that has just begun has yet to make its socket: asked once is not enough
 		case api.Gone:
 			finding.Cause = fmt.Sprintf("the VMM (pid %d) cannot be told anything any more: its API socket is gone", f.Sandbox.VMMPID)
 			finding.Fix = "see who removed " + api.Socket + " (a cleaner of /tmp): the sandbox can be neither paused nor snapshotted, only killed"

@@ -85,7 +85,7 @@ func TestVMMAPISilent(t *testing.T) {
 			f.Sandbox.API = &path.VMMAPI{Time: secondsAgo(1), Socket: socket, Error: "not the answer of a Firecracker", Answered: true}
 		}), "beside", nil},
 		{"its socket is not there yet", changed(apiSilent(1, true)), "beside", nil},
-		{"its socket has gone", changed(apiSilent(2, true)), "problem", []string{"its API socket is gone"}},
+		{"its socket has gone", changed(apiSilent(3, true)), "problem", []string{"its API socket is gone"}},
 		{"its socket has gone, and the guest does not answer", changed(apiSilent(30, true), hung), "beside", nil},
 		{"the VMM has ended", changed(apiSilent(30, true), vmmDead), "beside", nil},
 	})
