@@ -46,8 +46,8 @@ test: deps-test build check ## all checks, then all tests; fails where a test ca
 		TAPWATCH_TEST_REQUIRE=1 go -C $$dir test ./... || exit 1; \
 	done
 
-test-kernel: deps-test ## run the agent's tests on Linux 6.1, in a VM; part of `make test`
-	TAPWATCH_TEST_REQUIRE=1 go test -count=1 -v -timeout 15m -run TestLinux61 ./test/kernel
+test-kernel: deps-test ## run the agent's tests on Linux 6.1, in a VM; all but package agent's are part of `make test`
+	TAPWATCH_TEST_REQUIRE=1 TAPWATCH_TEST_KERNEL_AGENT=1 go test -count=1 -v -timeout 15m -run TestLinux61 ./test/kernel
 
 check: lint generated rules ## format, lint, generated files, alert rules
 
