@@ -97,7 +97,9 @@ func TestNoDescriptorLeft(t *testing.T) {
 	held := func(s path.Slot) bool {
 		return s.Sandbox != nil && s.Device.Carrier == path.Yes && len(s.Device.Holders) == 1
 	}
-	ours := until("ours is held", h.slot.Netns, func(s path.Slot) bool { return held(s) && s.Relay.Listening == path.Yes && s.Traffic != nil })
+	ours := until("ours is held, and was looked at: the test gives its tap no address", h.slot.Netns, func(s path.Slot) bool {
+		return held(s) && s.Relay.Listening == path.Yes && s.Traffic != nil && finds(s, "tap-address")
+	})
 	until("the foreign one is held", ns, func(s path.Slot) bool { return held(s) && s.Sandbox.ID == "ifew" && s.Traffic != nil })
 
 	var was unix.Rlimit
