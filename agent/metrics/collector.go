@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -188,20 +187,13 @@ func duplicates(all []*path.Slot) []duplicate {
 		}
 		if first, sent := sandboxes[id]; !sent {
 			sandboxes[id] = i
-		} else if worse(s, all[first]) { // the worst of its taps speaks for the sandbox
+		} else if s.Diagnosis.Compare(&all[first].Diagnosis) > 0 { // the worst of its taps speaks for the sandbox
 			dups[first].sandbox, sandboxes[id] = true, i
 		} else {
 			dups[i].sandbox = true
 		}
 	}
 	return dups
-}
-
-// worse says whether the path by one tap of a sandbox is worse than that by another.
-func worse(a, b *path.Slot) bool {
-	order := []path.State{path.Idle, path.OK, path.Booting, path.Undecided, path.Broken}
-	return cmp.Or(cmp.Compare(slices.Index(order, a.Diagnosis.State), slices.Index(order, b.Diagnosis.State)),
-		cmp.Compare(len(a.Diagnosis.Findings), len(b.Diagnosis.Findings))) > 0
 }
 
 func idOf(s *path.Slot) string {
