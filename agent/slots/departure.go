@@ -27,7 +27,7 @@ func (s *Slots) departs(p *place, now time.Time) bool {
 		return false
 	}
 	v := st.vmm
-	if v.alive != no && v.exit == nil {
+	if v.alive != path.No && v.exit == nil {
 		return true // it runs, as far as is known: it has lost its tap
 	}
 	patience := exitKept

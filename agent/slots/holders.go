@@ -1,7 +1,6 @@
 package slots
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -31,7 +30,7 @@ func (s *Slots) TakeHolders(asked []Key, all []Holder, read bool) {
 		by[h.Process] = append(by[h.Process], h)
 	}
 	for _, hs := range of {
-		slices.SortFunc(hs, func(a, b Holder) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID)) })
+		slices.SortFunc(hs, func(a, b Holder) int { return byAge(a.Process, b.Process) })
 	}
 	concerned, was := s.concerned(asked, of, by, read)
 	s.each(concerned, func(p *place) {

@@ -1,7 +1,6 @@
 package slots
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -148,13 +147,11 @@ func (s *Slots) assign(sp *space, now time.Time) {
 	for p := range sp.places {
 		p.claimant = nil
 	}
-	claims := slices.SortedFunc(slices.Values(sp.Claims), func(a, b VMM) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
-	})
+	claims := slices.SortedFunc(slices.Values(sp.Claims), func(a, b VMM) int { return byAge(a.Process, b.Process) })
 	for i := range claims {
 		// One that has ended is seen among the processes for a while yet.
 		_, dead := s.dead[claims[i].Process]
-		if c := &claims[i]; !dead && c.Identity.SandboxID != "" && !s.held(c.Process) && !sp.records(c) {
+		if c := &claims[i]; !dead && c.Identity.SandboxID != "" && !s.holds[c.Process] && !sp.records(c) {
 			if p := s.wants(sp, c); p != nil {
 				p.claimant = c
 				wanted[p] = true
@@ -223,9 +220,6 @@ func (s *Slots) beside(sp *space, k Key, tap string) *place {
 func (sp *space) records(v *VMM) bool {
 	return sp.Plan != nil && (sp.Plan.Sandbox != nil && sp.Plan.Sandbox.VMM == v.Process || sp.Plan.OwnerPID != 0 && sp.Plan.OwnerPID == v.Parent)
 }
-
-// held says whether a process holds any tap.
-func (s *Slots) held(v Process) bool { return s.holds[v] }
 
 // unique returns the id by which a sandbox is known here. Of two VMMs with one id the
 // second gets another, so that their series differ. One that takes over the place of
