@@ -64,7 +64,6 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 // device is the tap of a place as the kernel has it.
 func (s *Slots) device(p *place) path.Device {
 	d := p.device
-	d.Name, d.WasCalled = clean.Label(d.Name), clean.Label(d.WasCalled)
 	if p.key.Claim != 0 { // it is another place's
 		if at := s.taps[p.key.Device]; at != nil {
 			d = at.device
@@ -72,6 +71,7 @@ func (s *Slots) device(p *place) path.Device {
 			d = absent.device
 		}
 	}
+	d.Name, d.WasCalled = clean.Label(d.Name), clean.Label(d.WasCalled)
 	at := p.addrs()
 	if at.Tap.IsValid() {
 		d.Addr = at.Tap.String()
