@@ -81,7 +81,7 @@ func (s *Slots) device(p *place) path.Device {
 	}
 	if d.Ifindex == 0 {
 		d.Exists = path.Unknown
-		if p.space.linked && d.Name != "" {
+		if p.space.linksRead && d.Name != "" {
 			d.Exists = path.No
 		}
 	}

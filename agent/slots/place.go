@@ -200,7 +200,7 @@ func (s *Slots) expect(sp *space, now time.Time) {
 		s.drop(there, now)
 		there = nil
 	}
-	unread := !sp.linked && sp.Linked // then it may well be there
+	unread := !sp.linksRead && sp.Linked // then it may well be there
 	if name == "" || there != nil || unread || sp.tap(name) != nil {
 		return
 	}
