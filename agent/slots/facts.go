@@ -141,26 +141,33 @@ func (s *Slots) spaceName(sp *space) string {
 // Path is where the requests to a sandbox pass. What a path of its shape has not is
 // left out; of a shape that is not known it has whatever is used.
 type Path struct {
-	Netns   netns.Cookie
-	Tap     netns.Ifindex
-	Addrs   Addrs
-	Sandbox string
+	Netns netns.Cookie
+	Tap   netns.Ifindex
+	Addrs Addrs
 }
 
-// Paths returns where the requests to the sandboxes pass.
+// Paths returns where the requests to the sandboxes pass, at most one path of a
+// namespace and none of the agent's own.
 func (s *Slots) Paths() (all []Path) {
-	for _, t := range s.Measured() {
-		p := Path{Netns: t.Key.Netns, Tap: t.Key.Ifindex, Addrs: Addrs{Guest: t.Addrs.Guest}, Sandbox: t.Sandbox}
-		if !t.Addrs.Guest.Is4() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, sp := range s.spaces {
+		p := sp.measured()
+		if p == nil || c == s.cfg.Self {
 			continue
 		}
-		if t.Shape == registry.Relay || t.Shape == "" {
-			p.Addrs.Vpeer = t.Addrs.Vpeer
+		at, shape := p.addrs(), p.shapeOf()
+		if !at.Guest.Is4() {
+			continue
 		}
-		if t.Shape == registry.DNAT || t.Shape == "" {
-			p.Addrs.Host = t.Addrs.Host
+		one := Path{Netns: c, Tap: p.key.Ifindex, Addrs: Addrs{Guest: at.Guest}}
+		if path.HasRelay(shape) {
+			one.Addrs.Vpeer = at.Vpeer
 		}
-		all = append(all, p)
+		if shape == registry.DNAT || shape == "" {
+			one.Addrs.Host = at.Host
+		}
+		all = append(all, one)
 	}
 	return all
 }
