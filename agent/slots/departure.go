@@ -14,8 +14,8 @@ import (
 const (
 	// exitAwaited is how long the kernel may take to report how a VMM ended.
 	exitAwaited = time.Second
-	// exitKept is how long a sandbox is shown whose VMM ended as nobody wanted,
-	// unless the place becomes another's before.
+	// exitKept is how long a sandbox is shown after its VMM ended as nobody wanted. It
+	// is shown for less where another sandbox comes to its place.
 	exitKept = 5 * time.Minute
 )
 

@@ -108,7 +108,7 @@ func (s *Slots) setHolders(p *place, hs []Holder, by map[Process][]Holder, read 
 	if p.stay != nil {
 		s.noteBeside(p, hs)
 		p.stay.held = nil
-		if read && p.stay.vmm.PID != 0 { // of a process that is listed all taps are
+		if read && p.stay.vmm.PID != 0 { // a reading that lists a process lists all its taps
 			p.stay.held = s.heldBy(p, by[p.stay.vmm.Process])
 		}
 	}

@@ -83,9 +83,10 @@ func (s *Slots) TakeRelays(some []RelayRead) {
 	}
 }
 
-// Listened says whether the listener of every relay is known to be there, or known at
-// all where the kernel reports those that come and go. A relay that nobody knows where
-// to look for is not waited for.
+// Listened says whether every relay is known to listen, with room in its accept queue.
+// Where the kernel reports who begins or ceases to listen (reported), a relay that is
+// known not to listen needs no new reading either. A relay without a known address is
+// left out.
 func (s *Slots) Listened(reported bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -140,8 +140,8 @@ func (p *place) holding() *Holder {
 	return best
 }
 
-// assign finds which tap each VMM wants that says it is one and holds none. Where
-// another holds that tap, the VMM gets a place of its own beside it.
+// assign finds which tap each claimant wants: a process that says it is a VMM and holds
+// no tap. Where another holds that tap, the claimant gets a place of its own beside it.
 func (s *Slots) assign(sp *space, now time.Time) {
 	wanted := map[*place]bool{}
 	for p := range sp.places {
@@ -191,8 +191,8 @@ func (s *Slots) wants(sp *space, c *VMM) *place {
 	return s.beside(sp, Key{Device: p.key.Device, Claim: c.PID}, p.device.Name)
 }
 
-// nowhere returns the place of a VMM of which nobody knows the tap. It is left out in the
-// agent's own namespace, and where such a VMM may well have no tap at all.
+// nowhere returns the place of a VMM without a known tap; nil in the agent's own
+// namespace, and for a VMM that may well have no tap at all.
 func (s *Slots) nowhere(sp *space, c *VMM) *place {
 	if sp.Cookie == s.cfg.Self || !c.Identity.Direct {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"tapwatch/internal/netns"
 )
 
-// e2bSlot is the plan of a namespace that E2B's name is of.
+// e2bSlot is the plan of a namespace with a name such as E2B gives.
 func e2bSlot() *Plan { return &Plan{Launcher: "e2b", Tap: "tap0", Assumed: true} }
 
 // Who is at a tap is whoever holds it, then who claims it; nobody that was found is

@@ -177,7 +177,8 @@ func (s *Slots) TakeProcess(t Target, is ProcessState) {
 	}
 }
 
-// Signalled returns the places whose VMM that process is: it was stopped or goes on.
+// Signalled returns the sandboxes that have a process as their VMM: it was stopped, or
+// goes on.
 func (s *Slots) Signalled(pid int) (of []Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
