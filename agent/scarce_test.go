@@ -60,7 +60,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 	h.bindVMM(registry.Running, tap)
 	tap.Close()
 	ns := e2bSlot(t)
-	vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "ifew")}, ns: ns, taps: []string{"tap0"}})
+	vmm := playE2B(t, ns, "ifew", "tap0")
 	pid, client := agentProcess(t, string(h.dir))
 	kept := &keptConn{base: client.BaseURL}
 	find := func(cookieOf string) path.Slot {

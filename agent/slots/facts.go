@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"cmp"
 	"time"
 
 	"tapwatch/agent/path"
@@ -98,10 +99,7 @@ const elsewhereMost = 4
 // expects and that nobody holds, where no slot is: it was made there, or has been
 // moved there.
 func (s *Slots) elsewhere(p *place) (in []string) {
-	name := p.space.expects()
-	if name == "" {
-		name = p.device.Name
-	}
+	name := cmp.Or(p.space.expects(), p.device.Name)
 	for _, q := range s.looseTaps()[name] {
 		if q.loose() && q.space != p.space && len(in) < elsewhereMost {
 			in = append(in, s.spaceName(q.space))
