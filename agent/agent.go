@@ -287,6 +287,9 @@ func (a *Agent) Close() error {
 	if a.vmms != nil {
 		errs = append(errs, a.vmms.close())
 	}
+	if a.inspector != nil {
+		errs = append(errs, a.inspector.consoles.close())
+	}
 	errs = append(errs, a.hops.close())
 	a.guard.close()
 	a.guard = nil

@@ -38,7 +38,6 @@ func newConsoles() (*consoles, error) {
 
 // run watches until the context ends.
 func (c *consoles) run(ctx context.Context, i *inspector) {
-	defer c.fs.Close()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -65,6 +64,13 @@ func (c *consoles) run(ctx context.Context, i *inspector) {
 			i.log.Debug("consoles are read in turn", "err", err)
 		}
 	}
+}
+
+func (c *consoles) close() error {
+	if c == nil {
+		return nil
+	}
+	return c.fs.Close()
 }
 
 // follow watches the consoles of the sandboxes that there are, and reports whether it

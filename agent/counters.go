@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,10 +43,7 @@ const chunk = 64
 func (c *counters) read() {
 	due, hooked := c.due()
 	if 4*len(due) < hooked || len(due) < chunk {
-		for _, d := range due {
-			got, err := c.probe.Counters(d)
-			c.take(d, &got, err)
-		}
+		c.readSome(due)
 		return
 	}
 	left := make(map[netns.Device]bool, len(due))
@@ -58,10 +56,7 @@ func (c *counters) read() {
 			c.take(d, &got, nil)
 		}
 	})
-	for d := range left { // passed over while the map changed
-		got, err := c.probe.Counters(d)
-		c.take(d, &got, err)
-	}
+	c.readSome(slices.Collect(maps.Keys(left))) // passed over while the map changed
 	if err != nil {
 		c.log.Debug("read all counters", "err", err)
 	}
@@ -86,7 +81,7 @@ func (c *counters) due() (due []netns.Device, hooked int) {
 	return due, len(c.tallies)
 }
 
-// readSome reads some taps at once.
+// readSome reads some taps now, one by one.
 func (c *counters) readSome(taps []netns.Device) {
 	for _, d := range taps {
 		got, err := c.probe.Counters(d)
@@ -188,9 +183,5 @@ func (c *counters) hearRefusals(ctx context.Context, read *asker) {
 func (c *counters) all() []netns.Device {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	taps := make([]netns.Device, 0, len(c.tallies))
-	for d := range maps.Keys(c.tallies) {
-		taps = append(taps, d)
-	}
-	return taps
+	return slices.Collect(maps.Keys(c.tallies))
 }

@@ -24,8 +24,8 @@ type egress struct {
 	read  time.Time
 }
 
-// of asks for one slot's; nil where its namespace does not pass on what its guest
-// begins.
+// of looks at the way out of one slot's guest; nil where the slot's namespace does not
+// pass on what the guest begins.
 func (e *egress) of(t slots.Target) (*path.Egress, error) {
 	if !t.Addrs.Vpeer.IsValid() || !t.Addrs.Guest.IsValid() || !t.Addrs.Host.IsValid() || t.Veth.Host == "" {
 		return nil, nil

@@ -136,10 +136,8 @@ func (i *inspector) choose(n int, now time.Time) []slots.Target {
 
 // look looks at one sandbox, but not at its console.
 func (i *inspector) look(t slots.Target) {
-	if t.Foreign && t.Key.Claim == 0 && t.Key.Ifindex != 0 {
-		if t = i.learnTopology(t); t.Stay == 0 {
-			return // it went meanwhile
-		}
+	if t = i.learnTopology(t); t.Stay == 0 {
+		return // it went meanwhile
 	}
 	i.lookBy(t, i.inspect)
 }

@@ -27,7 +27,7 @@ const (
 var takesAway = map[string]string{
 	hostPIDs: "processes outside this PID namespace are not seen: whether they hold a tap, run or have ended is unknown; " +
 		"run the agent with the host's (hostPID: true, --pid=host)",
-	hostMounts: "the names of network namespaces are not the host's: those without a name here are called net:[inode] where a process is in them, and are not seen else; " +
+	hostMounts: "the names of network namespaces are not the host's: those without a name here are called net:[inode] where a process is in them, and are not seen otherwise; " +
 		"mount the host's /run/netns, with what is mounted there later (mountPropagation: HostToContainer, -v /run/netns:/run/netns:rslave)",
 	hostCgroups: "the cgroups of processes are named from the agent's own: what rules read from them (pod, allocation) may be missing; " +
 		"run the agent in the host's cgroup namespace (--cgroupns=host), or let rules ask for the end of the path",

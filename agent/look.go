@@ -96,9 +96,7 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 	a.holding.read(a.slots.Taps())
 	a.judge.all()
 	for _, t := range a.slots.Bound(nil) {
-		if t.Foreign && t.Key.Claim == 0 && t.Key.Ifindex != 0 {
-			a.inspector.learnTopology(t)
-		}
+		a.inspector.learnTopology(t)
 	}
 	a.listeners.read()
 	bound := a.slots.Bound(nil)

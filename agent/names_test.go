@@ -22,7 +22,7 @@ func TestNamespaceThatLosesItsName(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	ns := e2bSlot(t)
-	vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "inameless")}, ns: ns, taps: []string{"tap0"}})
+	vmm := playE2B(t, ns, "inameless", "tap0")
 	before := w.sandbox(ns, "tap0", "inameless", vmm)
 	if err := netns.Delete(ns); err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestProxyThatNobodyNamed(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	ns := e2bSlot(t)
-	vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "inoproxy")}, ns: ns, taps: []string{"tap0"}})
+	vmm := playE2B(t, ns, "inoproxy", "tap0")
 	w.looked(w.sandbox(ns, "tap0", "inoproxy", vmm))
 	s := w.untilTap(ns, "tap0", "the host's listeners read", func(s path.Slot) bool { return s.Proxy.Listening != path.Unknown })
 	if s.Proxy.Listening == path.Yes { // somebody's does, on this machine
@@ -114,7 +114,7 @@ func TestAddressesFromTheKernel(t *testing.T) {
 	addAddr(t, ns, "eth0", far.Addr(), 31)
 	nettest.In(t, ns, func() error { return netlink.RouteAdd(&netlink.Route{Gw: near.AsSlice()}) })
 	listenIn(t, ns, far)
-	vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "icidr")}, ns: ns, taps: []string{"tap0"}})
+	vmm := playE2B(t, ns, "icidr", "tap0")
 	s := w.looked(w.sandbox(ns, "tap0", "icidr", vmm))
 	if of := wrong(s); len(of) > 0 {
 		t.Errorf("wrong: %q", of)

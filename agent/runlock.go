@@ -85,7 +85,7 @@ func removeForeign(dir, path string) error {
 	return nil
 }
 
-// taken says who has the lock. That an agent lives says the kernel.
+// taken says who has the lock. The kernel reports whether an agent lives.
 func taken(runDir string, f *os.File) error {
 	what := ErrLocked
 	if living, err := probe.AgentOf(HooksDir(runDir)); err == nil && living != nil {

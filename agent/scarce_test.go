@@ -44,21 +44,9 @@ func beAgent() int {
 func agentProcess(t *testing.T, dir string) (pid int, c httpapi.Client) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program(t, "tapwatch-agent"), dir)
-	cmd.Env, cmd.Stderr = append(os.Environ(), standInMark+"=agent"), t.Output()
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
-	p := player{Cmd: cmd, t: t}
-	p.reads(out)
+	cmd.Env = append(os.Environ(), standInMark+"=agent")
+	p := begin(t, cmd, "")
+	t.Cleanup(func() { p.in.Close(); _ = cmd.Wait() })
 	return cmd.Process.Pid, httpapi.Client{BaseURL: "http://" + p.hear()}
 }
 
@@ -72,7 +60,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 	h.bindVMM(registry.Running, tap)
 	tap.Close()
 	ns := e2bSlot(t)
-	vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "ifew")}, ns: ns, taps: []string{"tap0"}})
+	vmm := playE2B(t, ns, "ifew", "tap0")
 	pid, client := agentProcess(t, string(h.dir))
 	kept := &keptConn{base: client.BaseURL}
 	find := func(cookieOf string) path.Slot {

@@ -59,7 +59,7 @@ type standIn struct {
 type player struct {
 	*exec.Cmd
 	t   *testing.T
-	in  io.Writer
+	in  io.WriteCloser
 	out *bufio.Reader
 }
 
@@ -78,25 +78,7 @@ func play(t *testing.T, s standIn) *player {
 	if s.uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: s.uid, Gid: s.uid}}
 	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = t.Output()
-	if s.ns == "" {
-		err = cmd.Start()
-	} else { // the child is forked by the thread that stands in the namespace
-		err = netns.Do(s.ns, cmd.Start)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &player{Cmd: cmd, t: t, in: in}
-	p.reads(out)
+	p := begin(t, cmd, s.ns)
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	if said := p.hear(); said != "running" {
 		t.Fatalf("%s says %q", s.program, said)
@@ -107,7 +89,28 @@ func play(t *testing.T, s standIn) *player {
 	return p
 }
 
-func (p *player) reads(out io.Reader) { p.out = bufio.NewReader(out) }
+// begin starts a program in a namespace, "" for ours, and keeps what it reads and says.
+func begin(t *testing.T, cmd *exec.Cmd, ns string) *player {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = t.Output()
+	if ns == "" {
+		err = cmd.Start()
+	} else { // the child is forked by the thread that stands in the namespace
+		err = netns.Do(ns, cmd.Start)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &player{Cmd: cmd, t: t, in: in, out: bufio.NewReader(out)}
+}
 
 // hear returns the next line that it says.
 func (p *player) hear() string {

@@ -20,8 +20,8 @@ func TestTwoVMMsInOneNamespace(t *testing.T) {
 	w := watch(t)
 	ns := e2bSlot(t)
 	nettest.Tap(t, ns, "tap1")
-	one := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "itwo0")}, ns: ns, taps: []string{"tap0"}})
-	two := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "itwo1")}, ns: ns, taps: []string{"tap1"}})
+	one := playE2B(t, ns, "itwo0", "tap0")
+	two := playE2B(t, ns, "itwo1", "tap1")
 	w.sandbox(ns, "tap0", "itwo0", one)
 	w.sandbox(ns, "tap1", "itwo1", two)
 	nettest.Eventually(t, "two places", func() bool { return len(w.places(ns)) == 2 }) // until it holds a tap, the second may want the first's
@@ -38,9 +38,9 @@ func TestTwoVMMsForOneTap(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	ns := e2bSlot(t)
-	elder := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "ielder")}, ns: ns, taps: []string{"tap0"}})
+	elder := playE2B(t, ns, "ielder", "tap0")
 	w.sandbox(ns, "tap0", "ielder", elder)
-	younger := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "iyounger")}, ns: ns})
+	younger := playE2B(t, ns, "iyounger")
 	if said := younger.does("open", "tap0"); !strings.Contains(said, "busy") {
 		t.Fatalf("the younger's open: %s", said)
 	}
@@ -75,7 +75,7 @@ func TestForkedChildIsNoVMM(t *testing.T) {
 			t.Parallel()
 			w := watch(t)
 			ns, sandbox := e2bSlot(t), nettest.RandomName("ifork")
-			vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, sandbox)}, ns: ns, taps: []string{"tap0"}})
+			vmm := playE2B(t, ns, sandbox, "tap0")
 			w.sandbox(ns, "tap0", sandbox, vmm)
 			child := w.forks(vmm, c.fork...)
 			if c.seen {
@@ -152,7 +152,7 @@ func TestTapMadeElsewhere(t *testing.T) {
 	w := watch(t)
 	lost, ns := namespace(t, "lost-"), namespace(t, "ns-")
 	nettest.Tap(t, lost, "tap0")
-	vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "ilost")}, ns: ns, taps: []string{"tap0"}})
+	vmm := playE2B(t, ns, "ilost", "tap0")
 	nettest.SetUp(t, ns, "tap0", true)
 	w.looked(w.sandbox(ns, "tap0", "ilost", vmm))
 	s := w.untilTap(ns, "tap0", "made elsewhere", func(s path.Slot) bool { return named(s, "tap-elsewhere", "was made in") })
@@ -166,7 +166,7 @@ func TestMisplacedVMM(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	lost, slot := namespace(t, "lost-"), e2bSlot(t)
-	vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "imisplaced")}, ns: lost, taps: []string{"tap0"}})
+	vmm := playE2B(t, lost, "imisplaced", "tap0")
 	nettest.SetUp(t, lost, "tap0", true)
 	w.looked(w.sandbox(lost, "tap0", "imisplaced", vmm))
 	w.untilTap(lost, "tap0", "misplaced", func(s path.Slot) bool { return finds(s, "vmm-misplaced") })
@@ -180,7 +180,7 @@ func TestRenamedTapIsFollowed(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	ns := e2bSlot(t)
-	vmm := play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, "irenamed")}, ns: ns, taps: []string{"tap0"}})
+	vmm := playE2B(t, ns, "irenamed", "tap0")
 	w.sandbox(ns, "tap0", "irenamed", vmm)
 	nettest.In(t, ns, func() error {
 		l, err := netlink.LinkByName("tap0")
@@ -207,7 +207,7 @@ func TestTapOfAnotherKind(t *testing.T) {
 		ns, sandbox := namespace(t, "ns-"), nettest.RandomName("ikind")
 		nettest.In(t, ns, func() error { return netlink.LinkAdd(link) })
 		nettest.SetUp(t, ns, "tap0", true)
-		play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, sandbox)}, ns: ns})
+		playE2B(t, ns, sandbox)
 		w.agent.discover.Rescan()
 		s := w.untilTap(ns, "tap0", "the wrong kind", func(s path.Slot) bool { return id(s) == sandbox && named(s, "tap-wrong-kind", "not a tap") })
 		if s.Device.Kind != kind || len(s.Device.Holders) > 0 {

@@ -32,14 +32,7 @@ func TestFoundBecauseTold(t *testing.T) {
 	}
 	h.put()
 	found := func(code string) func(path.Slot) bool {
-		return func(s path.Slot) bool {
-			for _, f := range s.Diagnosis.Findings {
-				if f.Code == code {
-					return true
-				}
-			}
-			return false
-		}
+		return func(s path.Slot) bool { return finds(s, code) }
 	}
 	not := func(ok func(path.Slot) bool) func(path.Slot) bool { return func(s path.Slot) bool { return !ok(s) } }
 	h.until("relay and tap", func(s path.Slot) bool {

@@ -11,6 +11,9 @@ import (
 // sandbox, and returns the target with what is then known; the zero target where it
 // has gone. Of our own the record says it.
 func (i *inspector) learnTopology(t slots.Target) slots.Target {
+	if !t.Foreign || t.Key.Claim != 0 || t.Key.Ifindex == 0 {
+		return t
+	}
 	tap := topology.Tap{Netns: t.Path, Ifindex: t.Key.Ifindex, Port: i.port, Frames: t.Frames}
 	if t.Host {
 		tap.Netns = ""

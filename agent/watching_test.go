@@ -146,6 +146,12 @@ func id(s path.Slot) string {
 	return s.Sandbox.ID
 }
 
+// playE2B starts the VMM of an E2B sandbox.
+func playE2B(t *testing.T, ns, id string, taps ...string) *player {
+	t.Helper()
+	return play(t, standIn{program: "firecracker", args: []string{"--api-sock", socket(t, id)}, ns: ns, taps: taps})
+}
+
 // socket is the API socket of an E2B sandbox.
 func socket(t *testing.T, id string) string {
 	return filepath.Join(shortDir(t), "fc-"+id+"-r4nd.sock")

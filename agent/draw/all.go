@@ -1,7 +1,6 @@
 package draw
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -13,16 +12,11 @@ import (
 // wholeHealthy is how many healthy paths are drawn whole; of more each gets a line.
 const wholeHealthy = 4
 
-// rankOnScreen puts what matters most where a terminal still shows it: at the end.
-var rankOnScreen = map[path.State]int{path.Idle: 0, path.Unidentified: 1, path.OK: 2, path.Booting: 3, path.Undecided: 4, path.Broken: 5}
-
-// All draws several paths, the broken ones last, and under them a line that
-// counts and names what is wrong.
+// All draws several paths, the broken ones last, where a terminal still shows them,
+// and under them a line that counts and names what is wrong.
 func All(w io.Writer, slots []path.Slot, on Screen) {
 	slots = slices.Clone(slots)
-	slices.SortStableFunc(slots, func(a, b path.Slot) int {
-		return cmp.Or(rankOnScreen[a.Diagnosis.State]-rankOnScreen[b.Diagnosis.State], len(a.Diagnosis.Findings)-len(b.Diagnosis.Findings))
-	})
+	slices.SortStableFunc(slots, func(a, b path.Slot) int { return a.Diagnosis.Compare(&b.Diagnosis) })
 	healthy := 0
 	for _, s := range slots {
 		if isHealthy(s) {
@@ -66,7 +60,7 @@ func Summary(slots []path.Slot) string {
 		}
 	}
 	var parts []string
-	for _, state := range []path.State{path.Idle, path.Unidentified, path.OK, path.Booting, path.Undecided, path.Broken} {
+	for _, state := range path.States {
 		if n := counts[state]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, state))
 		}

@@ -45,9 +45,10 @@ type view struct {
 
 const eventsOnPage = 40
 
-// sorted parts the slots of one snapshot into those with a sandbox, the broken
-// ones first, those without, and those that somebody unidentified holds. The page takes one snapshot a request: a sandbox
-// that changes between two would stand on the page twice, or not at all.
+// sorted parts the slots of one snapshot into those with a sandbox, the broken ones
+// first, the idle ones, and those that somebody unidentified holds. The page takes one
+// snapshot a request: with two, a sandbox that changes between them would stand on the
+// page twice, or not at all.
 func sorted(slots []path.Slot) (bound, idle, others []path.Slot) {
 	var rest []path.Slot
 	for _, s := range slots {

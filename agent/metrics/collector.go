@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -68,27 +67,11 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d.desc, typ, v, since, labels...)
 	}}
-	var n struct{ idle, bound, unidentified, unknown, stale int }
-	dups := duplicates(s.Slots)
-	for i := range s.Slots {
-		switch {
-		case s.Slots[i].Sandbox != nil:
-			n.bound++
-		case s.Slots[i].Unidentified != nil:
-			n.unidentified++
-		case path.Empty(&s.Slots[i].Device) != path.Idle:
-			n.unknown++
-		default:
-			n.idle++
-		}
-		if operstateIsStale(s.Slots[i].Device) {
-			n.stale++
-		}
-		if !c.withoutSlots {
-			out.slot(s.Slots[i], dups[i])
-		}
-	}
 	if !c.withoutSlots {
+		dups := duplicates(s.Slots)
+		for i, v := range s.Slots {
+			out.slot(v, dups[i])
+		}
 		for _, v := range s.Gone {
 			out.gone(v)
 		}
@@ -96,11 +79,7 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	if c.withoutHost {
 		return
 	}
-	out.gauge(slots, float64(n.idle), "idle")
-	out.gauge(slots, float64(n.bound), "bound")
-	out.gauge(slots, float64(n.unidentified), "unidentified")
-	out.gauge(slots, float64(n.unknown), "unknown")
-	out.gauge(operstateStale, float64(n.stale))
+	out.states(s.Slots)
 	out.histogram(tapConnect, s.TapConnect)
 	if s.Hops != nil {
 		if h := s.Hops(); h != nil {
@@ -117,6 +96,36 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		out.histogram(probeDuration, h, way)
 	}
 	out.agent(&s)
+}
+
+// states counts the taps of the host by their states.
+func (e emitter) states(all []*path.Slot) {
+	var n struct{ idle, bound, unidentified, unknown, stale int }
+	for _, s := range all {
+		switch {
+		case s.Sandbox != nil:
+			n.bound++
+		case s.Unidentified != nil:
+			n.unidentified++
+		case isIdle(s):
+			n.idle++
+		default:
+			n.unknown++
+		}
+		if operstateIsStale(s.Device) {
+			n.stale++
+		}
+	}
+	e.gauge(slots, float64(n.idle), "idle")
+	e.gauge(slots, float64(n.bound), "bound")
+	e.gauge(slots, float64(n.unidentified), "unidentified")
+	e.gauge(slots, float64(n.unknown), "unknown")
+	e.gauge(operstateStale, float64(n.stale))
+}
+
+// isIdle says whether a tap has no sandbox, and nobody holds it as far as is known.
+func isIdle(s *path.Slot) bool {
+	return s.Sandbox == nil && s.Unidentified == nil && path.Empty(&s.Device) == path.Idle
 }
 
 // emitter sends metrics on, one by one.
@@ -188,20 +197,13 @@ func duplicates(all []*path.Slot) []duplicate {
 		}
 		if first, sent := sandboxes[id]; !sent {
 			sandboxes[id] = i
-		} else if worse(s, all[first]) { // the worst of its taps speaks for the sandbox
+		} else if s.Diagnosis.Compare(&all[first].Diagnosis) > 0 { // the worst of its taps speaks for the sandbox
 			dups[first].sandbox, sandboxes[id] = true, i
 		} else {
 			dups[i].sandbox = true
 		}
 	}
 	return dups
-}
-
-// worse says whether the path by one tap of a sandbox is worse than that by another.
-func worse(a, b *path.Slot) bool {
-	order := []path.State{path.Idle, path.OK, path.Booting, path.Undecided, path.Broken}
-	return cmp.Or(cmp.Compare(slices.Index(order, a.Diagnosis.State), slices.Index(order, b.Diagnosis.State)),
-		cmp.Compare(len(a.Diagnosis.Findings), len(b.Diagnosis.Findings))) > 0
 }
 
 func idOf(s *path.Slot) string {
@@ -215,7 +217,7 @@ func (e emitter) slot(s *path.Slot, dup duplicate) {
 	id := idOf(s)
 	if !dup.device {
 		e.device(s, s.Netns, s.Device.Name, id)
-		if s.Sandbox != nil || s.Unidentified == nil && path.Empty(&s.Device) == path.Idle {
+		if s.Sandbox != nil || isIdle(s) {
 			e.gauge(slotBound, boolFloat(s.Sandbox != nil), s.Netns, s.Device.Name, id)
 		}
 	}

@@ -1,6 +1,10 @@
 package path
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // State is how a hop or a whole path stands.
 type State string
@@ -17,6 +21,9 @@ const (
 	// broken.
 	Unidentified State = "unidentified"
 )
+
+// States are all states, from the one that matters least to the one that matters most.
+var States = []State{Idle, Unidentified, OK, Booting, Undecided, Broken}
 
 // Empty is the state of a tap without a sandbox, which no stranger is known to hold. A
 // tap has carrier while somebody holds it: where nobody knows who does, it is not idle.
@@ -63,6 +70,12 @@ type Diagnosis struct {
 	Findings []Finding  `json:"findings"`
 	// Undecided are the checks that could not judge, by code.
 	Undecided []string `json:"undecided,omitempty"`
+}
+
+// Compare orders diagnoses: the one that matters more comes later, by its state and
+// then by how many findings it has.
+func (d *Diagnosis) Compare(o *Diagnosis) int {
+	return cmp.Or(cmp.Compare(slices.Index(States, d.State), slices.Index(States, o.State)), cmp.Compare(len(d.Findings), len(o.Findings)))
 }
 
 // BrokenAt returns the first broken hop, else the first that a boot has not

@@ -1,6 +1,9 @@
 package path
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestBrokenAt(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -22,5 +25,16 @@ func TestBrokenAt(t *testing.T) {
 		if got := d.BrokenAt(); got != c.want {
 			t.Errorf("%s: broken at %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	finding := Finding{Code: "tap-down"}
+	order := []Diagnosis{{State: Idle}, {State: OK}, {State: OK, Findings: []Finding{finding}}, {State: Undecided}, {State: Broken, Findings: []Finding{finding}}}
+	if !slices.IsSortedFunc(order, func(a, b Diagnosis) int { return a.Compare(&b) }) {
+		t.Error("what matters more does not come later")
+	}
+	if a, b := order[1], order[1]; a.Compare(&b) != 0 {
+		t.Error("two alike differ")
 	}
 }

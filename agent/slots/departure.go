@@ -14,8 +14,8 @@ import (
 const (
 	// exitAwaited is how long the kernel may take to report how a VMM ended.
 	exitAwaited = time.Second
-	// exitKept is how long a sandbox is shown whose VMM ended as nobody wanted,
-	// unless the place becomes another's before.
+	// exitKept is how long a sandbox is shown after its VMM ended as nobody wanted. It
+	// is shown for less where another sandbox comes to its place.
 	exitKept = 5 * time.Minute
 )
 
@@ -27,7 +27,7 @@ func (s *Slots) departs(p *place, now time.Time) bool {
 		return false
 	}
 	v := st.vmm
-	if v.alive != no && v.exit == nil {
+	if v.alive != path.No && v.exit == nil {
 		return true // it runs, as far as is known: it has lost its tap
 	}
 	patience := exitKept

@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"cmp"
 	"time"
 
 	"tapwatch/agent/path"
@@ -64,7 +65,6 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 // device is the tap of a place as the kernel has it.
 func (s *Slots) device(p *place) path.Device {
 	d := p.device
-	d.Name, d.WasCalled = clean.Label(d.Name), clean.Label(d.WasCalled)
 	if p.key.Claim != 0 { // it is another place's
 		if at := s.taps[p.key.Device]; at != nil {
 			d = at.device
@@ -72,6 +72,7 @@ func (s *Slots) device(p *place) path.Device {
 			d = absent.device
 		}
 	}
+	d.Name, d.WasCalled = clean.Label(d.Name), clean.Label(d.WasCalled)
 	at := p.addrs()
 	if at.Tap.IsValid() {
 		d.Addr = at.Tap.String()
@@ -81,7 +82,7 @@ func (s *Slots) device(p *place) path.Device {
 	}
 	if d.Ifindex == 0 {
 		d.Exists = path.Unknown
-		if p.space.linked && d.Name != "" {
+		if p.space.linksRead && d.Name != "" {
 			d.Exists = path.No
 		}
 	}
@@ -98,10 +99,7 @@ const elsewhereMost = 4
 // expects and that nobody holds, where no slot is: it was made there, or has been
 // moved there.
 func (s *Slots) elsewhere(p *place) (in []string) {
-	name := p.space.expects()
-	if name == "" {
-		name = p.device.Name
-	}
+	name := cmp.Or(p.space.expects(), p.device.Name)
 	for _, q := range s.looseTaps()[name] {
 		if q.loose() && q.space != p.space && len(in) < elsewhereMost {
 			in = append(in, s.spaceName(q.space))
@@ -141,26 +139,33 @@ func (s *Slots) spaceName(sp *space) string {
 // Path is where the requests to a sandbox pass. What a path of its shape has not is
 // left out; of a shape that is not known it has whatever is used.
 type Path struct {
-	Netns   netns.Cookie
-	Tap     netns.Ifindex
-	Addrs   Addrs
-	Sandbox string
+	Netns netns.Cookie
+	Tap   netns.Ifindex
+	Addrs Addrs
 }
 
-// Paths returns where the requests to the sandboxes pass.
+// Paths returns where the requests to the sandboxes pass, at most one path of a
+// namespace and none of the agent's own.
 func (s *Slots) Paths() (all []Path) {
-	for _, t := range s.Measured() {
-		p := Path{Netns: t.Key.Netns, Tap: t.Key.Ifindex, Addrs: Addrs{Guest: t.Addrs.Guest}, Sandbox: t.Sandbox}
-		if !t.Addrs.Guest.Is4() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, sp := range s.spaces {
+		p := sp.measured()
+		if p == nil || c == s.cfg.Self {
 			continue
 		}
-		if t.Shape == registry.Relay || t.Shape == "" {
-			p.Addrs.Vpeer = t.Addrs.Vpeer
+		at, shape := p.addrs(), p.shapeOf()
+		if !at.Guest.Is4() {
+			continue
 		}
-		if t.Shape == registry.DNAT || t.Shape == "" {
-			p.Addrs.Host = t.Addrs.Host
+		one := Path{Netns: c, Tap: p.key.Ifindex, Addrs: Addrs{Guest: at.Guest}}
+		if path.HasRelay(shape) {
+			one.Addrs.Vpeer = at.Vpeer
 		}
-		all = append(all, p)
+		if shape == registry.DNAT || shape == "" {
+			one.Addrs.Host = at.Host
+		}
+		all = append(all, one)
 	}
 	return all
 }

@@ -64,8 +64,8 @@ type labels struct{ netns, device, sandbox string }
 
 func labelsOf(s *path.Slot) labels { return labels{s.Netns, s.Device.Name, s.Sandbox.ID} }
 
-// Gone returns the taps that have gone, but those whose series another one has taken
-// up: a tap of the same name that was made anew, above all.
+// Gone returns the taps that have gone. It leaves out a tap where a living one has the
+// same labels, such as a tap of the same name that was made anew.
 func (s *Slots) Gone(living []*path.Slot) []*path.Slot {
 	s.mu.Lock()
 	of := make(map[labels]*path.Slot, len(s.gone))

@@ -1,7 +1,6 @@
 package slots
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -31,7 +30,7 @@ func (s *Slots) TakeHolders(asked []Key, all []Holder, read bool) {
 		by[h.Process] = append(by[h.Process], h)
 	}
 	for _, hs := range of {
-		slices.SortFunc(hs, func(a, b Holder) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID)) })
+		slices.SortFunc(hs, func(a, b Holder) int { return byAge(a.Process, b.Process) })
 	}
 	concerned, was := s.concerned(asked, of, by, read)
 	s.each(concerned, func(p *place) {
@@ -109,7 +108,7 @@ func (s *Slots) setHolders(p *place, hs []Holder, by map[Process][]Holder, read 
 	if p.stay != nil {
 		s.noteBeside(p, hs)
 		p.stay.held = nil
-		if read && p.stay.vmm.PID != 0 { // of a process that is listed all taps are
+		if read && p.stay.vmm.PID != 0 { // a reading that lists a process lists all its taps
 			p.stay.held = s.heldBy(p, by[p.stay.vmm.Process])
 		}
 	}

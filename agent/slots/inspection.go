@@ -145,7 +145,7 @@ func (s *Slots) DueInspections(n int, now time.Time, most int) (due []Target) {
 	return due
 }
 
-// Untroubled returns those of some sandboxes that are in no trouble.
+// Untroubled returns a sandbox as it is now, and whether it is there and in no trouble.
 func (s *Slots) Untroubled(t Target) (Target, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

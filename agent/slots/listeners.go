@@ -3,7 +3,6 @@ package slots
 import (
 	"net/netip"
 	"slices"
-	"time"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
@@ -12,12 +11,9 @@ import (
 // TakeProxy takes who listens where the proxy is expected.
 func (s *Slots) TakeProxy(l path.Listener) {
 	s.mu.Lock()
-	l.Queue.FullSince = fullSince(l.Queue, s.proxy.Queue)
 	l.Expected = l.Expected || s.proxy.Expected && l.Addr == s.proxy.Addr || l.Listening == path.Yes
-	same := s.proxy.Judged() == l.Judged() && s.proxy.Expected == l.Expected
-	s.proxy = l
 	var all []*place
-	if !same || !l.Queue.FullSince.IsZero() { // for how long it is full matters
+	if replace(&s.proxy, l) {
 		for p := range s.bound {
 			all = append(all, p)
 		}
@@ -71,27 +67,26 @@ func (s *Slots) TakeRelays(some []RelayRead) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range some {
-		l, p := &some[i].Is, some[i].place
+		p := some[i].place
 		if p.space == nil || p.stay != some[i].stay || some[i].At != p.vpeer() { // it was looked for elsewhere
 			continue
 		}
-		l.Queue.FullSince = fullSince(l.Queue, p.stay.relay.Queue)
-		same := p.stay.relay.Judged() == l.Judged()
-		p.stay.relay = *l
-		if l.Listening == path.Yes && l.Queue.FullSince.IsZero() {
+		news := replace(&p.stay.relay, some[i].Is)
+		if l := &p.stay.relay; l.Listening == path.Yes && l.Queue.FullSince.IsZero() {
 			delete(s.unheard, p)
 		} else {
 			s.unheard[p] = struct{}{}
 		}
-		if !same || !l.Queue.FullSince.IsZero() { // for how long it is full matters
+		if news {
 			s.touch(p)
 		}
 	}
 }
 
-// Listened says whether the listener of every relay is known to be there, or known at
-// all where the kernel reports those that come and go. A relay that nobody knows where
-// to look for is not waited for.
+// Listened says whether every relay is known to listen, with room in its accept queue.
+// Where the kernel reports who begins or ceases to listen (reported), a relay that is
+// known not to listen needs no new reading either. A relay without a known address is
+// left out.
 func (s *Slots) Listened(reported bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,12 +112,16 @@ func (s *Slots) AnyQueueFull() bool {
 	return !s.proxy.Queue.FullSince.IsZero()
 }
 
-// fullSince is since when a queue is full that was so before.
-func fullSince(now, before path.Queue) time.Time {
-	if now.FullSince.IsZero() || before.FullSince.IsZero() {
-		return now.FullSince
+// replace puts a new reading of a listener in the place of the last one, and reports
+// whether the checks are to see it: it differs, or its queue is full, since how long
+// that lasts matters. A queue that was full before keeps the time.
+func replace(l *path.Listener, now path.Listener) (news bool) {
+	if !now.Queue.FullSince.IsZero() && !l.Queue.FullSince.IsZero() {
+		now.Queue.FullSince = l.Queue.FullSince
 	}
-	return before.FullSince
+	news = l.Judged() != now.Judged() || !now.Queue.FullSince.IsZero()
+	*l = now
+	return news
 }
 
 // TakeTemplate takes what was read of the template of some sandboxes.

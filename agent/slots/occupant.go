@@ -1,7 +1,6 @@
 package slots
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -141,20 +140,18 @@ func (p *place) holding() *Holder {
 	return best
 }
 
-// assign finds which tap each VMM wants that says it is one and holds none. Where
-// another holds that tap, the VMM gets a place of its own beside it.
+// assign finds which tap each claimant wants: a process that says it is a VMM and holds
+// no tap. Where another holds that tap, the claimant gets a place of its own beside it.
 func (s *Slots) assign(sp *space, now time.Time) {
 	wanted := map[*place]bool{}
 	for p := range sp.places {
 		p.claimant = nil
 	}
-	claims := slices.SortedFunc(slices.Values(sp.Claims), func(a, b VMM) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
-	})
+	claims := slices.SortedFunc(slices.Values(sp.Claims), func(a, b VMM) int { return byAge(a.Process, b.Process) })
 	for i := range claims {
 		// One that has ended is seen among the processes for a while yet.
 		_, dead := s.dead[claims[i].Process]
-		if c := &claims[i]; !dead && c.Identity.SandboxID != "" && !s.held(c.Process) && !sp.records(c) {
+		if c := &claims[i]; !dead && c.Identity.SandboxID != "" && !s.holds[c.Process] && !sp.records(c) {
 			if p := s.wants(sp, c); p != nil {
 				p.claimant = c
 				wanted[p] = true
@@ -194,8 +191,8 @@ func (s *Slots) wants(sp *space, c *VMM) *place {
 	return s.beside(sp, Key{Device: p.key.Device, Claim: c.PID}, p.device.Name)
 }
 
-// nowhere returns the place of a VMM of which nobody knows the tap. It is left out in the
-// agent's own namespace, and where such a VMM may well have no tap at all.
+// nowhere returns the place of a VMM without a known tap; nil in the agent's own
+// namespace, and for a VMM that may well have no tap at all.
 func (s *Slots) nowhere(sp *space, c *VMM) *place {
 	if sp.Cookie == s.cfg.Self || !c.Identity.Direct {
 		return nil
@@ -223,9 +220,6 @@ func (s *Slots) beside(sp *space, k Key, tap string) *place {
 func (sp *space) records(v *VMM) bool {
 	return sp.Plan != nil && (sp.Plan.Sandbox != nil && sp.Plan.Sandbox.VMM == v.Process || sp.Plan.OwnerPID != 0 && sp.Plan.OwnerPID == v.Parent)
 }
-
-// held says whether a process holds any tap.
-func (s *Slots) held(v Process) bool { return s.holds[v] }
 
 // unique returns the id by which a sandbox is known here. Of two VMMs with one id the
 // second gets another, so that their series differ. One that takes over the place of

@@ -5,10 +5,11 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/clean"
 	"tapwatch/internal/netns"
 )
 
-// e2bSlot is the plan of a namespace that E2B's name is of.
+// e2bSlot is the plan of a namespace with a name such as E2B gives.
 func e2bSlot() *Plan { return &Plan{Launcher: "e2b", Tap: "tap0", Assumed: true} }
 
 // Who is at a tap is whoever holds it, then who claims it; nobody that was found is
@@ -120,5 +121,23 @@ func TestIDsAreUnique(t *testing.T) {
 	}
 	if len(ids) != 2 || !ids["same"] {
 		t.Errorf("ids %v", ids)
+	}
+}
+
+// A tap's owner names it: the name is made safe at the place of a VMM beside it too.
+func TestNameOfATapThatTwoWant(t *testing.T) {
+	const name = "tap\x1b0"
+	w := newWorld(t)
+	one, two := firecracker(11, "i1"), firecracker(12, "i2")
+	w.space(10, &Plan{Launcher: "e2b", Tap: name, Assumed: true}, one, two)
+	w.hold(one.on(w.tap(10, 2, name, path.Yes), name))
+	views := w.Views()
+	if len(views) != 2 {
+		t.Fatalf("%d places, want that of the tap and one beside it", len(views))
+	}
+	for _, v := range views {
+		if v.Device.Name != clean.Label(name) {
+			t.Errorf("%s has the tap %q", v.Sandbox.ID, v.Device.Name)
+		}
 	}
 }

@@ -192,15 +192,15 @@ func (s *Slots) Down() (keys []Key) {
 	return keys
 }
 
-// expect has a place where the tap is that somebody expects, whether it is there or
-// not.
+// expect keeps a place for the tap that somebody expects in a namespace and that is not
+// there. It drops that place where nobody expects the tap any more, or where it has come.
 func (s *Slots) expect(sp *space, now time.Time) {
 	name, there := sp.expects(), sp.absent
 	if there != nil && there.stay == nil && (there.device.Name != name || sp.tap(name) != nil) {
 		s.drop(there, now)
 		there = nil
 	}
-	unread := !sp.linked && sp.Linked // then it may well be there
+	unread := !sp.linksRead && sp.Linked // then it may well be there
 	if name == "" || there != nil || unread || sp.tap(name) != nil {
 		return
 	}

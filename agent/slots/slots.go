@@ -61,8 +61,8 @@ type Config struct {
 	NoHooks bool
 	// TellsExits says that the kernel reports how VMMs end.
 	TellsExits bool
-	// SomeHolders says that readings of holders do not list those of the whole host:
-	// who holds a tap that none is listed for is unknown.
+	// SomeHolders says that a reading of holders does not see all processes of the host:
+	// where it lists no holder of a tap, it is unknown who holds that tap.
 	SomeHolders bool
 }
 

@@ -71,9 +71,9 @@ type Recorded struct {
 // space is one namespace, and the places in it.
 type space struct {
 	Namespace
-	linked bool // its links have been read
-	since  time.Time
-	places map[*place]struct{}
+	linksRead bool // all of them, at least once
+	since     time.Time
+	places    map[*place]struct{}
 	// absent is the place of the tap that is expected and not there; nil: there is none.
 	absent *place
 	// besides are the places of VMMs that want a tap which another has; nil mostly.
@@ -107,7 +107,7 @@ func (s *Slots) TakeNamespace(n Namespace, now time.Time) {
 		}
 	}
 	sp.Namespace = n
-	if n.Linked && !sp.linked {
+	if n.Linked && !sp.linksRead {
 		s.unlinked[sp] = struct{}{}
 	} else {
 		delete(s.unlinked, sp)
@@ -150,10 +150,10 @@ func (s *Slots) Linked(c netns.Cookie, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sp := s.spaces[c]
-	if sp == nil || sp.linked {
+	if sp == nil || sp.linksRead {
 		return
 	}
-	sp.linked = true
+	sp.linksRead = true
 	delete(s.unlinked, sp)
 	s.resolveAll(sp, now)
 	for p := range sp.places {
@@ -167,7 +167,7 @@ func (s *Slots) Unread(c netns.Cookie) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sp := s.spaces[c]
-	return sp != nil && !sp.linked
+	return sp != nil && !sp.linksRead
 }
 
 // unlinkedPatience is how long links may take to be read of a namespace that nobody

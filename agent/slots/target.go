@@ -24,7 +24,6 @@ type Target struct {
 	Tap     string
 	Veth    path.Veth
 	Addrs   Addrs
-	Assumed bool // nothing but a name vouches for the addresses
 	Shape   registry.Shape
 	Bridge  string // whose port the tap is; empty: none
 	Foreign bool
@@ -41,7 +40,7 @@ type Target struct {
 func (s *Slots) target(p *place) Target {
 	st := p.stay
 	t := Target{Key: p.key, Stay: st.serial, Sandbox: st.SandboxID, VMM: st.vmm.Process,
-		Path: p.space.Path, Netns: p.space.Name, Tap: p.device.Name, Veth: p.veth, Addrs: p.addrs(), Assumed: p.assumed(), Shape: p.shapeOf(), Bridge: p.device.Bridge, Foreign: st.foreign, Host: p.space.Cookie == s.cfg.Self, Frames: p.guest,
+		Path: p.space.Path, Netns: p.space.Name, Tap: p.device.Name, Veth: p.veth, Addrs: p.addrs(), Shape: p.shapeOf(), Bridge: p.device.Bridge, Foreign: st.foreign, Host: p.space.Cookie == s.cfg.Self, Frames: p.guest,
 		Socket: st.Socket, Console: st.Console, TemplateDir: st.TemplateDir,
 		Carrier: p.device.Carrier, Booting: st.booting(time.Now())}
 	if f := p.traffic; f != nil {
@@ -188,20 +187,4 @@ func (sp *space) measured() (first *place) {
 		}
 	}
 	return first
-}
-
-// Measured returns the sandboxes whose requests are to be measured, at most one of a
-// namespace and none of the agent's own.
-func (s *Slots) Measured() (of []Target) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c, sp := range s.spaces {
-		if c == s.cfg.Self {
-			continue
-		}
-		if p := sp.measured(); p != nil {
-			of = append(of, s.target(p))
-		}
-	}
-	return of
 }

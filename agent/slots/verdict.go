@@ -7,9 +7,6 @@ import (
 	"tapwatch/agent/path"
 )
 
-// no saves words where a process is looked at.
-const no = path.No
-
 // Case is a place whose facts have changed since it was judged last.
 type Case struct {
 	Facts path.Facts // as others may read them

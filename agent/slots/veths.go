@@ -153,7 +153,7 @@ func (s *Slots) pair(sp *space) (v path.Veth) {
 			v.HostUp = path.Known(known && s.host.ends[i].up)
 			v.HostMTU = s.host.ends[i].mtu
 		}
-		if sp.linked && v.HostUp != path.No { // else a peer that has gone is the consequence
+		if sp.linksRead && v.HostUp != path.No { // else a peer that has gone is the consequence
 			v.PeerUp = path.No
 		}
 		return v

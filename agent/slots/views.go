@@ -55,9 +55,9 @@ func (s *Slots) All() []path.Slot {
 	return out
 }
 
-// Prunable returns the taps whose counters are to be kept, once all has been known
-// for so long; what is counted for other devices is of those that went while no agent
-// ran. It does so once.
+// Prunable returns, one single time, the taps that must keep their counters. It does so
+// when the agent has been ready for as long as after says. All other counters belong to
+// taps that went while no agent ran.
 func (s *Slots) Prunable(now time.Time, ready bool, after time.Duration) (keep map[netns.Device]bool, due bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

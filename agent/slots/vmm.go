@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -12,6 +13,11 @@ import (
 type Process struct {
 	PID   int
 	Start uint64 // field 22 of /proc/PID/stat, clock ticks since boot
+}
+
+// byAge orders processes, the eldest first.
+func byAge(a, b Process) int {
+	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
 }
 
 // VMM is a process that holds a tap, or whose command line says that it is a VMM.
@@ -171,7 +177,8 @@ func (s *Slots) TakeProcess(t Target, is ProcessState) {
 	}
 }
 
-// Signalled returns the places whose VMM that process is: it was stopped or goes on.
+// Signalled returns the sandboxes that have a process as their VMM: it was stopped, or
+// goes on.
 func (s *Slots) Signalled(pid int) (of []Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
