@@ -20,7 +20,7 @@ LINT := go tool -modfile=tools/go.mod golangci-lint
 .PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench bench-relay soak drill drill-healthy clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 up: deps build ## launch the demo's sandboxes and watch them; ARGS=--once prints and exits
 	@bin/tapwatch up --demo $(ARGS)

@@ -90,7 +90,8 @@ var direct = map[string]bool{"e2b": true, "forkd": true, "firecracker": true, "f
 
 func identityOf(i *identity.Identity) slots.Identity {
 	return slots.Identity{SandboxID: i.SandboxID, Name: i.Name, TemplateID: i.Template, Team: i.Team, Labels: maps.Clone(i.Labels),
-		Launcher: i.Launcher, Socket: i.APISocket, Tap: i.Expect.Tap, Guest: i.Expect.Guest, Direct: direct[i.Launcher], Ignore: i.Role == identity.RoleIgnore}
+		Launcher: i.Launcher, Socket: i.APISocket, Tap: i.Expect.Tap, Guest: i.Expect.Guest, Direct: direct[i.Launcher], Ignore: i.Role == identity.RoleIgnore,
+		Silence: path.Silence{Until: i.Silence.Until, Reason: i.Silence.Reason}}
 }
 
 // histogram is one, for the metrics.

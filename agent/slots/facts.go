@@ -47,6 +47,10 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 	if s.cfg.Silenced != nil {
 		f.Silence = s.cfg.Silenced(p.space.Name, st.SandboxID, st.Name, now)
 	}
+	if f.Silence == nil && now.Before(st.Silence.Until) {
+		silence := st.Silence // views share facts, and the stay's may change
+		f.Silence = &silence
+	}
 	f.Proxy.Expected = f.Proxy.Expected || !st.foreign
 	f.Sandbox = &path.Sandbox{
 		ID: st.SandboxID, Name: st.Name, TemplateID: st.TemplateID, BuildID: st.BuildID, Team: st.Team, Labels: st.Labels,

@@ -27,6 +27,8 @@ type Identity struct {
 	Direct bool
 	// Ignore says that nobody wants to hear of what this process holds.
 	Ignore bool
+	// Silence is a time in which a rule wants no alarm; zero: none.
+	Silence path.Silence
 }
 
 // occupant is who is at a place, as records, holders and claims say at one moment.

@@ -39,6 +39,29 @@ func TestForeignEndIsAwaited(t *testing.T) {
 	}
 }
 
+// A rule's silence holds until its time is over, and the section silence comes first.
+func TestSilenceOfARule(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	v := firecracker(11, "i1")
+	v.Identity.Silence = path.Silence{Until: now.Add(time.Hour), Reason: "rack 7 moves"}
+	w.space(10, nil)
+	d := w.tap(10, 2, "tap0", path.Yes)
+	w.hold(Holder{VMM: v, Device: d})
+	at := w.find(w.Taps()[0])
+	if got := w.facts(at, now).Silence; got == nil || *got != v.Identity.Silence {
+		t.Errorf("silenced by its rule: %+v", got)
+	}
+	if got := w.facts(at, now.Add(time.Hour)).Silence; got != nil {
+		t.Errorf("its time is over: %+v", got)
+	}
+	own := &path.Silence{Until: now.Add(time.Minute)}
+	w.cfg.Silenced = func(string, string, string, time.Time) *path.Silence { return own }
+	if got := w.facts(at, now).Silence; got != own {
+		t.Errorf("silenced by both: %+v", got)
+	}
+}
+
 // A removal that takes too long is no excuse any more.
 func TestRemovalIsBounded(t *testing.T) {
 	w := newWorld(t)

@@ -31,9 +31,8 @@ func drillCommand() *cobra.Command {
 		Long: `Drill launches sandboxes of its own, breaks them in the ways named, and waits for
 the agent's finding: an agent of its own, which runs as long as the drill does.
 Sandboxes of others are not touched. Without a name it lists the faults. With
---healthy it breaks nothing: no finding is right then. The exit
-status is 0 where every cause was named rightly, 1 where one was not, 2 where a
-drill did not work.`,
+--healthy it breaks nothing, and any finding is wrong. The exit status is 0 where
+every cause was named rightly, 1 where one was not, 2 where a drill did not work.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if d.output != "text" && d.output != "json" && d.output != "markdown" {
 				return usagef("--output %q: must be text, json or markdown", d.output)

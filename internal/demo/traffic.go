@@ -31,7 +31,7 @@ func (d *Demo) client(name string) *envd.Client {
 
 // Traffic sends requests through every path and prints what came back.
 func (d *Demo) Traffic(ctx context.Context) error {
-	fmt.Fprintln(d.cfg.Out, "traffic through layer 1, by "+e2b.HeaderSandboxID+":")
+	fmt.Fprintln(d.cfg.Out, "traffic through the proxy, by "+e2b.HeaderSandboxID+":")
 	lines := make([]string, len(drills))
 	var all sync.WaitGroup
 	for i, dr := range drills {
