@@ -23,8 +23,8 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 		Short: "Show both layers' connections to sandboxes, and how earlier ones ended",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "text" && output != "json" {
-				return usagef("--output %q: must be text or json", output)
+			if err := textOrJSON(output); err != nil {
+				return err
 			}
 			all, err := client.Connections(cmd.Context(), strings.Join(args, ""))
 			if err != nil {

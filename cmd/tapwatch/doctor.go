@@ -43,8 +43,8 @@ sandbox, it boots, somebody unidentified or unknown holds a tap, nobody may look
 the configuration silences count as well.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "text" && output != "json" {
-				return usagef("--output %q: must be text or json", output)
+			if err := textOrJSON(output); err != nil {
+				return err
 			}
 			if history {
 				return printHistory(cmd, args, agentURL, noAgent, output)

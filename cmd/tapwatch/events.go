@@ -20,8 +20,8 @@ func eventsCommand() *cobra.Command {
 		Short: "Print what happens to the slots of this host, as it happens",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return usagef("--output %q: must be text or json", output)
+			if err := textOrJSON(output); err != nil {
+				return err
 			}
 			return httpapi.Client{BaseURL: agentURL}.Events(cmd.Context(), recent, func(e path.Event, raw string) {
 				if output == "json" {

@@ -82,8 +82,8 @@ func sandboxListCommand(client *api.Client) *cobra.Command {
 		Short: "List the sandboxes, the newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return usagef("--output %q: must be text or json", output)
+			if err := textOrJSON(output); err != nil {
+				return err
 			}
 			list, err := client.List(cmd.Context())
 			if err != nil {

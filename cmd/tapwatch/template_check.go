@@ -84,13 +84,6 @@ func (f *templateFinder) inTime(cmd *cobra.Command, work func() error) error {
 	}
 }
 
-func textOrJSON(output string) error {
-	if output != "text" && output != "json" {
-		return usagef("--output %q: must be text or json", output)
-	}
-	return nil
-}
-
 // undecided says why, in a line, and has the exit status say that nothing could be told.
 // A command line that is wrong says so by its own.
 func undecided(cmd *cobra.Command, err error) error {

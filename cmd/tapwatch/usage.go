@@ -23,6 +23,14 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
+// textOrJSON refuses other values of --output.
+func textOrJSON(output string) error {
+	if output != "text" && output != "json" {
+		return usagef("--output %q: must be text or json", output)
+	}
+	return nil
+}
+
 // flagError is what cobra calls for a flag that it does not know, or whose value
 // it cannot read.
 func flagError(cmd *cobra.Command, err error) error {
