@@ -50,15 +50,9 @@ const prerouting = 0
 const maxDNATs = 1024
 
 func nftDNATs(c *nftables.Conn) (list []DNAT, err error) {
-	chains, err := c.ListChains()
+	s, err := listChains(c)
 	if err != nil {
 		return nil, err
-	}
-	s := &ruleset{conn: c, rules: map[*nftables.Chain][]*nftables.Rule{}, sets: map[string]*set{}}
-	for _, chain := range chains {
-		if f := chain.Table.Family; f == nftables.TableFamilyIPv4 || f == nftables.TableFamilyINet {
-			s.chains = append(s.chains, chain)
-		}
 	}
 	for _, chain := range s.chains {
 		if chain.Hooknum == nil || *chain.Hooknum != *nftables.ChainHookPrerouting || chain.Type != nftables.ChainTypeNAT {
