@@ -94,7 +94,7 @@ func vethTo(t *testing.T, pid int) (host string) {
 }
 
 func TestInodeOfLink(t *testing.T) {
-	const own = "/proc/thread-self/ns/net" // other threads may be elsewhere for a moment
+	const own = netns.Own // other threads may be elsewhere for a moment
 	f, err := os.Open(own)
 	if err != nil {
 		t.Fatal(err)

@@ -134,14 +134,14 @@ type reader struct {
 	host      asker
 	self      *os.File      // our own namespace
 	peer      netns.Ifindex // the vpeer's other end, where that is in the host; 0: it is not
-	l3        netns.Ifindex //  the device that has the tap's addresses: itself or its bridge
+	l3        netns.Ifindex // the device that has the tap's addresses: itself or its bridge
 	rules     []rule        // DNAT rules that lead to the tap's network
 	neighbour netip.Addr
 }
 
 // inside reads the namespace that the tap is in.
 func (r *reader) inside() error {
-	self, err := os.Open("/proc/thread-self/ns/net")
+	self, err := os.Open(netns.Own)
 	if err != nil {
 		return fmt.Errorf("open own namespace: %w", err)
 	}
