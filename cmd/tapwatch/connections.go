@@ -20,7 +20,7 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "connections [SANDBOX]",
-		Short: "Show both layers' connections to sandboxes, and how earlier ones ended",
+		Short: "Show the connections of proxy and relay to sandboxes, and how earlier ones ended",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := textOrJSON(output); err != nil {

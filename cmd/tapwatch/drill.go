@@ -165,7 +165,7 @@ func drillStatus(results []drill.Result) error {
 	return worst
 }
 
-// inWorld makes a launcher, layer 1 and an agent, does the work, and removes all
+// inWorld makes a launcher, a proxy and an agent, does the work, and removes all
 // of it again.
 func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 	// What the launcher and the agent would log of the faults, the results tell.

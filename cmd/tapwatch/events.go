@@ -32,7 +32,7 @@ func eventsCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "where the agent answers")
+	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "URL of the agent")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json: one object a line")
 	cmd.Flags().BoolVar(&recent, "recent", true, "begin with the events that the agent has kept")
 	return cmd

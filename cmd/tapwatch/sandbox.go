@@ -70,7 +70,7 @@ func sandboxCreateCommand(client *api.Client) *cobra.Command {
 	c.Flags().StringToStringVar(&o.Metadata, "metadata", nil, "KEY=VALUE to keep with the sandbox")
 	c.Flags().StringToStringVarP(&o.EnvVars, "env", "e", nil, "KEY=VALUE for every command in it")
 	c.Flags().BoolVar(&o.Tapwatch.NoNIC, "no-nic", false, "a drill: start the VM without its network interface")
-	c.Flags().StringVar(&o.Tapwatch.Path, "path", "", "how layer 1 reaches it: "+paths+" (default: the launcher's)")
+	c.Flags().StringVar(&o.Tapwatch.Path, "path", "", "how the proxy reaches it: "+paths+" (default: the launcher's)")
 	c.Flags().BoolVar(&o.Tapwatch.Keep, "keep", false, "keep it for a look where it never answers")
 	return c
 }
@@ -144,7 +144,7 @@ func sandboxExecCommand(client *api.Client) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&proxyURL, "proxy-url", "http://127.0.0.1:49983", "layer 1 of the data path")
+	c.Flags().StringVar(&proxyURL, "proxy-url", "http://127.0.0.1:49983", "URL of the proxy")
 	c.Flags().StringVarP(&req.User, "user", "u", "", "user to run it as (default: the sandbox's)")
 	c.Flags().StringVarP(&req.Cwd, "cwd", "w", "", "directory to run it in (default: the user's home)")
 	c.Flags().StringToStringVarP(&req.Env, "env", "e", nil, "KEY=VALUE for the command")

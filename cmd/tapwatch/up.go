@@ -24,7 +24,7 @@ func upCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Agent and launcher in one process: the quick start",
-		Long: `Up launches sandboxes on request (control API, layer 1) and watches this host at
+		Long: `Up launches sandboxes on request (control API, proxy) and watches this host at
 the same time. It builds the default template where it is missing. With --demo it
 launches four sandboxes, three of them with a fault, and draws their paths. It
 stays up until Ctrl-C or SIGTERM, then removes everything that it made.`,
