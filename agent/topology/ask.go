@@ -23,8 +23,8 @@ type link struct {
 	slaveKind string // IFLA_INFO_SLAVE_KIND: of what it is a port
 	master    netns.Ifindex
 	peer      netns.Ifindex // IFLA_LINK: the other end of a veth pair
-	elsewhere bool          // that is in another namespace,
-	peerNSID  netns.NSID    // which has this number here
+	elsewhere bool          // the other end is in another namespace
+	peerNSID  netns.NSID    // number of the other end's namespace in this one
 }
 
 // isBridge says whether ports of that kind pass frames to each other.

@@ -39,8 +39,8 @@ namespace or tap), or of every sandbox of the host, and draws it. Where no agent
 reads the kernel itself, once, as root: it changes nothing and sees no traffic, so
 it asks each sandbox's envd for its health. The exit status is 0 where all is well,
 1 where there is a finding, 2 where that could not be told: there is no such
-sandbox, it boots, somebody unidentified or unknown holds a tap, nobody may look. Sandboxes that
-the configuration silences count as well.`,
+sandbox, it boots, a tap is unidentified or its state is unknown, or doctor may not
+read the kernel. A silenced sandbox does not change the exit status.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := textOrJSON(output); err != nil {
