@@ -23,9 +23,6 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 		Short: "Show the connections of proxy and relay to sandboxes, and how earlier ones ended",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := textOrJSON(output); err != nil {
-				return err
-			}
 			all, err := client.Connections(cmd.Context(), strings.Join(args, ""))
 			if err != nil {
 				return err
@@ -36,7 +33,7 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 			return printConnections(cmd.OutOrStdout(), all, time.Now())
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }
 

@@ -43,9 +43,6 @@ sandbox, it boots, a tap is unidentified or its state is unknown, or doctor may 
 read the kernel. A silenced sandbox does not change the exit status.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := textOrJSON(output); err != nil {
-				return err
-			}
 			if history {
 				return printHistory(cmd, args, agentURL, noAgent, output)
 			}
@@ -70,7 +67,7 @@ read the kernel. A silenced sandbox does not change the exit status.`,
 		},
 	}
 	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "URL of the agent")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	outputFlag(cmd, &output, "text or json", "text", "json")
 	cmd.Flags().BoolVar(&all, "all", false, "show idle slots too")
 	cmd.Flags().BoolVar(&noAgent, "no-agent", false, "read the kernel instead of asking the agent")
 	cmd.Flags().StringVar(&look.runDir, "run-dir", registry.DefaultDir, "without an agent: directory of the launchers' records")

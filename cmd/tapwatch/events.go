@@ -20,9 +20,6 @@ func eventsCommand() *cobra.Command {
 		Short: "Print what happens to the slots of this host, as it happens",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := textOrJSON(output); err != nil {
-				return err
-			}
 			return httpapi.Client{BaseURL: agentURL}.Events(cmd.Context(), recent, func(e path.Event, raw string) {
 				if output == "json" {
 					fmt.Fprintln(cmd.OutOrStdout(), raw)
@@ -33,7 +30,7 @@ func eventsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "URL of the agent")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json: one object a line")
+	outputFlag(cmd, &output, "text, or json: one object a line", "text", "json")
 	cmd.Flags().BoolVar(&recent, "recent", true, "begin with the events that the agent has kept")
 	return cmd
 }

@@ -23,12 +23,10 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// textOrJSON refuses other values of --output.
-func textOrJSON(output string) error {
-	if output != "text" && output != "json" {
-		return usagef("--output %q: must be text or json", output)
-	}
-	return nil
+// outputFlag adds --output, which is one of the words; the first is the default.
+func outputFlag(cmd *cobra.Command, output *string, help string, words ...string) {
+	cmd.Flags().StringVarP(output, "output", "o", words[0], help)
+	config.Check(cmd.Flags(), "output", config.OneOf(words...))
 }
 
 // flagError is what cobra calls for a flag that it does not know, or whose value
