@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -61,12 +62,7 @@ type Ignores []Ignore
 
 // Set adds items. It implements pflag.Value.
 func (l *Ignores) Set(text string) error {
-	for item := range strings.SplitSeq(text, ";") {
-		if err := l.Append(item); err != nil {
-			return err
-		}
-	}
-	return nil
+	return appendAll(l, strings.SplitSeq(text, ";"))
 }
 
 // Append implements pflag.SliceValue.
@@ -81,12 +77,7 @@ func (l *Ignores) Append(item string) error {
 // Replace implements pflag.SliceValue.
 func (l *Ignores) Replace(items []string) error {
 	*l = nil
-	for _, item := range items {
-		if err := l.Append(item); err != nil {
-			return err
-		}
-	}
-	return nil
+	return appendAll(l, slices.Values(items))
 }
 
 // GetSlice implements pflag.SliceValue.

@@ -76,12 +76,13 @@ func (d *document) network(key, value string, none netip.Prefix) (netip.Prefix, 
 	return p.Masked(), nil
 }
 
-// problem is one with the line of the key or item that a way leads to.
+// problem returns a Problem at the line of the key or item that the way leads to.
 func (d *document) problem(text string, way ...any) Problem {
 	return Problem{File: d.name, Line: d.lineOf(way...), Text: text}
 }
 
-// settings are the sections as settings. Those that no file has are empty.
+// sectionSettings returns the sections as settings. d is nil where there is no file:
+// the sections are then empty, or have their defaults.
 func (c *Config) sectionSettings(d *document) []Setting {
 	of := func(name string, value any, live bool, way ...any) Setting {
 		s := Setting{Name: name, Value: value, exact: value, Live: live, Source: Default}

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,12 +22,7 @@ type Users struct {
 
 // Set adds users, with commas between them. It implements pflag.Value.
 func (u *Users) Set(text string) error {
-	for item := range strings.SplitSeq(text, ",") {
-		if err := u.Append(item); err != nil {
-			return err
-		}
-	}
-	return nil
+	return appendAll(u, strings.SplitSeq(text, ","))
 }
 
 // Append implements pflag.SliceValue.
@@ -49,12 +46,7 @@ func (u *Users) Append(item string) error {
 // Replace implements pflag.SliceValue.
 func (u *Users) Replace(items []string) error {
 	*u = Users{}
-	for _, item := range items {
-		if err := u.Append(item); err != nil {
-			return err
-		}
-	}
-	return nil
+	return appendAll(u, slices.Values(items))
 }
 
 // GetSlice implements pflag.SliceValue: names stay names.
@@ -65,6 +57,16 @@ func (u *Users) String() string { return strings.Join(u.given, ",") }
 
 // Type implements pflag.Value: it is what help shows.
 func (u *Users) Type() string { return "USER" }
+
+// appendAll adds items to a list, as far as the first one that it refuses.
+func appendAll(list pflag.SliceValue, items iter.Seq[string]) error {
+	for item := range items {
+		if err := list.Append(item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Check has a flag of fs take only the values that check lets through; its error
 // says what a value must be. It panics where fs has no such flag, and is not for
@@ -125,10 +127,8 @@ func FileName(value string) error {
 // OneOf lets some words through.
 func OneOf(words ...string) func(string) error {
 	return func(value string) error {
-		for _, w := range words {
-			if value == w {
-				return nil
-			}
+		if slices.Contains(words, value) {
+			return nil
 		}
 		last := len(words) - 1
 		return fmt.Errorf("must be %s or %s", strings.Join(words[:last], ", "), words[last])

@@ -301,7 +301,15 @@ func program(t *testing.T) string {
 func command(t *testing.T, name string, args ...string) (stdin io.Writer, running, stop func()) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
-	in, err := cmd.StdinPipe()
+	in, out, stop := piped(t, cmd, cmd.Start)
+	return in, func() { t.Helper(); mustRun(t, out) }, stop
+}
+
+// piped starts a command with pipes for its input and its output. The command must end
+// when its input does: by stop, or with the test.
+func piped(t *testing.T, cmd *exec.Cmd, start func() error) (in io.Writer, out io.Reader, stop func()) {
+	t.Helper()
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,20 +317,23 @@ func command(t *testing.T, name string, args ...string) (stdin io.Writer, runnin
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := start(); err != nil {
 		t.Fatal(err)
 	}
 	stop = sync.OnceFunc(func() {
-		in.Close()
+		stdin.Close()
 		_ = cmd.Wait()
 	})
 	t.Cleanup(stop)
-	return in, func() {
-		t.Helper()
-		if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "running\n" {
-			t.Fatalf("the process said %q: %v", line, err)
-		}
-	}, stop
+	return stdin, stdout, stop
+}
+
+// mustRun waits until the output says that a copy of this test's program runs.
+func mustRun(t *testing.T, out io.Reader) {
+	t.Helper()
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "running\n" {
+		t.Fatalf("the process said %q: %v", line, err)
+	}
 }
 
 // create makes a namespace of that name until the test's end.

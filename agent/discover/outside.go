@@ -30,7 +30,7 @@ func (m member) path() string {
 	return taskPath(m.pid) + "/" + strconv.Itoa(m.tid) + "/ns/net"
 }
 
-func taskPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/task" }
+func taskPath(pid int) string { return procDir(pid) + "/task" }
 
 // before orders members: processes first, since threads come and go.
 func (m member) before(o member) bool {

@@ -17,28 +17,14 @@ import (
 // in that of another process where of is not 0.
 func stranger(t *testing.T, of int) (pid int, stop func()) {
 	t.Helper()
-	cmd, start := exec.Command("cat"), (*exec.Cmd).Start
+	cmd := exec.Command("cat")
+	start := cmd.Start
 	if of == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	} else { // a child is where the thread is that starts it
-		start = func(cmd *exec.Cmd) error { return netns.Do(nsPath(of), cmd.Start) }
+		start = func() error { return netns.Do(nsPath(of), cmd.Start) }
 	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := start(cmd); err != nil {
-		t.Fatal(err)
-	}
-	stop = func() {
-		in.Close()
-		_ = cmd.Wait()
-	}
-	t.Cleanup(stop)
+	in, out, stop := piped(t, cmd, start)
 	_, _ = in.Write([]byte{1}) // it has come to its own program once it answers
 	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
 		t.Fatal(err)
@@ -94,7 +80,7 @@ func vethTo(t *testing.T, pid int) (host string) {
 }
 
 func TestInodeOfLink(t *testing.T) {
-	const own = "/proc/thread-self/ns/net" // other threads may be elsewhere for a moment
+	const own = netns.Own // other threads may be elsewhere for a moment
 	f, err := os.Open(own)
 	if err != nil {
 		t.Fatal(err)

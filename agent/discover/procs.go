@@ -184,7 +184,7 @@ func (p *procs) lose(pid int) {
 	}
 }
 
-func nsPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }
+func nsPath(pid int) string { return procDir(pid) + "/ns/net" }
 
 // list returns the pids of /proc with the inodes of their directories.
 func (p *procs) list() (map[int]uint64, error) { return listNumbers("/proc", p.buf, len(p.seen)) }

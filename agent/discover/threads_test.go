@@ -62,18 +62,7 @@ func TestNamespaceOfAThreadAlone(t *testing.T) {
 	host, stop := stranger(t, 0)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{wanderer, nsPath(host)}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	in, out, _ := piped(t, cmd, cmd.Start)
 	m := member{pid: cmd.Process.Pid}
 	if _, err := fmt.Fscan(out, &m.tid); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ type holder struct {
 }
 
 func newWho(rules *identity.Set) *who {
-	w := &who{self: inodeOfLink("/proc/thread-self/ns/net"), young: young, known: map[holding]holder{}}
+	w := &who{self: inodeOfLink(netns.Own), young: young, known: map[holding]holder{}}
 	w.rules.Store(rules)
 	w.names.Store(&map[uint64]string{})
 	return w
@@ -126,9 +126,9 @@ func (w *who) within(f *identity.Facts, inode uint64) {
 	f.Netns = w.name(inode)
 }
 
-// read finds out where the process of the facts is. It is identified anew after that,
-// so that all that was read is of it and not of the pid's next owner; false where it
-// has ended meanwhile.
+// read finds the namespace of the process and adds it to the facts. After that it asks
+// whether the pid is still that process's, so that nothing is taken from the pid's next
+// owner; false where the process has ended.
 func (w *who) read(s proc.Stat, f *identity.Facts) (*VMM, bool) {
 	v := &VMM{Process: s.Process, Started: s.Process.Started(), Command: s.Command, Parent: s.Parent}
 	v.place()

@@ -1,7 +1,6 @@
 package discover
 
 import (
-	"bufio"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,30 +24,14 @@ import (
 func vmm(t *testing.T, ns string, cmd *exec.Cmd) (p proc.Process, stop func()) {
 	t.Helper()
 	nettest.NeedRoot(t)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	start := cmd.Start
 	if ns != "" { // a child is where the thread is that starts it
 		start = func() error { return netns.Do(ns, cmd.Start) }
 	}
-	if err := start(); err != nil {
-		t.Fatal(err)
-	}
-	stop = sync.OnceFunc(func() {
-		in.Close()
-		_ = cmd.Wait()
-	})
-	t.Cleanup(stop)
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "running\n" {
-		t.Fatalf("%s said %q: %v", cmd.Args[0], line, err)
-	}
-	if p, err = proc.ProcessOf(cmd.Process.Pid); err != nil {
+	_, out, stop := piped(t, cmd, start)
+	mustRun(t, out)
+	p, err := proc.ProcessOf(cmd.Process.Pid)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return p, stop

@@ -50,15 +50,9 @@ const prerouting = 0
 const maxDNATs = 1024
 
 func nftDNATs(c *nftables.Conn) (list []DNAT, err error) {
-	chains, err := c.ListChains()
+	s, err := listChains(c)
 	if err != nil {
 		return nil, err
-	}
-	s := &ruleset{conn: c, rules: map[*nftables.Chain][]*nftables.Rule{}, sets: map[string]*set{}}
-	for _, chain := range chains {
-		if f := chain.Table.Family; f == nftables.TableFamilyIPv4 || f == nftables.TableFamilyINet {
-			s.chains = append(s.chains, chain)
-		}
 	}
 	for _, chain := range s.chains {
 		if chain.Hooknum == nil || *chain.Hooknum != *nftables.ChainHookPrerouting || chain.Type != nftables.ChainTypeNAT {
@@ -71,9 +65,9 @@ func nftDNATs(c *nftables.Conn) (list []DNAT, err error) {
 	return list, nil
 }
 
-// dnats adds those of a chain and of the chains that it leads to. So is what the
-// rules on the way to the chain ask for.
-func (s *ruleset) dnats(list []DNAT, chain *nftables.Chain, so DNAT, depth int) ([]DNAT, error) {
+// dnats adds those of a chain and of the chains that it leads to; narrowed
+// holds what the rules on the way there ask for.
+func (s *ruleset) dnats(list []DNAT, chain *nftables.Chain, narrowed DNAT, depth int) ([]DNAT, error) {
 	rules, ok := s.rules[chain]
 	if !ok {
 		var err error
@@ -86,7 +80,7 @@ func (s *ruleset) dnats(list []DNAT, chain *nftables.Chain, so DNAT, depth int) 
 		if len(list) >= maxDNATs {
 			break
 		}
-		found, leads := dnatsOf(r.Exprs, so, func(name string) *set { return s.readSet(chain.Table, name) })
+		found, leads := dnatsOf(r.Exprs, narrowed, func(name string) *set { return s.readSet(chain.Table, name) })
 		list = append(list, found...)
 		if leads == nil || depth >= maxJumps {
 			continue
@@ -96,7 +90,7 @@ func (s *ruleset) dnats(list []DNAT, chain *nftables.Chain, so DNAT, depth int) 
 			continue
 		}
 		var err error
-		if list, err = s.dnats(list, to, leads.so, depth+1); err != nil {
+		if list, err = s.dnats(list, to, leads.narrowed, depth+1); err != nil {
 			return nil, err
 		}
 	}

@@ -22,9 +22,9 @@ func (t *legacy) dnats() (list []DNAT) {
 	return list
 }
 
-// chainDNATs adds those of a chain and of the chains that it leads to. So is what the
-// rules on the way to the chain ask for.
-func (t *legacy) chainDNATs(list *[]DNAT, at uint32, so DNAT, depth int, left *int) {
+// chainDNATs adds those of a chain and of the chains that it leads to; narrowed
+// holds what the rules on the way there ask for.
+func (t *legacy) chainDNATs(list *[]DNAT, at uint32, narrowed DNAT, depth int, left *int) {
 	for ; len(*list) < maxDNATs && *left > 0; *left-- {
 		e, ok := t.entry(at)
 		if !ok {
@@ -32,7 +32,7 @@ func (t *legacy) chainDNATs(list *[]DNAT, at uint32, so DNAT, depth int, left *i
 		}
 		at += e.next
 		name, v := e.target()
-		d := e.asks(so)
+		d := e.asks(narrowed)
 		switch {
 		case name == "ERROR": // the table's end, or another chain's beginning
 			return
@@ -49,19 +49,19 @@ func (t *legacy) chainDNATs(list *[]DNAT, at uint32, so DNAT, depth int, left *i
 }
 
 // asks is what a rule of iptables-legacy asks for, besides those before it.
-func (e entry) asks(so DNAT) DNAT {
+func (e entry) asks(narrowed DNAT) DNAT {
 	h, inverted := e.head, e.head[83]
 	const in, dst = 0x01, 0x10 // IPT_INV_VIA_IN, IPT_INV_DSTIP
 	if ones, bits := net.IPMask(h[12:16]).Size(); ones > 0 && bits > 0 && inverted&dst == 0 {
-		so.Of = netip.PrefixFrom(netip.AddrFrom4([4]byte(h[4:8])), ones)
+		narrowed.Of = netip.PrefixFrom(netip.AddrFrom4([4]byte(h[4:8])), ones)
 	}
 	if name := unix.ByteSliceToString(h[16:32]); name != "" && inverted&in == 0 && h[48+len(name)] != 0 { // the mask covers the name's end
-		so.In = name
+		narrowed.In = name
 	}
 	if b := e.matches; len(b) >= matchHead+12 && unix.ByteSliceToString(b[2:31]) == "tcp" && b[matchHead+11] == 0 {
-		so.Ports = [2]uint16{binary.NativeEndian.Uint16(b[matchHead+4:]), binary.NativeEndian.Uint16(b[matchHead+6:])}
+		narrowed.Ports = [2]uint16{binary.NativeEndian.Uint16(b[matchHead+4:]), binary.NativeEndian.Uint16(b[matchHead+6:])}
 	}
-	return so
+	return narrowed
 }
 
 // all says whether a rule takes every packet.

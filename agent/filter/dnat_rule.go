@@ -13,13 +13,13 @@ import (
 
 // jump is where a rule leads, and what it and those before it ask for.
 type jump struct {
-	chain string
-	so    DNAT
+	chain    string
+	narrowed DNAT
 }
 
 // dnatsOf reads one rule: which packets get which destination, or where it leads.
-func dnatsOf(exprs []expr.Any, so DNAT, sets func(name string) *set) (list []DNAT, leads *jump) {
-	ways := []*way{{DNAT: so, regs: map[uint32][]byte{}, asks: map[uint32]asked{}}}
+func dnatsOf(exprs []expr.Any, narrowed DNAT, sets func(name string) *set) (list []DNAT, leads *jump) {
+	ways := []*way{{DNAT: narrowed, regs: map[uint32][]byte{}, asks: map[uint32]asked{}}}
 	for _, e := range exprs {
 		switch e := e.(type) {
 		case *expr.Lookup:

@@ -48,6 +48,26 @@ func (h *HostRules) Drops(packets []Packet) []string {
 
 // Translates says whether a packet is given another address, and how: Masquerade, or
 // nothing where the rule names the address.
-func (h *HostRules) Translates(p *Packet) (path.Tristate, string) {
-	return translation(h.set, h.tables, p)
+func (h *HostRules) Translates(p *Packet) (is path.Tristate, how string) {
+	var results []result
+	for _, chain := range h.set.chains {
+		if chain.Hooknum != nil && *chain.Hooknum == p.Hook && chain.Type == nftables.ChainTypeNAT {
+			results = append(results, h.set.walk(chain, p, 0))
+		}
+	}
+	for _, t := range h.tables {
+		if t.name == "nat" {
+			results = append(results, t.walk(p))
+		}
+	}
+	is = path.No
+	for _, r := range results {
+		switch r.verdict {
+		case translated:
+			return path.Yes, r.how
+		case unclear:
+			is = path.Unknown
+		}
+	}
+	return is, ""
 }

@@ -14,7 +14,7 @@ import (
 
 // Packet is a TCP segment that a path needs, at one hook of its namespace.
 type Packet struct {
-	What        string // for people, e.g. "from layer 1 to the relay"
+	What        string // for people, e.g. "from the proxy to the relay"
 	Hook        nftables.ChainHook
 	In, Out     string // interfaces; empty: none at this hook
 	From, To    netip.AddrPort
@@ -39,7 +39,7 @@ func ReadRules(ns string, packets, translated []Packet) (r Rules, err error) {
 		if err != nil {
 			return err
 		}
-		r.Drops, r.Translates = h.Drops(packets), translates(h.set, h.tables, translated)
+		r.Drops, r.Translates = h.Drops(packets), h.translatesAny(translated)
 		return nil
 	})
 	if err != nil {
@@ -48,14 +48,15 @@ func ReadRules(ns string, packets, translated []Packet) (r Rules, err error) {
 	return r, nil
 }
 
-// translates says whether any of the packets gets another destination.
-func translates(s *ruleset, tables []*legacy, packets []Packet) path.Tristate {
+// translatesAny says whether any of the packets gets another destination; unknown where
+// there are none.
+func (h *HostRules) translatesAny(packets []Packet) path.Tristate {
 	if len(packets) == 0 {
 		return path.Unknown
 	}
 	is := path.No
 	for i := range packets {
-		switch its, _ := translation(s, tables, &packets[i]); its {
+		switch its, _ := h.Translates(&packets[i]); its {
 		case path.Yes:
 			return path.Yes
 		case path.Unknown:
@@ -63,31 +64,6 @@ func translates(s *ruleset, tables []*legacy, packets []Packet) path.Tristate {
 		}
 	}
 	return is
-}
-
-// translation says whether a packet gets another address, and how.
-func translation(s *ruleset, tables []*legacy, p *Packet) (is path.Tristate, how string) {
-	var results []result
-	for _, chain := range s.chains {
-		if chain.Hooknum != nil && *chain.Hooknum == p.Hook && chain.Type == nftables.ChainTypeNAT {
-			results = append(results, s.walk(chain, p, 0))
-		}
-	}
-	for _, t := range tables {
-		if t.name == "nat" {
-			results = append(results, t.walk(p))
-		}
-	}
-	is = path.No
-	for _, r := range results {
-		switch r.verdict {
-		case translated:
-			return path.Yes, r.how
-		case unclear:
-			is = path.Unknown
-		}
-	}
-	return is, ""
 }
 
 // ruleset is the chains of all tables that see IPv4.
@@ -98,17 +74,27 @@ type ruleset struct {
 	sets   map[string]*set // by table and name, those that were looked into
 }
 
-func readRules(c *nftables.Conn) (*ruleset, error) {
+// listChains begins a ruleset: no rule of its chains is read yet.
+func listChains(c *nftables.Conn) (*ruleset, error) {
 	chains, err := c.ListChains()
 	if err != nil {
 		return nil, err
 	}
 	s := &ruleset{conn: c, rules: map[*nftables.Chain][]*nftables.Rule{}, sets: map[string]*set{}}
 	for _, chain := range chains {
-		if f := chain.Table.Family; f != nftables.TableFamilyIPv4 && f != nftables.TableFamilyINet {
-			continue
+		if f := chain.Table.Family; f == nftables.TableFamilyIPv4 || f == nftables.TableFamilyINet {
+			s.chains = append(s.chains, chain)
 		}
-		s.chains = append(s.chains, chain)
+	}
+	return s, nil
+}
+
+func readRules(c *nftables.Conn) (*ruleset, error) {
+	s, err := listChains(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, chain := range s.chains {
 		if s.rules[chain], err = c.GetRules(chain.Table, chain); err != nil {
 			return nil, err
 		}

@@ -27,7 +27,7 @@ func (c *compiled) result(set *Result, names []string, since time.Time) (err err
 		c.launcher = template{texts: []string{c.name}}
 	}
 	for _, name := range slices.Sorted(maps.Keys(set.Labels)) {
-		if err == nil && !labelName.MatchString(name) || strings.HasPrefix(name, "__") {
+		if err == nil && (!labelName.MatchString(name) || strings.HasPrefix(name, "__")) {
 			err = fmt.Errorf("set.labels: %q is no name of a label", name)
 		}
 		if err == nil && slices.Contains(reserved, name) {

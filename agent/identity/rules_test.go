@@ -180,6 +180,7 @@ func TestBadRules(t *testing.T) {
 		"an argument":              {"name: a, match: {arg: {id: x}}, set: {role: vmm}", `rule "a": match.arg: "id": a flag begins with a dash`},
 		"a label's name":           {"name: a, set: {labels: {'a-b': x}}", `rule "a": set.labels: "a-b" is no name of a label`},
 		"a label of Prometheus":    {"name: a, set: {labels: {__name__: x}}", `rule "a": set.labels: "__name__" is no name of a label`},
+		"two mistakes":             {"name: a, match: {netns: x}, set: {name: '${netns', role: vmm, labels: {__name__: x}}", `rule "a": set.name: ${netns is not closed`},
 		"a label that is taken":    {"name: a, set: {labels: {netns: x}}", `rule "a": set.labels: "netns" is a label already`},
 		"five labels":              {"name: a, set: {labels: {a: x, b: x, c: x, d: x, e: x}}", `rule "a": set.labels: 5 labels, at most 4`},
 		"for ever":                 {"name: a, set: {silence: {reason: x}}", `rule "a": set.silence: needs for or until`},

@@ -79,10 +79,10 @@ const (
 
 // Claim returns whether a process looks like a VMM, by its program and its
 // arguments, and whether to believe it. Use it for processes that hold no tap.
-// Believed are those of root and of Options.VMMUsers, and those whose executable,
-// not only their first argument, has a VMM's name and which root alone can have
-// put where they are: into a namespace with a name, or into a jail below
-// Options.JailBases.
+// A process of root or of Options.VMMUsers is believed. A process of another user is
+// believed where two things hold: its executable, not only its first argument, has a
+// VMM's name; and root alone can have put it where it is, into a namespace with a
+// name or into a jail below Options.JailBases.
 func (s *Set) Claim(f Facts) Claim {
 	v := newView(f)
 	for _, r := range s.rules {

@@ -117,18 +117,15 @@ func (u unread) routes(a *asker, c *Close, p Plan) {
 	if p.Fused {
 		return
 	}
-	ask("the route to layer 1", &in.ToClient, Way{To: p.Client, Wants: p.Vpeer})
-	if in.ToClient.Asked != "" && !in.ToClient.Wrong() {
-		if p.Forwards && !p.Guest.IsValid() {
-			return
-		}
-		if p.Forwards {
-			ask("the route from layer 1", &in.FromClient, Way{To: p.Guest, From: p.Client, In: p.Vpeer, Wants: p.Tap})
-			if !in.ToGuest.Wrong() {
-				ask("the route from the guest", &in.FromGuest, Way{To: p.Client, From: p.Guest, In: p.Tap, Wants: p.Vpeer})
-			}
-		} else {
-			ask("the route from layer 1", &in.FromClient, Way{To: p.VpeerAddr, From: p.Client, In: p.Vpeer, Wants: "lo"})
+	ask("the route to the proxy", &in.ToClient, Way{To: p.Client, Wants: p.Vpeer})
+	switch {
+	case in.ToClient.Asked == "" || in.ToClient.Wrong():
+	case !p.Forwards:
+		ask("the route from the proxy", &in.FromClient, Way{To: p.VpeerAddr, From: p.Client, In: p.Vpeer, Wants: "lo"})
+	case p.Guest.IsValid():
+		ask("the route from the proxy", &in.FromClient, Way{To: p.Guest, From: p.Client, In: p.Vpeer, Wants: p.Tap})
+		if !in.ToGuest.Wrong() {
+			ask("the route from the guest", &in.FromGuest, Way{To: p.Client, From: p.Guest, In: p.Tap, Wants: p.Vpeer})
 		}
 	}
 }

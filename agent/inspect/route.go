@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -106,16 +105,16 @@ func (a *asker) route(w Way) (path.Route, error) {
 	if err != nil {
 		return path.Route{}, fmt.Errorf("ask for the route to %s: %w", w, err)
 	}
-	oif, local, source, err := parseRoute(answer)
+	way, err := nlsafe.ParseRoute(answer)
 	if err != nil {
 		return path.Route{}, err
 	}
-	r.Device, r.Source = a.name(oif), source
-	if local {
+	r.Device = a.name(way.Device)
+	if way.Local {
 		r.Device = "lo"
 	}
-	if w.In != "" {
-		r.Source = ""
+	if w.In == "" && way.Source.IsValid() {
+		r.Source = way.Source.String()
 	}
 	return r, nil
 }
@@ -167,53 +166,19 @@ func (a *asker) routeRequest(w Way) ([]byte, error) {
 	return body, nil
 }
 
-// parseRoute reads RTM_NEWROUTE as it answers RTM_GETROUTE.
-func parseRoute(body []byte) (oif uint32, local bool, source string, err error) {
-	if len(body) < unix.SizeofRtMsg {
-		return 0, false, "", fmt.Errorf("%w: %d bytes of route", nlsafe.ErrMalformed, len(body))
-	}
-	local = body[7] == unix.RTN_LOCAL
-	err = nlsafe.EachAttr(body[unix.SizeofRtMsg:], func(typ uint16, v []byte) (err error) {
-		switch typ {
-		case unix.RTA_OIF:
-			oif, err = nlsafe.Uint32(v)
-		case unix.RTA_PREFSRC:
-			if len(v) == 4 {
-				source = netip.AddrFrom4([4]byte(v)).String()
-			}
-		}
-		return err
-	})
-	return oif, local, source, err
-}
-
 // addresses returns a link's IPv4 addresses with their prefixes.
 func (a *asker) addresses(link string) ([]string, error) {
 	i, err := a.index(link)
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", link, err)
 	}
-	body := make([]byte, unix.SizeofIfAddrmsg)
-	body[0] = unix.AF_INET
-	binary.NativeEndian.PutUint32(body[4:], i)
-	ms, err := a.conn.Dump(unix.RTM_GETADDR, body)
+	found, err := a.conn.Addresses(i)
 	if err != nil {
 		return nil, fmt.Errorf("read addresses of %s: %w", link, err)
 	}
-	list := []string{}
-	for _, m := range ms {
-		if len(m.Body) < unix.SizeofIfAddrmsg || binary.NativeEndian.Uint32(m.Body[4:]) != i {
-			continue
-		}
-		err := nlsafe.EachAttr(m.Body[unix.SizeofIfAddrmsg:], func(typ uint16, v []byte) error {
-			if typ == unix.IFA_LOCAL && len(v) == 4 {
-				list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte(v)), int(m.Body[1])).String())
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("read addresses of %s: %w", link, err)
-		}
+	list := make([]string, 0, len(found)) // none is known to be none
+	for _, p := range found {
+		list = append(list, p.String())
 	}
 	return list, nil
 }

@@ -31,8 +31,8 @@ func TestLearnsTheGuest(t *testing.T) {
 			ask := func(ip [4]byte) {
 				transmit(t, ns, d, ethernet(everybody, g.host, unix.ETH_P_ARP, arp(1, g.host, hostIP, make([]byte, 6), ip)))
 			}
-			udp := func(to net.HardwareAddr, src [4]byte) {
-				g.send(ethernet(to, guestMAC, unix.ETH_P_IP, datagram(src, hostIP)))
+			sends := func(to net.HardwareAddr, src [4]byte) {
+				g.send(ethernet(to, guestMAC, unix.ETH_P_IP, packet(src, hostIP)))
 			}
 			says := func(op uint16, mac net.HardwareAddr, ip, target [4]byte) {
 				g.send(ethernet(everybody, mac, unix.ETH_P_ARP, arp(op, mac, ip, g.host, target)))
@@ -48,12 +48,12 @@ func TestLearnsTheGuest(t *testing.T) {
 				replies  uint64
 			}{
 				{"nothing known: any request counts", func() { ask(other) }, 0, "invalid IP", nil, 1, 0},
-				{"no address yet, to everybody", func() { udp(everybody, guestIP); udp(g.host, [4]byte{}) }, 2, "invalid IP", nil, 1, 0},
+				{"no address yet, to everybody", func() { sends(everybody, guestIP); sends(g.host, [4]byte{}) }, 2, "invalid IP", nil, 1, 0},
 				{"asks whether an address is free", func() { says(1, guestMAC, [4]byte{}, guestIP) }, 1, "invalid IP", nil, 1, 0},
-				{"first packet", func() { udp(g.host, other) }, 1, "10.77.0.9", guestMAC, 1, 0},
-				{"later packets", func() { udp(g.host, guestIP) }, 1, "10.77.0.9", guestMAC, 1, 0},
+				{"first packet", func() { sends(g.host, other) }, 1, "10.77.0.9", guestMAC, 1, 0},
+				{"later packets", func() { sends(g.host, guestIP) }, 1, "10.77.0.9", guestMAC, 1, 0},
 				{"announcement", func() { says(1, guestMAC, guestIP, guestIP) }, 1, "169.254.0.21", guestMAC, 1, 0},
-				{"packets after ARP", func() { udp(g.host, other) }, 1, "169.254.0.21", guestMAC, 1, 0},
+				{"packets after ARP", func() { sends(g.host, other) }, 1, "169.254.0.21", guestMAC, 1, 0},
 				{"asked for another", func() { ask(other) }, 0, "169.254.0.21", guestMAC, 1, 0},
 				{"asked for it", func() { ask(guestIP) }, 0, "169.254.0.21", guestMAC, 2, 0},
 				{"answers", func() { says(2, guestMAC, guestIP, hostIP) }, 1, "169.254.0.21", guestMAC, 2, 1},
@@ -91,12 +91,15 @@ func TestLearnsTheGuest(t *testing.T) {
 	}
 }
 
-// datagram is an IPv4 packet of UDP.
-func datagram(src, dst [4]byte) []byte {
-	ip := []byte{0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, unix.IPPROTO_UDP, 0, 0}
+// packet is an IPv4 packet that nobody answers, an echo reply: of an answer the kernel
+// would ask for the guest by ARP, and again a second later.
+func packet(src, dst [4]byte) []byte {
+	ip := []byte{0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, unix.IPPROTO_ICMP, 0, 0}
 	ip = append(append(ip, src[:]...), dst[:]...)
 	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
-	return append(ip, 0, 9, 0, 9, 0, 8, 0, 0)
+	icmp := make([]byte, 8)
+	binary.BigEndian.PutUint16(icmp[2:], checksum(icmp))
+	return append(ip, icmp...)
 }
 
 // CPUs saw different frames.

@@ -23,8 +23,8 @@ type link struct {
 	slaveKind string // IFLA_INFO_SLAVE_KIND: of what it is a port
 	master    netns.Ifindex
 	peer      netns.Ifindex // IFLA_LINK: the other end of a veth pair
-	elsewhere bool          // that is in another namespace,
-	peerNSID  netns.NSID    // which has this number here
+	elsewhere bool          // the other end is in another namespace
+	peerNSID  netns.NSID    // number of the other end's namespace in this one
 }
 
 // isBridge says whether ports of that kind pass frames to each other.
@@ -107,42 +107,11 @@ func (l *link) parseInfo(b []byte) error {
 
 // addresses returns a device's IPv4 addresses with their prefixes, never nil.
 func (a asker) addresses(index netns.Ifindex) ([]netip.Prefix, error) {
-	body := make([]byte, unix.SizeofIfAddrmsg)
-	body[0] = unix.AF_INET
-	binary.NativeEndian.PutUint32(body[4:], uint32(index))
-	ms, err := a.conn.Dump(unix.RTM_GETADDR, body)
+	list, err := a.conn.Addresses(uint32(index))
 	if err != nil {
 		return nil, fmt.Errorf("read addresses: %w", err)
 	}
-	list := []netip.Prefix{}
-	for _, m := range ms {
-		p, err := parseAddress(m.Body, index)
-		if err != nil {
-			return nil, err
-		}
-		if p.IsValid() {
-			list = append(list, p)
-		}
-	}
 	return list, nil
-}
-
-// parseAddress reads RTM_NEWADDR; not valid where it is of another device. Of a
-// point-to-point address the prefix is the other end's, and that is not read.
-func parseAddress(body []byte, index netns.Ifindex) (p netip.Prefix, err error) {
-	if len(body) < unix.SizeofIfAddrmsg {
-		return p, fmt.Errorf("%w: %d bytes of address", nlsafe.ErrMalformed, len(body))
-	}
-	if netns.Ifindex(binary.NativeEndian.Uint32(body[4:])) != index {
-		return p, nil
-	}
-	err = nlsafe.EachAttr(body[unix.SizeofIfAddrmsg:], func(typ uint16, v []byte) error {
-		if typ == unix.IFA_LOCAL && len(v) == 4 {
-			p = netip.PrefixFrom(netip.AddrFrom4([4]byte(v)), int(body[1]))
-		}
-		return nil
-	})
-	return p, err
 }
 
 // route is where a packet of the namespace's own would go.
@@ -169,26 +138,6 @@ func (a asker) route(to netip.Addr) (r route, ok bool, err error) {
 	if err != nil {
 		return r, false, fmt.Errorf("ask for the route to %s: %w", to, err)
 	}
-	r, err = parseRoute(answer)
-	return r, err == nil, err
-}
-
-// parseRoute reads RTM_NEWROUTE as it answers RTM_GETROUTE.
-func parseRoute(body []byte) (r route, err error) {
-	if len(body) < unix.SizeofRtMsg {
-		return r, fmt.Errorf("%w: %d bytes of route", nlsafe.ErrMalformed, len(body))
-	}
-	r.local = body[7] == unix.RTN_LOCAL
-	err = nlsafe.EachAttr(body[unix.SizeofRtMsg:], func(typ uint16, v []byte) (err error) {
-		switch typ {
-		case unix.RTA_OIF:
-			r.oif, err = parseIndex(v)
-		case unix.RTA_PREFSRC:
-			if len(v) == 4 {
-				r.source = netip.AddrFrom4([4]byte(v))
-			}
-		}
-		return err
-	})
-	return r, err
+	found, err := nlsafe.ParseRoute(answer)
+	return route{netns.Ifindex(found.Device), found.Local, found.Source}, err == nil, err
 }

@@ -15,8 +15,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(nlsafe.AppendAttr(make([]byte, unix.SizeofIfInfomsg), unix.IFLA_LINKINFO, nlsafe.AppendAttr(nil, unix.IFLA_INFO_KIND, []byte("tun"))))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, link := parseLink(b)
-		_, address := parseAddress(b, 0)
-		_, route := parseRoute(b)
+		_, address := nlsafe.ParseAddress(b, 0)
+		_, route := nlsafe.ParseRoute(b)
 		_, neighbour := parseNeighbour(b)
 		for _, err := range []error{link, address, route, neighbour} {
 			if err != nil && !errors.Is(err, nlsafe.ErrMalformed) {

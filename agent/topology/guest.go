@@ -8,8 +8,8 @@ import (
 
 // rule is a DNAT rule that leads to the tap's network.
 type rule struct {
-	of netip.Addr // whose packets it takes; not valid: any
-	to netip.Addr
+	of netip.Addr // destination of the packets that it takes; not valid: any
+	to netip.Addr // the destination that it gives them
 }
 
 // findRules keeps the namespace's DNAT rules that lead to the tap's network and are for

@@ -99,7 +99,8 @@ type Host struct {
 }
 
 // Read asks the kernel. It takes well under a millisecond. The error is ErrGone where
-// there is no such tap, or that its namespace cannot be entered.
+// there is no such tap or no such namespace; others say why the namespace or the tap
+// could not be read.
 func Read(tap Tap) (Topology, error) {
 	host, err := nlsafe.Dial()
 	if err != nil {
@@ -134,14 +135,14 @@ type reader struct {
 	host      asker
 	self      *os.File      // our own namespace
 	peer      netns.Ifindex // the vpeer's other end, where that is in the host; 0: it is not
-	l3        netns.Ifindex //  the device that has the tap's addresses: itself or its bridge
+	l3        netns.Ifindex // the device that has the tap's addresses: the tap or its bridge
 	rules     []rule        // DNAT rules that lead to the tap's network
 	neighbour netip.Addr
 }
 
 // inside reads the namespace that the tap is in.
 func (r *reader) inside() error {
-	self, err := os.Open("/proc/thread-self/ns/net")
+	self, err := os.Open(netns.Own)
 	if err != nil {
 		return fmt.Errorf("open own namespace: %w", err)
 	}

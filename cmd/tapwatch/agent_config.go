@@ -85,8 +85,7 @@ prints a configuration file. It shows no password.`,
 	}
 	var flags agentFlags // only the command line is read into it: see loaderOf
 	flags.addAlone(cmd.Flags())
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, json or yaml")
-	config.Check(cmd.Flags(), "output", config.OneOf("text", "json", "yaml"))
+	outputFlag(cmd, &output, "text, json or yaml", "text", "json", "yaml")
 	return cmd
 }
 

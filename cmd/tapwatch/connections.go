@@ -20,12 +20,9 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "connections [SANDBOX]",
-		Short: "Show both layers' connections to sandboxes, and how earlier ones ended",
+		Short: "Show the connections of proxy and relay to sandboxes, and how earlier ones ended",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "text" && output != "json" {
-				return usagef("--output %q: must be text or json", output)
-			}
 			all, err := client.Connections(cmd.Context(), strings.Join(args, ""))
 			if err != nil {
 				return err
@@ -36,7 +33,7 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 			return printConnections(cmd.OutOrStdout(), all, time.Now())
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }
 

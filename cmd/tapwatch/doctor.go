@@ -39,13 +39,11 @@ namespace or tap), or of every sandbox of the host, and draws it. Where no agent
 reads the kernel itself, once, as root: it changes nothing and sees no traffic, so
 it asks each sandbox's envd for its health. The exit status is 0 where all is well,
 1 where there is a finding, 2 where that could not be told: there is no such
-sandbox, it boots, somebody unidentified or unknown holds a tap, nobody may look.
-A sandbox that the configuration silences does not count, whatever is wrong with it.`,
+sandbox, it boots, somebody unidentified or unknown holds a tap, or doctor may not
+read the kernel. A sandbox that the configuration silences does not count, whatever
+is wrong with it.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "text" && output != "json" {
-				return usagef("--output %q: must be text or json", output)
-			}
 			if history {
 				return printHistory(cmd, args, agentURL, noAgent, output)
 			}
@@ -70,7 +68,7 @@ A sandbox that the configuration silences does not count, whatever is wrong with
 		},
 	}
 	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "URL of the agent")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	outputFlag(cmd, &output, "text or json", "text", "json")
 	cmd.Flags().BoolVar(&all, "all", false, "show idle slots too")
 	cmd.Flags().BoolVar(&noAgent, "no-agent", false, "read the kernel instead of asking the agent")
 	cmd.Flags().StringVar(&look.runDir, "run-dir", registry.DefaultDir, "without an agent: directory of the launchers' records")

@@ -34,9 +34,6 @@ Sandboxes of others are not touched. Without a name it lists the faults. With
 --healthy it breaks nothing, and any finding is wrong. The exit status is 0 where
 every cause was named rightly, 1 where one was not, 2 where a drill did not work.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if d.output != "text" && d.output != "json" && d.output != "markdown" {
-				return usagef("--output %q: must be text, json or markdown", d.output)
-			}
 			d.out, d.says = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			switch {
 			case d.healthy != 0 && len(args) > 0:
@@ -54,7 +51,7 @@ every cause was named rightly, 1 where one was not, 2 where a drill did not work
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&d.output, "output", "o", "text", "text, json or markdown")
+	outputFlag(cmd, &d.output, "text, json or markdown", "text", "json", "markdown")
 	f.StringVar(&d.alertmanager, "alertmanager", "", "URL of an Alertmanager: wait for the alert of each fault too. Its Prometheus must scrape --listen as job tapwatch")
 	f.StringVar(&d.listen, "listen", "127.0.0.1:0", "where the drill's agent serves /metrics; port 0 takes a free one")
 	f.StringVar(&d.sandbox.RunDir, "run-dir", "/run/tapwatch-drill", "where the drill records its slots, for tapwatch cleanup if it is killed")
@@ -164,7 +161,7 @@ func drillStatus(results []drill.Result) error {
 	return worst
 }
 
-// inWorld makes a launcher, layer 1 and an agent, does the work, and removes all
+// inWorld makes a launcher, a proxy and an agent, does the work, and removes all
 // of it again.
 func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 	// What the launcher and the agent would log of the faults, the results tell.

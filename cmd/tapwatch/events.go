@@ -20,9 +20,6 @@ func eventsCommand() *cobra.Command {
 		Short: "Print what happens to the slots of this host, as it happens",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return usagef("--output %q: must be text or json", output)
-			}
 			return httpapi.Client{BaseURL: agentURL}.Events(cmd.Context(), recent, func(e path.Event, raw string) {
 				if output == "json" {
 					fmt.Fprintln(cmd.OutOrStdout(), raw)
@@ -32,8 +29,8 @@ func eventsCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "where the agent answers")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json: one object a line")
+	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "URL of the agent")
+	outputFlag(cmd, &output, "text, or json: one object a line", "text", "json")
 	cmd.Flags().BoolVar(&recent, "recent", true, "begin with the events that the agent has kept")
 	return cmd
 }

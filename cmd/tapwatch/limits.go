@@ -6,7 +6,7 @@ import (
 	"tapwatch/internal/sandbox/proxy"
 )
 
-// addLimits are the flags of layer 1's limits, alone or in the launcher.
+// addLimits are the flags of the proxy's limits, alone or in the launcher.
 func addLimits(cmd *cobra.Command, l *proxy.Limits) {
 	f := cmd.Flags()
 	f.IntVar(&l.MaxRequests, "max-requests", proxy.DefaultMaxRequests, "open requests and connections to one sandbox at most; for more, the client gets a 429")

@@ -20,7 +20,7 @@ import (
 	"tapwatch/internal/sandbox/stream"
 )
 
-// proxyFlags are the flags of layer 1 alone.
+// proxyFlags are the flags of the proxy alone.
 type proxyFlags struct {
 	listen, runDir string
 	metricsListen  string
@@ -29,7 +29,7 @@ type proxyFlags struct {
 	cfg            proxy.Config
 }
 
-// proxyCommand is "tapwatch proxy": layer 1 alone, for the sandboxes of
+// proxyCommand is "tapwatch proxy": the proxy alone, for the sandboxes of
 // whatever launcher runs on this host.
 func proxyCommand() *cobra.Command {
 	var f proxyFlags

@@ -33,7 +33,7 @@ type relayConfig struct {
 	stream            stream.Config
 }
 
-// relayCommand is "tapwatch relay": layer 2 alone, in place of socat.
+// relayCommand is "tapwatch relay": the relay alone, in place of socat.
 func relayCommand() *cobra.Command {
 	var cfg relayConfig
 	c := &cobra.Command{

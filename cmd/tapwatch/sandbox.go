@@ -82,9 +82,6 @@ func sandboxListCommand(client *api.Client) *cobra.Command {
 		Short: "List the sandboxes, the newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return usagef("--output %q: must be text or json", output)
-			}
 			list, err := client.List(cmd.Context())
 			if err != nil {
 				return err
@@ -95,7 +92,7 @@ func sandboxListCommand(client *api.Client) *cobra.Command {
 			return printSandboxes(cmd.OutOrStdout(), list)
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }
 

@@ -34,9 +34,6 @@ status is 0 where all is well, 1 where something is broken, 2 where that could
 not be told.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := textOrJSON(output); err != nil {
-				return err
-			}
 			t, results, err := f.check(cmd, args[0])
 			if err != nil {
 				return undecided(cmd, err)
@@ -53,7 +50,7 @@ not be told.`,
 		},
 	}
 	f.add(c)
-	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }
 
@@ -82,13 +79,6 @@ func (f *templateFinder) inTime(cmd *cobra.Command, work func() error) error {
 	case <-time.After(f.timeout):
 		return fmt.Errorf("reading took longer than --timeout %v: does the storage hang?", f.timeout)
 	}
-}
-
-func textOrJSON(output string) error {
-	if output != "text" && output != "json" {
-		return usagef("--output %q: must be text or json", output)
-	}
-	return nil
 }
 
 // undecided says why, in a line, and has the exit status say that nothing could be told.

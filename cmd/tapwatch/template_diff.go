@@ -26,9 +26,6 @@ where nothing but sizes and builds differs, 1 where something does, 2 where that
 could not be told.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := textOrJSON(output); err != nil {
-				return err
-			}
 			d, err := f.diff(cmd, args[0], args[1])
 			if err != nil {
 				return undecided(cmd, err)
@@ -50,7 +47,7 @@ could not be told.`,
 		},
 	}
 	f.add(c)
-	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }
 

@@ -23,6 +23,12 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
+// outputFlag adds --output, which is one of the words; the first is the default.
+func outputFlag(cmd *cobra.Command, output *string, help string, words ...string) {
+	cmd.Flags().StringVarP(output, "output", "o", words[0], help)
+	config.Check(cmd.Flags(), "output", config.OneOf(words...))
+}
+
 // flagError is what cobra calls for a flag that it does not know, or whose value
 // it cannot read.
 func flagError(cmd *cobra.Command, err error) error {
