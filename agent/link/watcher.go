@@ -32,8 +32,8 @@ type Config struct {
 	// Audit is the time between two full dumps that check what the events told;
 	// 0 means one minute, below 0 never. It is longer where they are long.
 	Audit time.Duration
-	// rarely is how many times its own duration an audit waits for the next; 0
-	// means 500: with ten thousand namespaces it takes a five-hundredth of the time.
+	// rarely is how many times its own duration an audit waits for the next, but not
+	// beyond auditRarest; 0 means 2000.
 	rarely time.Duration
 	// Log is told of overruns and of failing dumps; nil means slog.Default().
 	Log *slog.Logger
@@ -184,7 +184,7 @@ func (w *Watcher) open() (err error) {
 			w.conn.Close()
 		}
 	}()
-	self, err := os.Open("/proc/thread-self/ns/net")
+	self, err := os.Open(netns.Own)
 	if err != nil {
 		return fmt.Errorf("open own namespace: %w", err)
 	}
@@ -199,7 +199,7 @@ func (w *Watcher) open() (err error) {
 	return err
 }
 
-// live lets AddNamespace wake the loop from here on.
+// live lets AddNamespace and Recheck wake the loop from here on.
 func (w *Watcher) live() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
