@@ -3,12 +3,9 @@ package probe
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -64,29 +61,20 @@ func (r *Removals) Stats() RemovalStats {
 // All is set where the kernel dropped messages: hooks of any device may have gone,
 // and Stands tells. Resolve is asked which namespace an nsid means.
 func (r *Removals) Run(ctx context.Context, resolve func(netns.NSID) (netns.Cookie, bool), removed func(d netns.Device, all bool)) error {
-	stop := context.AfterFunc(ctx, func() { r.listener.WakeAt(time.Now()) })
-	defer stop()
-	for ctx.Err() == nil {
-		switch d, err := r.listener.Receive(); {
-		case errors.Is(err, unix.EAGAIN):
-			if err := r.listener.Wait(); errors.Is(err, os.ErrClosed) {
-				return nil
-			}
-		case errors.Is(err, os.ErrClosed):
-			return nil
-		case err != nil || d.Truncated: // ENOBUFS above all
+	r.listener.Hear(ctx, func(d nlsafe.Datagram, err error) {
+		if err != nil || d.Truncated { // ENOBUFS above all
 			r.lost.Add(1)
 			removed(netns.Device{}, true)
-		case len(d.Bytes) > 0:
-			in, known := r.self, true
-			if !d.Own {
-				in, known = resolve(netns.NSID(d.NSID))
-			}
-			if known { // else none of our hooks is in there
-				r.take(in, d.Bytes, func(d netns.Device) { removed(d, false) })
-			}
+			return
 		}
-	}
+		in, known := r.self, true
+		if !d.Own {
+			in, known = resolve(netns.NSID(d.NSID))
+		}
+		if known { // else none of our hooks is in there
+			r.take(in, d.Bytes, func(d netns.Device) { removed(d, false) })
+		}
+	})
 	return nil
 }
 
