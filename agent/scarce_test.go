@@ -45,18 +45,11 @@ func agentProcess(t *testing.T, dir string) (pid int, c httpapi.Client) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program(t, "tapwatch-agent"), dir)
 	cmd.Env, cmd.Stderr = append(os.Environ(), standInMark+"=agent"), t.Output()
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	nettest.Start(t, "", cmd)
 	p := player{Cmd: cmd, t: t}
 	p.reads(out)
 	return cmd.Process.Pid, httpapi.Client{BaseURL: "http://" + p.hear()}

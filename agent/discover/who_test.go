@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,26 +25,11 @@ import (
 func vmm(t *testing.T, ns string, cmd *exec.Cmd) (p proc.Process, stop func()) {
 	t.Helper()
 	nettest.NeedRoot(t)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := cmd.Start
-	if ns != "" { // a child is where the thread is that starts it
-		start = func() error { return netns.Do(ns, cmd.Start) }
-	}
-	if err := start(); err != nil {
-		t.Fatal(err)
-	}
-	stop = sync.OnceFunc(func() {
-		in.Close()
-		_ = cmd.Wait()
-	})
-	t.Cleanup(stop)
+	stop = nettest.Start(t, ns, cmd)
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "running\n" {
 		t.Fatalf("%s said %q: %v", cmd.Args[0], line, err)
 	}

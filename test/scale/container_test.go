@@ -64,14 +64,7 @@ func vmmIn(t *testing.T, bin string, slot network.Slot, id string) *exec.Cmd {
 	defer tap.Close()
 	cmd := exec.Command(bin, "--api-sock", "/tmp/fc-"+id+"-x.sock")
 	cmd.Env, cmd.ExtraFiles = []string{vmmMark + "=1"}, []*os.File{tap}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := netns.Do(slot.Netns(), cmd.Start); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	nettest.Start(t, slot.Netns(), cmd)
 	return cmd
 }
 
