@@ -150,13 +150,22 @@ func (p *Probe) replaceWithTCX(d netns.Device) ([]link.Link, error) {
 	return p.attachTCX(d)
 }
 
-func verify(d netns.Device, name string) error {
+// verifyNetns says whether the present namespace is the device's.
+func verifyNetns(d netns.Device) error {
 	here, err := netns.Current()
 	if err != nil {
 		return err
 	}
 	if here != d.Netns {
 		return fmt.Errorf("%w: namespace cookie %d, not %d", ErrWrongDevice, here, d.Netns)
+	}
+	return nil
+}
+
+// verify says whether the device of the present namespace is the one that is meant.
+func verify(d netns.Device, name string) error {
+	if err := verifyNetns(d); err != nil {
+		return err
 	}
 	l, err := netlink.LinkByIndex(int(d.Ifindex))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
@@ -109,9 +110,9 @@ const (
 	priorityShift = 16
 )
 
-// removes says from which device a message reports that an owner's filters have
-// gone: one of them, all of their priority, the whole qdisc, or in that another
-// took its handle.
+// removes says of which device a message reports that filters of an owner have gone. It
+// reports that one of them was removed, or all of their priority, or the whole qdisc, or
+// that another filter took the handle of one.
 func removes(typ uint16, body []byte, o Owner) (netns.Ifindex, bool) {
 	if len(body) < sizeofTcmsg {
 		return 0, false
@@ -135,13 +136,12 @@ func removes(typ uint16, body []byte, o Owner) (netns.Ifindex, bool) {
 // filterName returns TCA_BPF_NAME of include/uapi/linux/pkt_cls.h, "" where there
 // is none.
 func filterName(attrs []byte) (name string) {
-	const tcaBPFName = 7
 	_ = nlsafe.EachAttr(attrs, func(typ uint16, options []byte) error {
 		if typ != unix.TCA_OPTIONS {
 			return nil
 		}
 		return nlsafe.EachAttr(options, func(typ uint16, v []byte) error {
-			if typ == tcaBPFName {
+			if typ == nl.TCA_BPF_NAME {
 				name = unix.ByteSliceToString(v)
 			}
 			return nil
