@@ -120,13 +120,6 @@ func (w *Watcher) Known(c netns.Cookie) bool { return w.table.isComplete(c) }
 // namespace's links have not been read. The link is shared: read it only.
 func (w *Watcher) Peer(l *Link) (peer *Link, known bool) { return w.table.peer(l) }
 
-// Find returns the link of that name in a namespace, nil where there is none;
-// known is false where that namespace's links have not been read. The link is
-// shared: read it only.
-func (w *Watcher) Find(c netns.Cookie, name string) (l *Link, known bool) {
-	return w.table.find(c, name)
-}
-
 // Get returns the state of one link. It is shared: read it only.
 func (w *Watcher) Get(k netns.Device) (*Link, bool) {
 	l := w.table.get(k)
