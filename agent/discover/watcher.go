@@ -179,7 +179,7 @@ func (w *Watcher) open() (err error) {
 	if err != nil {
 		return err
 	}
-	self, err := netns.CookieOf("/proc/thread-self/ns/net")
+	self, err := netns.CookieOf(netns.Own)
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}

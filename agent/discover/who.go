@@ -38,7 +38,7 @@ type holder struct {
 }
 
 func newWho(rules *identity.Set) *who {
-	w := &who{self: inodeOfLink("/proc/thread-self/ns/net"), young: young, known: map[holding]holder{}}
+	w := &who{self: inodeOfLink(netns.Own), young: young, known: map[holding]holder{}}
 	w.rules.Store(rules)
 	w.names.Store(&map[uint64]string{})
 	return w

@@ -141,7 +141,7 @@ type reader struct {
 
 // inside reads the namespace that the tap is in.
 func (r *reader) inside() error {
-	self, err := os.Open("/proc/thread-self/ns/net")
+	self, err := os.Open(netns.Own)
 	if err != nil {
 		return fmt.Errorf("open own namespace: %w", err)
 	}
