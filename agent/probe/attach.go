@@ -58,9 +58,9 @@ func (p *Probe) Attach(nsPath string, d netns.Device, name string) error {
 	return nil
 }
 
-// standsElsewhere says whether a device is hooked without filters, and may stay so.
-// TCX programs that another took one of, or that stood in for filters, are let go:
-// they are to be put before whatever others have put there since.
+// standsElsewhere says whether a device is hooked without filters, and may stay so. It
+// lets TCX programs go where somebody has removed one of them, or where they stood in
+// for filters: attach then puts them before whatever others have put there since.
 func (p *Probe) standsElsewhere(d netns.Device) bool {
 	was := p.device(d)
 	if was == nil || was.mode == ModeTC {
