@@ -130,7 +130,7 @@ func (a *Agent) load() (err error) {
 // settlePrivileges gives up what is needed no more, and notes what there is.
 func (a *Agent) settlePrivileges() (err error) {
 	// How namespaces tell their cookie is found out while one can still be made.
-	if _, err := netns.CookieOf("/proc/thread-self/ns/net"); err != nil {
+	if _, err := netns.CookieOf(netns.Own); err != nil {
 		return err
 	}
 	if a.cfg.DropPrivileges {

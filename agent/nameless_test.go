@@ -18,15 +18,7 @@ func TestNamespaceWithoutNameIsWatched(t *testing.T) {
 	h := start(t)
 	cmd := exec.Command("cat")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	leave := func() { in.Close(); _ = cmd.Wait() }
-	t.Cleanup(leave)
+	leave := nettest.Start(t, "", cmd).Stop
 	ns := "/proc/" + strconv.Itoa(cmd.Process.Pid) + "/ns/net"
 	cookie, err := netns.CookieOf(ns)
 	if err != nil {

@@ -46,7 +46,6 @@ func agentProcess(t *testing.T, dir string) (pid int, c httpapi.Client) {
 	cmd := exec.CommandContext(t.Context(), program(t, "tapwatch-agent"), dir)
 	cmd.Env = append(os.Environ(), standInMark+"=agent")
 	p := begin(t, cmd, "")
-	t.Cleanup(func() { p.in.Close(); _ = cmd.Wait() })
 	return cmd.Process.Pid, httpapi.Client{BaseURL: "http://" + p.hear()}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tapwatch/internal/netns"
+	"tapwatch/internal/nettest"
 )
 
 // A stand-in is a copy of the test binary under the name of a VMM, with the command
@@ -57,10 +56,8 @@ type standIn struct {
 
 // player is a stand-in that runs.
 type player struct {
-	*exec.Cmd
-	t   *testing.T
-	in  io.WriteCloser
-	out *bufio.Reader
+	*nettest.Child
+	t *testing.T
 }
 
 // play starts a stand-in, and waits until it holds its taps.
@@ -92,29 +89,13 @@ func play(t *testing.T, s standIn) *player {
 // begin starts a program in a namespace, "" for ours, and keeps what it reads and says.
 func begin(t *testing.T, cmd *exec.Cmd, ns string) *player {
 	t.Helper()
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd.Stderr = t.Output()
-	if ns == "" {
-		err = cmd.Start()
-	} else { // the child is forked by the thread that stands in the namespace
-		err = netns.Do(ns, cmd.Start)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &player{Cmd: cmd, t: t, in: in, out: bufio.NewReader(out)}
+	return &player{Child: nettest.Start(t, ns, cmd), t: t}
 }
 
 // hear returns the next line that it says.
 func (p *player) hear() string {
-	line, err := p.out.ReadString('\n')
+	line, err := p.Out.ReadString('\n')
 	if err != nil {
 		p.t.Helper()
 		p.t.Fatalf("the stand-in ended: %v", err)
@@ -125,7 +106,7 @@ func (p *player) hear() string {
 // does has it do something, and returns what came of it.
 func (p *player) does(words ...string) string {
 	p.t.Helper()
-	if _, err := fmt.Fprintln(p.in, strings.Join(words, " ")); err != nil {
+	if _, err := fmt.Fprintln(p.In, strings.Join(words, " ")); err != nil {
 		p.t.Fatal(err)
 	}
 	return p.hear()

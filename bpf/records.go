@@ -12,8 +12,8 @@ const recordsAtOnce = 512
 
 // Records reads what an iterator writes, one record after the other, straight into the
 // generated struct: T must be one, so that it lies in memory as the kernel writes it.
-// fn is given each; the record is another's when fn returns. A record that is cut is an
-// error.
+// Records calls fn with each; fn must not keep the pointer, since later records are read
+// into the same memory. A record that is cut is an error.
 func Records[T any](r io.Reader, fn func(*T)) error {
 	room := make([]T, recordsAtOnce)
 	size := int(unsafe.Sizeof(room[0]))

@@ -30,6 +30,17 @@ func ShareTypes() (release func()) {
 	return func() { runtime.KeepAlive(c) }
 }
 
+// Modules returns the types of those kernel modules that are loaded: a struct of a module
+// is not among the kernel's own.
+func Modules(c *btf.Cache, names ...string) (loaded []*btf.Spec) {
+	for _, name := range names {
+		if module, err := c.Module(name); err == nil {
+			loaded = append(loaded, module)
+		}
+	}
+	return loaded
+}
+
 func current() *btf.Cache {
 	if c := types.of.Value(); c != nil {
 		return c

@@ -1,7 +1,6 @@
 package discover
 
 import (
-	"bufio"
 	"context"
 	"io"
 	"math/rand/v2"
@@ -301,39 +300,8 @@ func program(t *testing.T) string {
 func command(t *testing.T, name string, args ...string) (stdin io.Writer, running, stop func()) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
-	in, out, stop := piped(t, cmd, cmd.Start)
-	return in, func() { t.Helper(); mustRun(t, out) }, stop
-}
-
-// piped starts a command with pipes for its input and its output. The command must end
-// when its input does: by stop, or with the test.
-func piped(t *testing.T, cmd *exec.Cmd, start func() error) (in io.Writer, out io.Reader, stop func()) {
-	t.Helper()
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := start(); err != nil {
-		t.Fatal(err)
-	}
-	stop = sync.OnceFunc(func() {
-		stdin.Close()
-		_ = cmd.Wait()
-	})
-	t.Cleanup(stop)
-	return stdin, stdout, stop
-}
-
-// mustRun waits until the output says that a copy of this test's program runs.
-func mustRun(t *testing.T, out io.Reader) {
-	t.Helper()
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "running\n" {
-		t.Fatalf("the process said %q: %v", line, err)
-	}
+	c := nettest.Start(t, "", cmd)
+	return c.In, func() { t.Helper(); c.Hears(t, "running") }, c.Stop
 }
 
 // create makes a namespace of that name until the test's end.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/nettest"
 	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
@@ -14,13 +15,7 @@ import (
 // known to have ended.
 func TestRecordedProcessesInAnotherPIDNamespace(t *testing.T) {
 	cmd := exec.Command("cat")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	c := nettest.Start(t, "", cmd)
 	seen, err := proc.ProcessOf(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
@@ -46,8 +41,7 @@ func TestRecordedProcessesInAnotherPIDNamespace(t *testing.T) {
 		}
 	}
 	check(path.Yes)
-	in.Close()
-	_ = cmd.Wait()
+	c.Stop()
 	check(path.No)
 	if records[0].Sandbox.VMMProcess != elsewhere {
 		t.Error("the record itself was changed")

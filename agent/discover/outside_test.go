@@ -18,18 +18,16 @@ import (
 func stranger(t *testing.T, of int) (pid int, stop func()) {
 	t.Helper()
 	cmd := exec.Command("cat")
-	start := cmd.Start
+	ns := ""
 	if of == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	} else { // a child is where the thread is that starts it
-		start = func() error { return netns.Do(nsPath(of), cmd.Start) }
+	} else {
+		ns = nsPath(of)
 	}
-	in, out, stop := piped(t, cmd, start)
-	_, _ = in.Write([]byte{1}) // it has come to its own program once it answers
-	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
-	return cmd.Process.Pid, stop
+	c := nettest.Start(t, ns, cmd)
+	_, _ = io.WriteString(c.In, "here\n") // it has come to its own program once it answers
+	c.Hears(t, "here")
+	return cmd.Process.Pid, c.Stop
 }
 
 func TestNamespaceOfAProcessAlone(t *testing.T) {

@@ -62,9 +62,9 @@ func TestNamespaceOfAThreadAlone(t *testing.T) {
 	host, stop := stranger(t, 0)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{wanderer, nsPath(host)}
-	in, out, _ := piped(t, cmd, cmd.Start)
+	c := nettest.Start(t, "", cmd)
 	m := member{pid: cmd.Process.Pid}
-	if _, err := fmt.Fscan(out, &m.tid); err != nil {
+	if _, err := fmt.Fscan(c.Out, &m.tid); err != nil {
 		t.Fatal(err)
 	}
 	stop() // now the thread is alone in it
@@ -86,7 +86,7 @@ func TestNamespaceOfAThreadAlone(t *testing.T) {
 	if got, ok := w.Resolve(e.NSID); !ok || got != cookie {
 		t.Errorf("nsid %d resolved to %d, %v", e.NSID, got, ok)
 	}
-	fmt.Fprintln(in)
+	fmt.Fprintln(c.In)
 	w.gone(cookie)
 }
 

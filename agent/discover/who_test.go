@@ -24,17 +24,13 @@ import (
 func vmm(t *testing.T, ns string, cmd *exec.Cmd) (p proc.Process, stop func()) {
 	t.Helper()
 	nettest.NeedRoot(t)
-	start := cmd.Start
-	if ns != "" { // a child is where the thread is that starts it
-		start = func() error { return netns.Do(ns, cmd.Start) }
-	}
-	_, out, stop := piped(t, cmd, start)
-	mustRun(t, out)
+	c := nettest.Start(t, ns, cmd)
+	c.Hears(t, "running")
 	p, err := proc.ProcessOf(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p, stop
+	return p, c.Stop
 }
 
 // programAs is a copy of this test's program of that name, for every user to run.

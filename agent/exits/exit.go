@@ -17,8 +17,9 @@ type Exit struct {
 	Command string    // comm, at most 15 bytes
 	Status  unix.WaitStatus
 	// By says who sent the signal that it died of; it is Unknown where it died of
-	// none. Sender, a pid, and SenderCommand are of an ancestor or another; a Sender of 0
-	// is in no PID namespace that /proc shows.
+	// none. Sender, a pid, and SenderCommand are set where By is Ancestor or Other. A
+	// Sender of 0 is a process that /proc does not show: it is outside of the PID
+	// namespace.
 	By            Sender
 	Sender        int
 	SenderCommand string
@@ -54,9 +55,6 @@ func (e Exit) String() string {
 	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
 }
 
-// launched is what is said of a sender by name.
-var launched = map[Sender]string{Ancestor: ", which launched it"}
-
 func (e Exit) from() string {
 	switch e.By {
 	case Kernel:
@@ -64,10 +62,14 @@ func (e Exit) from() string {
 	case Itself:
 		return " of its own making"
 	case Ancestor, Other:
-		if e.Sender == 0 { // /proc does not show it
-			return " from " + e.SenderCommand + launched[e.By]
+		from := " from " + e.SenderCommand
+		if e.Sender != 0 { // else /proc does not show it
+			from += fmt.Sprintf(" (pid %d)", e.Sender)
 		}
-		return fmt.Sprintf(" from %s (pid %d)%s", e.SenderCommand, e.Sender, launched[e.By])
+		if e.By == Ancestor {
+			from += ", which launched it"
+		}
+		return from
 	}
 	return ""
 }

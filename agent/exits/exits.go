@@ -11,7 +11,6 @@ import (
 	"os"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -44,10 +43,7 @@ func Open(pids proc.Numbers) (_ *Watcher, err error) {
 	types, giveBack := bpf.Types()
 	defer giveBack()
 	opts := ebpf.CollectionOptions{Cache: types}
-	// struct tun_file is the tun module's own where tun is a module.
-	if tun, err := types.Module("tun"); err == nil {
-		opts.Programs.ExtraRelocationTargets = []*btf.Spec{tun}
-	}
+	opts.Programs.ExtraRelocationTargets = bpf.Modules(types, "tun") // struct tun_file
 	spec, err := bpf.LoadExits()
 	if err != nil {
 		return nil, fmt.Errorf("read the programs that see processes end: %w", err)

@@ -37,13 +37,7 @@ func TestExitIsTold(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "sh", "-c", c.script)
-			in, err := cmd.StdinPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			in := nettest.Start(t, "", cmd).In
 			if err := w.Watch(cmd.Process.Pid); err != nil {
 				t.Fatal(err)
 			}
@@ -85,23 +79,12 @@ func TestWhatWentFirst(t *testing.T) {
 		tap := nettest.AttachTap(t, ns, "tap0")
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
 		cmd.ExtraFiles = []*os.File{tap}
-		if _, err := cmd.StdinPipe(); err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		c := nettest.Start(t, "", cmd)
 		tap.Close()
 		if err := w.Watch(cmd.Process.Pid); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := out.Read(make([]byte, 1)); err != nil { // it has closed what it closes
-			t.Fatal(err)
-		}
+		c.Hears(t, "") // it has closed what it closes
 		killer := exec.CommandContext(t.Context(), "sh", "-c", fmt.Sprintf("kill -KILL %d", cmd.Process.Pid))
 		if err := killer.Run(); err != nil {
 			t.Fatal(err)
@@ -308,12 +291,7 @@ func TestExitInAnotherPIDNamespace(t *testing.T) {
 	nettest.NeedRoot(t)
 	cmd := exec.CommandContext(t.Context(), "cat")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
-	if _, err := cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	nettest.Start(t, "", cmd)
 	var st unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", cmd.Process.Pid), &st); err != nil {
 		t.Fatal(err)

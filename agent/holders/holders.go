@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -30,8 +31,8 @@ type Holder struct {
 
 // Config says how holders are read.
 type Config struct {
-	// ByProc has them read from /proc, as is done by itself where the kernel has no
-	// iterator over files.
+	// ByProc has holders read from /proc although the kernel may have an iterator over
+	// files. Without an iterator they are read from /proc in any case.
 	ByProc bool
 	// PIDs says which pids /proc shows: holders are reported by them. It is required.
 	PIDs proc.Numbers
@@ -46,7 +47,7 @@ type Reader struct {
 	mu   sync.Mutex
 	iter *iterator // nil: /proc is read instead
 	lack error
-	late bool // the iterator was loaded again for modules that came late
+	late bool // the iterator has been loaded again, for a module that came late
 }
 
 // iterator is the program that goes through open files.
@@ -78,16 +79,11 @@ func load(pids proc.Numbers) (*iterator, error) {
 	types, giveBack := bpf.Types()
 	defer giveBack()
 	opts := ebpf.CollectionOptions{Cache: types}
-	it := &iterator{}
+	modules := bpf.Modules(types, "tun", "tap") // struct tun_file, struct tap_queue
+	opts.Programs.ExtraRelocationTargets = modules
+	it := &iterator{knows: slices.ContainsFunc(modules, knowsQueues)}
 	if kernel, err := types.Kernel(); err == nil {
-		it.knows = knowsQueues(kernel)
-	}
-	// What is a module's own: struct tun_file of tun, struct tap_queue of tap.
-	for _, name := range []string{"tun", "tap"} {
-		if module, err := types.Module(name); err == nil {
-			opts.Programs.ExtraRelocationTargets = append(opts.Programs.ExtraRelocationTargets, module)
-			it.knows = it.knows || knowsQueues(module)
-		}
+		it.knows = it.knows || knowsQueues(kernel)
 	}
 	var objs bpf.HoldersObjects
 	if err := spec.LoadAndAssign(&objs, &opts); err != nil {

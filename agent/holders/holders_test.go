@@ -176,14 +176,7 @@ func BenchmarkHolders(b *testing.B) {
 		}
 		cmd := exec.Command("cat")
 		cmd.ExtraFiles = files
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+		nettest.Start(b, "", cmd)
 	}
 	for name, byProc := range map[string]bool{"iterator": false, "proc": true} {
 		b.Run(name, func(b *testing.B) {

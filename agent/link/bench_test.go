@@ -135,13 +135,11 @@ func BenchmarkMemory(b *testing.B) {
 	runtime.KeepAlive(tab)
 }
 
-// BenchmarkTaps reads the taps of the host's namespace, then one link of it by
-// name, then the taps of one slot.
+// BenchmarkTaps reads the taps of the host's namespace, then those of one slot.
 func BenchmarkTaps(b *testing.B) {
 	tab := fleet(b)
 	for what, read := range map[string]func() int{
 		"host": func() int { ls, _ := tab.taps(1); return len(ls) - 1999 },
-		"find": func() int { l, _ := tab.find(1, "vnet1999"); return int(l.Ifindex) - 21_998 },
 		"slot": func() int { ls, _ := tab.taps(7000); return len(ls) },
 	} {
 		b.Run(what, func(b *testing.B) {

@@ -23,7 +23,7 @@ const skipStats = 1 << 3
 type dumpQueue struct {
 	ids    []netns.NSID
 	queued map[netns.NSID]bool
-	late   map[netns.NSID]int // how often each was put off
+	late   map[netns.NSID]int // how often each was put off, until it has been read or given up
 }
 
 func (q *dumpQueue) add(id netns.NSID) {
@@ -118,6 +118,7 @@ func (w *Watcher) dumpSome(ctx context.Context) bool {
 		if errors.Is(err, nlsafe.ErrInterrupted) && w.dumps.putOff(id) {
 			continue
 		}
+		delete(w.dumps.late, id)
 		if err != nil {
 			w.failed(err)
 		}

@@ -60,7 +60,7 @@ func TestRenameIsOneChange(t *testing.T) {
 		if is.Ifindex != was.Ifindex || !is.IsTap() {
 			t.Errorf("own %v: became %+v, was %+v", own, is, was)
 		}
-		if old, known := w.Find(c, "tap0"); old != nil || !known {
+		if old, known := byName(w.In(c), "tap0"); old != nil || !known {
 			t.Errorf("own %v: the old name is found as %+v", own, old)
 		}
 		nettest.Eventually(t, "the rename told", func() bool { return len(renames(w.of(c))) > 0 })
@@ -158,6 +158,6 @@ func TestTapsOfTheOwnNamespace(t *testing.T) {
 		}
 		return netlink.LinkDel(l)
 	})
-	nettest.Eventually(t, "one gone", func() bool { l, known := w.Find(c, tapName(8)); return known && l == nil })
+	nettest.Eventually(t, "one gone", func() bool { l, known := byName(w.In(c), tapName(8)); return known && l == nil })
 	assertChained(t, w.of(c))
 }

@@ -111,7 +111,7 @@ func checkKinds(t *testing.T, w *watch, c netns.Cookie) {
 		if l.Kind != want.Kind || l.Tun != want.Tun || l.Master != want.Master || l.Peer != want.Peer || l.PeerNSID != netns.NoNSID {
 			t.Errorf("%s is %+v, want %+v", want.Name, l, want)
 		}
-		got, known := w.Find(c, want.Name)
+		got, known := byName(w.In(c), want.Name)
 		if !known || got == nil || got.Ifindex != l.Ifindex {
 			t.Errorf("%s is found as %+v", want.Name, got)
 		}
@@ -176,8 +176,8 @@ func TestPeerOfANewVeth(t *testing.T) {
 		t.Fatal(err)
 	}
 	nettest.Eventually(t, "both ends know each other", func() bool {
-		inner, _ := w.Find(c, "eth0")
-		outer, _ := w.Find(self, host)
+		inner, _ := byName(w.In(c), "eth0")
+		outer, _ := byName(w.In(self), host)
 		if inner == nil || outer == nil {
 			return false
 		}

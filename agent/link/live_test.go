@@ -112,11 +112,19 @@ func (w *watch) add(ns string) netns.Cookie {
 
 // link returns the state of a link by name; ok is false where there is none.
 func (w *watch) link(c netns.Cookie, name string) (Link, bool) {
-	ls := w.In(c)
-	if i := slices.IndexFunc(ls, func(l *Link) bool { return l.Name == name }); i >= 0 {
-		return *ls[i], true
+	if l, _ := byName(w.In(c), name); l != nil {
+		return *l, true
 	}
 	return Link{}, false
+}
+
+// byName returns the link of that name, nil where there is none, and whether the
+// namespace's links are known: every namespace has lo.
+func byName(ls []*Link, name string) (l *Link, known bool) {
+	if i := slices.IndexFunc(ls, func(l *Link) bool { return l.Name == name }); i >= 0 {
+		l = ls[i]
+	}
+	return l, len(ls) > 0
 }
 
 // until waits for a state of a link.

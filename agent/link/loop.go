@@ -62,7 +62,7 @@ func (w *Watcher) arm(ctx context.Context, at time.Time) bool {
 	at = earliest(at, w.again.due(), w.retryAt())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.news) > 0 || ctx.Err() != nil {
+	if len(w.news) > 0 || len(w.doubted) > 0 || ctx.Err() != nil {
 		return false
 	}
 	w.sock.WakeAt(at)

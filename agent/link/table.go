@@ -116,17 +116,6 @@ func (t *table) get(k netns.Device) *Link {
 	return nil
 }
 
-// find returns the link of that name, and whether the namespace's links are known.
-func (t *table) find(c netns.Cookie, name string) (*Link, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	ns := t.byCookie[c]
-	if ns == nil {
-		return nil, false
-	}
-	return ns.find(name), len(ns.links) > 0 // every namespace has lo
-}
-
 // taps returns the taps of a namespace, and whether its links are known.
 func (t *table) taps(c netns.Cookie) ([]*Link, bool) {
 	t.mu.Lock()
@@ -135,7 +124,7 @@ func (t *table) taps(c netns.Cookie) ([]*Link, bool) {
 	if ns == nil {
 		return nil, false
 	}
-	return slices.Clone(ns.taps), len(ns.links) > 0
+	return slices.Clone(ns.taps), len(ns.links) > 0 // every namespace has lo
 }
 
 // completed notes that all links of a namespace have been read.

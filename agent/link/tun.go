@@ -41,8 +41,8 @@ type Tun struct {
 }
 
 // IsTap reports whether the link is a tap: a tun device in tap mode, or a
-// macvtap. Its holder has another character device open for the second,
-// /dev/tapN with the ifindex. It is false where the mode is not known.
+// macvtap. The holder of a macvtap has /dev/tapN open, where N is the ifindex. IsTap
+// is false where the mode is not known.
 func (l *Link) IsTap() bool {
 	return l.Kind == "tun" && l.Tun.Mode == TunTap || l.Kind == "macvtap"
 }

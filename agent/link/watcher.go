@@ -32,8 +32,8 @@ type Config struct {
 	// Audit is the time between two full dumps that check what the events told;
 	// 0 means one minute, below 0 never. It is longer where they are long.
 	Audit time.Duration
-	// rarely is how many times its own duration an audit waits for the next; 0
-	// means 500: with ten thousand namespaces it takes a five-hundredth of the time.
+	// rarely is how many times its own duration an audit waits for the next, but not
+	// beyond auditRarest; 0 means 2000.
 	rarely time.Duration
 	// Log is told of overruns and of failing dumps; nil means slog.Default().
 	Log *slog.Logger
@@ -120,13 +120,6 @@ func (w *Watcher) Known(c netns.Cookie) bool { return w.table.isComplete(c) }
 // namespace's links have not been read. The link is shared: read it only.
 func (w *Watcher) Peer(l *Link) (peer *Link, known bool) { return w.table.peer(l) }
 
-// Find returns the link of that name in a namespace, nil where there is none;
-// known is false where that namespace's links have not been read. The link is
-// shared: read it only.
-func (w *Watcher) Find(c netns.Cookie, name string) (l *Link, known bool) {
-	return w.table.find(c, name)
-}
-
 // Get returns the state of one link. It is shared: read it only.
 func (w *Watcher) Get(k netns.Device) (*Link, bool) {
 	l := w.table.get(k)
@@ -184,7 +177,7 @@ func (w *Watcher) open() (err error) {
 			w.conn.Close()
 		}
 	}()
-	self, err := os.Open("/proc/thread-self/ns/net")
+	self, err := os.Open(netns.Own)
 	if err != nil {
 		return fmt.Errorf("open own namespace: %w", err)
 	}
@@ -199,7 +192,7 @@ func (w *Watcher) open() (err error) {
 	return err
 }
 
-// live lets AddNamespace wake the loop from here on.
+// live lets AddNamespace and Recheck wake the loop from here on.
 func (w *Watcher) live() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

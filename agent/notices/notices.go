@@ -4,12 +4,9 @@ package notices
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -66,26 +63,16 @@ func (w *Watcher) Stats() Stats { return Stats{w.heard.Load(), w.lost.Load()} }
 // goroutines, until the context ends. All is set where some were lost: any
 // namespace may have changed.
 func (w *Watcher) Run(ctx context.Context, fn func(id netns.NSID, all bool)) error {
-	stop := context.AfterFunc(ctx, func() {
-		w.route.WakeAt(time.Now())
-		w.filter.WakeAt(time.Now())
-	})
-	defer stop()
 	var g errgroup.Group
-	g.Go(func() error { return w.hear(ctx, w.route, fn) })
-	g.Go(func() error { return w.hear(ctx, w.filter, fn) })
+	for _, l := range []*nlsafe.Listener{w.route, w.filter} {
+		g.Go(func() error { w.hear(ctx, l, fn); return nil })
+	}
 	return g.Wait()
 }
 
-func (w *Watcher) hear(ctx context.Context, l *nlsafe.Listener, fn func(netns.NSID, bool)) error {
-	for ctx.Err() == nil {
-		switch d, err := l.Receive(); {
-		case errors.Is(err, unix.EAGAIN):
-			if err := l.Wait(); errors.Is(err, os.ErrClosed) {
-				return nil
-			}
-		case errors.Is(err, os.ErrClosed):
-			return nil
+func (w *Watcher) hear(ctx context.Context, l *nlsafe.Listener, fn func(netns.NSID, bool)) {
+	l.Hear(ctx, func(d nlsafe.Datagram, err error) {
+		switch {
 		case err != nil: // ENOBUFS above all
 			w.lost.Add(1)
 			w.log.Debug("notices of changes were lost", "err", err)
@@ -94,6 +81,5 @@ func (w *Watcher) hear(ctx context.Context, l *nlsafe.Listener, fn func(netns.NS
 			w.heard.Add(1)
 			fn(netns.NSID(d.NSID), false)
 		}
-	}
-	return nil
+	})
 }

@@ -58,9 +58,9 @@ func (p *Probe) Attach(nsPath string, d netns.Device, name string) error {
 	return nil
 }
 
-// standsElsewhere says whether a device is hooked without filters, and may stay so.
-// TCX programs that another took one of, or that stood in for filters, are let go:
-// they are to be put before whatever others have put there since.
+// standsElsewhere says whether a device is hooked without filters, and may stay so. It
+// lets TCX programs go where somebody has removed one of them, or where they stood in
+// for filters: attach then puts them before whatever others have put there since.
 func (p *Probe) standsElsewhere(d netns.Device) bool {
 	was := p.device(d)
 	if was == nil || was.mode == ModeTC {
@@ -150,13 +150,22 @@ func (p *Probe) replaceWithTCX(d netns.Device) ([]link.Link, error) {
 	return p.attachTCX(d)
 }
 
-func verify(d netns.Device, name string) error {
+// verifyNetns says whether the present namespace is the device's.
+func verifyNetns(d netns.Device) error {
 	here, err := netns.Current()
 	if err != nil {
 		return err
 	}
 	if here != d.Netns {
 		return fmt.Errorf("%w: namespace cookie %d, not %d", ErrWrongDevice, here, d.Netns)
+	}
+	return nil
+}
+
+// verify says whether the device of the present namespace is the one that is meant.
+func verify(d netns.Device, name string) error {
+	if err := verifyNetns(d); err != nil {
+		return err
 	}
 	l, err := netlink.LinkByIndex(int(d.Ifindex))
 	if err != nil {

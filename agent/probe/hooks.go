@@ -21,7 +21,8 @@ type hooks struct {
 	owner Owner // of our filters
 }
 
-// newHooks is of the owner that the directory has; claim makes one.
+// newHooks takes the owner that the directory has, zero where it has none; claim makes
+// one.
 func newHooks(dir string) hooks {
 	if dir == "" {
 		dir = DefaultHooksDir
@@ -42,7 +43,7 @@ func (h hooks) made(d netns.Device) bool {
 }
 
 func (h hooks) forget(d netns.Device) error {
-	if err := os.Remove(h.note(d)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := removeIfThere(h.note(d)); err != nil {
 		return fmt.Errorf("remove hook note: %w", err)
 	}
 	return nil
@@ -125,9 +126,9 @@ func clsact(d netns.Device) *netlink.Clsact {
 
 // clsactKind returns "clsact", "ingress" or "": what stands at the ingress hook.
 // It asks for that one qdisc: a list is always of the whole namespace, and a
-// host's own may have thousands of taps. The kernel sends the answer to whom
-// listens, and to us for NLM_F_ECHO; of none there is the acknowledgement alone,
-// or ENOENT.
+// host's own may have thousands of taps. The kernel sends the answer to those who
+// listen, and to us because of NLM_F_ECHO. Where there is no qdisc, it sends the
+// acknowledgement alone, or ENOENT.
 func clsactKind(d netns.Device) (string, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_ECHO|unix.NLM_F_ACK)
 	req.AddData(&nl.TcMsg{Family: unix.AF_UNSPEC, Ifindex: int32(d.Ifindex), Parent: netlink.HANDLE_CLSACT})

@@ -1,6 +1,9 @@
 package probe
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // labelMax is CLS_BPF_NAME_LEN of net/sched/cls_bpf.c less the final zero.
 const labelMax = 255
@@ -27,14 +30,13 @@ func (l label) String() string {
 
 // parseLabel says whether a filter's name is one of ours.
 func parseLabel(name string) (l label, ok bool) {
-	program, rest, found := strings.Cut(name, ",")
-	ok = false
-	for _, dir := range directions {
-		ok = ok || program == dir.name
+	program, rest, says := strings.Cut(name, ",")
+	if !slices.ContainsFunc(directions, func(dir direction) bool { return dir.name == program }) {
+		return label{}, false
 	}
 	l.program = program
-	if !ok || !found {
-		return l, ok // an older version's, or not ours
+	if !says { // an older version's
+		return l, true
 	}
 	owner, rest, _ := strings.Cut(rest, ",")
 	hex, ok := strings.CutPrefix(owner, "owner=")
@@ -45,9 +47,8 @@ func parseLabel(name string) (l label, ok bool) {
 	if l.owner, err = parseOwner(hex); err != nil {
 		return l, false
 	}
-	if rest == "clsact" || strings.HasPrefix(rest, "clsact,") {
-		l.clsact = true
-		rest = strings.TrimPrefix(strings.TrimPrefix(rest, "clsact"), ",")
+	if word, after, _ := strings.Cut(rest, ","); word == "clsact" {
+		l.clsact, rest = true, after
 	}
 	l.dir, _ = strings.CutPrefix(rest, "dir=")
 	return l, true

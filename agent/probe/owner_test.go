@@ -137,23 +137,9 @@ func inElsewhere(t *testing.T, ns string, d netns.Device, dir, what string) (*ex
 	cmd.Env = append(os.Environ(), elsewhere+"="+strings.Join([]string{ns, dir, strconv.Itoa(int(d.Ifindex)), what}, " "))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
 	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return cmd, out
+	c := nettest.Start(t, "", cmd)
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // what it does then is not what is tested
+	return cmd, c.Out
 }
 
 // TestElsewhere is the agent, or the cleanup, of another mount namespace.

@@ -18,7 +18,7 @@ func namespaces() (paths []string, err error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	all := []string{"/proc/thread-self/ns/net"}
+	all := []string{netns.Own}
 	for _, n := range names {
 		all = append(all, netns.Path(n.Name()))
 	}

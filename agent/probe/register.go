@@ -49,7 +49,7 @@ func (p *Probe) device(d netns.Device) *attached {
 	return p.devices[d]
 }
 
-// takeDevice is device, for the last time.
+// takeDevice forgets how a device is hooked, and returns it.
 func (p *Probe) takeDevice(d netns.Device) *attached {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -3,13 +3,11 @@ package probe
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync/atomic"
-	"time"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
@@ -64,29 +62,20 @@ func (r *Removals) Stats() RemovalStats {
 // All is set where the kernel dropped messages: hooks of any device may have gone,
 // and Stands tells. Resolve is asked which namespace an nsid means.
 func (r *Removals) Run(ctx context.Context, resolve func(netns.NSID) (netns.Cookie, bool), removed func(d netns.Device, all bool)) error {
-	stop := context.AfterFunc(ctx, func() { r.listener.WakeAt(time.Now()) })
-	defer stop()
-	for ctx.Err() == nil {
-		switch d, err := r.listener.Receive(); {
-		case errors.Is(err, unix.EAGAIN):
-			if err := r.listener.Wait(); errors.Is(err, os.ErrClosed) {
-				return nil
-			}
-		case errors.Is(err, os.ErrClosed):
-			return nil
-		case err != nil || d.Truncated: // ENOBUFS above all
+	r.listener.Hear(ctx, func(d nlsafe.Datagram, err error) {
+		if err != nil || d.Truncated { // ENOBUFS above all
 			r.lost.Add(1)
 			removed(netns.Device{}, true)
-		case len(d.Bytes) > 0:
-			in, known := r.self, true
-			if !d.Own {
-				in, known = resolve(netns.NSID(d.NSID))
-			}
-			if known { // else none of our hooks is in there
-				r.take(in, d.Bytes, func(d netns.Device) { removed(d, false) })
-			}
+			return
 		}
-	}
+		in, known := r.self, true
+		if !d.Own {
+			in, known = resolve(netns.NSID(d.NSID))
+		}
+		if known { // else none of our hooks is in there
+			r.take(in, d.Bytes, func(d netns.Device) { removed(d, false) })
+		}
+	})
 	return nil
 }
 
@@ -121,9 +110,9 @@ const (
 	priorityShift = 16
 )
 
-// removes says from which device a message reports that an owner's filters have
-// gone: one of them, all of their priority, the whole qdisc, or in that another
-// took its handle.
+// removes says of which device a message reports that filters of an owner have gone. It
+// reports that one of them was removed, or all of their priority, or the whole qdisc, or
+// that another filter took the handle of one.
 func removes(typ uint16, body []byte, o Owner) (netns.Ifindex, bool) {
 	if len(body) < sizeofTcmsg {
 		return 0, false
@@ -147,13 +136,12 @@ func removes(typ uint16, body []byte, o Owner) (netns.Ifindex, bool) {
 // filterName returns TCA_BPF_NAME of include/uapi/linux/pkt_cls.h, "" where there
 // is none.
 func filterName(attrs []byte) (name string) {
-	const tcaBPFName = 7
 	_ = nlsafe.EachAttr(attrs, func(typ uint16, options []byte) error {
 		if typ != unix.TCA_OPTIONS {
 			return nil
 		}
 		return nlsafe.EachAttr(options, func(typ uint16, v []byte) error {
-			if typ == tcaBPFName {
+			if typ == nl.TCA_BPF_NAME {
 				name = unix.ByteSliceToString(v)
 			}
 			return nil

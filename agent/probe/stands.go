@@ -20,12 +20,8 @@ func (p *Probe) Stands(nsPath string, d netns.Device) (bool, error) {
 	}
 	stands := false
 	err := netns.Do(nsPath, func() error {
-		here, err := netns.Current()
-		if err != nil {
+		if err := verifyNetns(d); err != nil {
 			return err
-		}
-		if here != d.Netns {
-			return fmt.Errorf("%w: namespace cookie %d, not %d", ErrWrongDevice, here, d.Netns)
 		}
 		s, err := p.standingOn(d)
 		stands = s.counting

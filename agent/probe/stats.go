@@ -46,9 +46,7 @@ func (s *stats) attached(m Mode, took time.Duration) {
 
 // ModeOf returns how a device is attached; "" where it is not.
 func (p *Probe) ModeOf(d netns.Device) Mode {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if a := p.devices[d]; a != nil {
+	if a := p.device(d); a != nil {
 		return a.mode
 	}
 	return ""

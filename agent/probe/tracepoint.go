@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 
-	"tapwatch/bpf"
-
 	"github.com/cilium/ebpf/link"
+
+	"tapwatch/bpf"
 )
 
 // attachTracepoints lets the programs see every frame of the host; which ones

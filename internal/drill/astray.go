@@ -14,8 +14,8 @@ import (
 	"tapwatch/internal/sandbox/network"
 )
 
-// What comes of a Firecracker, another launched it, that does not find its tap, or
-// finds it taken. It makes a tap that is not there, without a word.
+// What can be wrong with a Firecracker of another launcher that does not find its tap, or
+// finds it taken. A Firecracker makes a tap that is not there, and does not say so.
 var astrayFaults = []Fault{
 	{
 		Name: "fc-misplaced", What: "a Firecracker runs in a namespace that is no slot, and makes its own tap there",
@@ -53,8 +53,8 @@ var astrayFaults = []Fault{
 	},
 }
 
-// killByAnother has a process that did not launch it kill a process: what its launcher
-// does to a VMM is wanted.
+// killByAnother kills a process from a shell, which did not launch it. The agent takes
+// the end of a VMM for wanted where its own launcher kills it.
 func killByAnother(pid int) error {
 	out, err := exec.CommandContext(context.Background(), "sh", "-c", `kill -KILL "$0"`, strconv.Itoa(pid)).CombinedOutput()
 	if err != nil {

@@ -33,9 +33,9 @@ type Fault struct {
 	// Foreign is drilled beside all others, in a slot of its own, which Slot may
 	// change: a VMM that another launched, as User where that is not 0. Harm is
 	// done to it once the agent knows it.
-	// Elder, where there is one, is started before it, in the same namespace. Astray
-	// has them stand in a namespace that is nobody's slot. undo gives back what the
-	// slot does not hold.
+	// Elder, where it is set, is another VMM, which starts before Foreign in the same
+	// namespace. With Astray both run in a namespace that is nobody's slot. undo removes
+	// what Slot made outside of the slot.
 	Foreign, Elder *standIn
 	Astray         bool
 	Slot           func(network.Slot) (undo func(), err error)

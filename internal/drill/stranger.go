@@ -70,8 +70,8 @@ func (w *World) meet(ctx context.Context, faults []Fault) ([]Result, error) {
 	return results, nil
 }
 
-// settled is how old a stand-in is before harm is done to it: as a VMM that ends is, and
-// known by its process, not only by the tap that it holds.
+// settled is how old a stand-in is before harm is done to it: as old as VMMs are that end.
+// The agent then knows it by its process, and not only by the tap that it holds.
 const settled = 3 * time.Second
 
 // stranger drills one.
@@ -162,8 +162,9 @@ func copySelf(dir string) error {
 	return errors.Join(err, to.Close())
 }
 
-// A stand-in's launcher is a shell: what the owner of a slot's record launches is the
-// record's own. It waits for its VMM, or never does.
+// A shell launches each stand-in. This process cannot: it owns the records of the slots,
+// and what the owner of a record launches is no stranger there. The shell waits for its
+// VMM, or never does.
 const (
 	launches     = `exec 3<&0; "$0" "$@" <&3 & wait`
 	neverReaping = `exec 3<&0; "$0" "$@" <&3 & exec sleep 3600 >/dev/null 2>&1`

@@ -61,7 +61,7 @@ var idIsCookie = sync.OnceValue(func() bool {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil && !errors.Is(err, unix.EPERM) {
 			return err
 		}
-		f, err := os.Open("/proc/thread-self/ns/net")
+		f, err := os.Open(Own)
 		if err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ func onThread(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		self, err := os.Open("/proc/thread-self/ns/net")
+		self, err := os.Open(Own)
 		if err != nil {
 			runtime.UnlockOSThread()
 			done <- fmt.Errorf("open own namespace: %w", err)
@@ -104,7 +104,7 @@ func Create(name string) (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("unshare network namespace: %w", err)
 		}
-		if err := unix.Mount("/proc/thread-self/ns/net", path, "none", unix.MS_BIND, ""); err != nil {
+		if err := unix.Mount(Own, path, "none", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("bind namespace at %s: %w", path, err)
 		}
 		return nil

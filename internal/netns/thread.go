@@ -21,7 +21,7 @@ type Handle struct {
 func Open(path string) (*Handle, error) {
 	file := Path(path)
 	if path == "" {
-		file = "/proc/thread-self/ns/net"
+		file = Own
 	}
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -62,7 +62,7 @@ type Thread struct {
 // to be called from that goroutine.
 func Lock() (*Thread, error) {
 	runtime.LockOSThread()
-	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	home, err := unix.Open(Own, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		runtime.UnlockOSThread()
 		return nil, fmt.Errorf("open own namespace: %w", err)

@@ -10,30 +10,26 @@ import (
 // IptablesLegacy runs iptables-legacy in a namespace with those arguments.
 func IptablesLegacy(t testing.TB, ns string, args ...string) {
 	t.Helper()
-	const program = "/usr/sbin/iptables-legacy"
-	if _, err := os.Stat(program); err != nil {
-		Unfit(t, "no iptables-legacy")
-	}
-	In(t, ns, func() error {
-		cmd := exec.CommandContext(t.Context(), program, args...)
-		cmd.Env = append(os.Environ(), "XTABLES_LOCKFILE="+t.TempDir()+"/lock")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("iptables-legacy %v: %w: %s", args, err, out)
-		}
-		return nil
-	})
+	iptables(t, ns, "iptables-legacy", args)
 }
 
 // IptablesNFT runs iptables over nftables in a namespace.
 func IptablesNFT(t testing.TB, ns string, args ...string) {
 	t.Helper()
-	const program = "/usr/sbin/iptables-nft"
+	iptables(t, ns, "iptables-nft", args)
+}
+
+func iptables(t testing.TB, ns, name string, args []string) {
+	t.Helper()
+	program := "/usr/sbin/" + name
 	if _, err := os.Stat(program); err != nil {
-		Unfit(t, "no iptables-nft")
+		Unfit(t, "no "+name)
 	}
 	In(t, ns, func() error {
-		if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("iptables-nft %v: %w: %s", args, err, out)
+		cmd := exec.CommandContext(t.Context(), program, args...)
+		cmd.Env = append(os.Environ(), "XTABLES_LOCKFILE="+t.TempDir()+"/lock") // legacy's, which is one for the host
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s %v: %w: %s", name, args, err, out)
 		}
 		return nil
 	})

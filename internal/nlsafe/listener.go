@@ -1,6 +1,7 @@
 package nlsafe
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -130,6 +131,27 @@ func sourceOf(oob []byte) (id int32, own bool) {
 		}
 	}
 	return noNSID, true
+}
+
+// Hear calls fn with every datagram, until the context ends or Close. An error says
+// that something was lost, as ENOBUFS does. No other call of Wait, Receive or WakeAt may
+// go on meanwhile.
+func (s *Listener) Hear(ctx context.Context, fn func(d Datagram, err error)) {
+	stop := context.AfterFunc(ctx, func() { s.WakeAt(time.Now()) })
+	defer stop()
+	for ctx.Err() == nil {
+		d, err := s.Receive()
+		if errors.Is(err, unix.EAGAIN) {
+			if err := s.Wait(); errors.Is(err, os.ErrClosed) {
+				return
+			}
+			continue
+		}
+		if errors.Is(err, os.ErrClosed) {
+			return
+		}
+		fn(d, err)
+	}
 }
 
 // WakeAt makes Wait return at that time; zero means when something comes.

@@ -64,15 +64,11 @@ func NumbersHere() (n Numbers, err error) {
 }
 
 // parseDepth counts the numbers that the reader has: one for each PID namespace from
-// that of /proc down to its own. It reads the line "NSpid:" that task_state in
-// fs/proc/array.c writes.
+// that of /proc down to its own.
 func parseDepth(status []byte) (int, error) {
-	for line := range bytes.Lines(status) {
-		if pids, ok := bytes.CutPrefix(line, []byte("NSpid:")); ok {
-			if n := len(bytes.Fields(pids)); n > 0 {
-				return n, nil
-			}
-		}
+	pids, _ := statusLine(status, "NSpid:")
+	if n := len(bytes.Fields(pids)); n > 0 {
+		return n, nil
 	}
 	return 0, errors.New("no NSpid in its status")
 }

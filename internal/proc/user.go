@@ -25,18 +25,25 @@ func UserOf(pid int) (User, error) {
 	return u, nil
 }
 
-// parseUser reads the line "Uid:" that task_state in fs/proc/array.c writes. The name
-// of the process, which stands before it, has its newlines escaped.
-func parseUser(b []byte) (u User, err error) {
-	for line := range bytes.Lines(b) {
-		ids, ok := bytes.CutPrefix(line, []byte("Uid:"))
-		if !ok {
-			continue
-		}
-		if _, err := fmt.Sscan(string(ids), &u.Real, &u.Effective); err != nil {
-			return User{}, fmt.Errorf("user ids: %w", err)
-		}
-		return u, nil
+func parseUser(status []byte) (u User, err error) {
+	ids, ok := statusLine(status, "Uid:")
+	if !ok {
+		return User{}, errors.New("no user ids in its status")
 	}
-	return User{}, errors.New("no user ids in its status")
+	if _, err := fmt.Sscan(string(ids), &u.Real, &u.Effective); err != nil {
+		return User{}, fmt.Errorf("user ids: %w", err)
+	}
+	return u, nil
+}
+
+// statusLine returns what follows a key in /proc/PID/status, which task_state in
+// fs/proc/array.c writes. The name of the process, which stands before, has its newlines
+// escaped.
+func statusLine(status []byte, key string) (value []byte, ok bool) {
+	for line := range bytes.Lines(status) {
+		if value, ok := bytes.CutPrefix(line, []byte(key)); ok {
+			return value, true
+		}
+	}
+	return nil, false
 }

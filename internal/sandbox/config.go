@@ -28,7 +28,7 @@ type Config struct {
 	DataDir string // of templates and kernels; "" means template.DefaultDir
 	RunDir  string // of the registry and the consoles; "" means registry.DefaultDir
 
-	Path      registry.Shape // of sandboxes that do not ask for another; "" means network.ShapeRelay
+	Path      registry.Shape // of sandboxes that do not ask for another; "" means registry.Relay
 	PoolSize  int            // slots kept ready; 0 means that each is made when asked for
 	FirstSlot int            // lowest slot index to use; 0 means 1
 

@@ -64,14 +64,7 @@ func vmmIn(t *testing.T, bin string, slot network.Slot, id string) *exec.Cmd {
 	defer tap.Close()
 	cmd := exec.Command(bin, "--api-sock", "/tmp/fc-"+id+"-x.sock")
 	cmd.Env, cmd.ExtraFiles = []string{vmmMark + "=1"}, []*os.File{tap}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := netns.Do(slot.Netns(), cmd.Start); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	nettest.Start(t, slot.Netns(), cmd)
 	return cmd
 }
 
@@ -122,6 +115,9 @@ func (w *watcher) capability(name string) float64 {
 	w.t.Helper()
 	return w.sum(`tapwatch_capability{name="` + name + `"}`)
 }
+
+// heldBySandbox says whether somebody holds a tap, and its sandbox is known.
+func heldBySandbox(s path.Slot) bool { return len(s.Device.Holders) > 0 && s.Sandbox != nil }
 
 // mustLack checks that the agent says loudly what it lacks.
 func (w *watcher) mustLack(name string) {
@@ -192,12 +188,11 @@ func nested(t *testing.T, bin, fc, mountProc string) {
 	w.mustLack("host_pids")
 
 	host := vmmPID(t, id+"in")
-	held := func(s path.Slot) bool { return len(s.Device.Holders) > 0 && s.Sandbox != nil }
 	want := 2
 	if mountProc == "" {
 		want = host
 	}
-	s := w.untilPath(inside.Netns(), "held by its VMM", held)
+	s := w.untilPath(inside.Netns(), "held by its VMM", heldBySandbox)
 	if s.Sandbox.ID != id+"in" || len(s.Device.Holders) != 1 || s.Device.Holders[0].PID != want || s.Sandbox.VMMPID != want {
 		t.Errorf("%+v with VMM %d, held by %+v: want pid %d", s.Sandbox.ID, s.Sandbox.VMMPID, s.Device.Holders, want)
 	}
@@ -298,14 +293,13 @@ func TestPrivateMountNamespace(t *testing.T) {
 	slot := network.Slot{Index: 1}
 	id := nettest.RandomName("i")
 	vmm := vmmIn(t, fc, slot, id)
-	script := `mount --make-rprivate / && mount -t tmpfs tmpfs "$0" && exec "$@"`
-	w := watchCmd(t, f.dir, exec.Command("unshare", append([]string{"--mount", "sh", "-c", script, netns.Dir}, agentArgs(bin, f.dir)...)...))
+	w := watchCmd(t, f.dir, inOtherMounts(netns.Dir, agentArgs(bin, f.dir)...))
 	w.mustLack("host_mounts")
 	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", vmm.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := w.untilPath(ns, "held by its VMM", func(s path.Slot) bool { return len(s.Device.Holders) > 0 && s.Sandbox != nil })
+	s := w.untilPath(ns, "held by its VMM", heldBySandbox)
 	if s.Sandbox.ID != id || s.Device.Carrier != path.Yes || s.Device.Holders[0].PID != vmm.Process.Pid {
 		t.Errorf("%+v, carrier %v, held by %+v", s.Sandbox, s.Device.Carrier, s.Device.Holders)
 	}
@@ -323,7 +317,7 @@ func TestCgroupNamespace(t *testing.T) {
 	id := nettest.RandomName("i")
 	vmm := vmmIn(t, fc, slot, id)
 	w := watchCmd(t, f.dir, exec.Command("unshare", append([]string{"--cgroup"}, agentArgs(bin, f.dir)...)...))
-	s := w.untilPath(slot.Netns(), "held by its VMM", func(s path.Slot) bool { return len(s.Device.Holders) > 0 && s.Sandbox != nil })
+	s := w.untilPath(slot.Netns(), "held by its VMM", heldBySandbox)
 	if s.Sandbox.ID != id || s.Device.Carrier != path.Yes || s.Device.Holders[0].PID != vmm.Process.Pid {
 		t.Errorf("%+v, carrier %v, held by %+v", s.Sandbox, s.Device.Carrier, s.Device.Holders)
 	}

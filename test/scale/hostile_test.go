@@ -28,14 +28,7 @@ func TestHostileNames(t *testing.T) {
 	hostile := exec.Command(fc, "--api-sock", "/tmp/fc-\x1b[31mgone\n\u202ecritical\u009b-x.sock")
 	hostile.Env = []string{vmmMark + "=1"}
 	hostile.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	in, err := hostile.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := hostile.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = hostile.Wait() })
+	nettest.Start(t, "", hostile)
 	// One with such an id that holds a tap, and two with one id.
 	id := nettest.RandomName("i")
 	vmmIn(t, fc, network.Slot{Index: 1}, "\x1b[31m\u202e"+id)

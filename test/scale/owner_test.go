@@ -11,10 +11,10 @@ import (
 )
 
 // inOtherMounts is a command that runs in a mount namespace of its own, in which
-// the run directory is another one of the same path.
-func (f *fleet) inOtherMounts(args ...string) *exec.Cmd {
+// dir is another directory of the same path, and is empty.
+func inOtherMounts(dir string, args ...string) *exec.Cmd {
 	const script = `mount --make-rprivate / && mount -t tmpfs tmpfs "$0" && exec "$@"`
-	return exec.Command("unshare", append([]string{"--mount", "sh", "-c", script, string(f.dir)}, args...)...)
+	return exec.Command("unshare", append([]string{"--mount", "sh", "-c", script, dir}, args...)...)
 }
 
 // labels returns the names of the filters on a slot's tap that are Tapwatch's.
@@ -44,7 +44,7 @@ func TestTwoAgentsOfOneRunDir(t *testing.T) {
 	f := makeFleet(t, 2, 1)
 	here := watch(t, bin, f.dir)
 	here.hooked(f.n)
-	there := proctest.StartCmd(t, f.inOtherMounts(bin, "agent", "--listen", "127.0.0.1:0", "--run-dir", string(f.dir)))
+	there := proctest.StartCmd(t, inOtherMounts(string(f.dir), bin, "agent", "--listen", "127.0.0.1:0", "--run-dir", string(f.dir)))
 	w := &watcher{t: t, p: there, url: there.WaitFor(t, 0, `^metrics: (\S+)/metrics`).Groups[1]}
 	w.until("hooks of both", func() bool { return len(f.labels(t, 0)) == 4 && len(f.labels(t, 1)) == 4 })
 
@@ -52,7 +52,7 @@ func TestTwoAgentsOfOneRunDir(t *testing.T) {
 	g := speak(t, f.taps[0])
 	for _, cmd := range []*exec.Cmd{
 		exec.Command(bin, "cleanup", "--run-dir", string(f.dir)),
-		f.inOtherMounts(bin, "cleanup", "--run-dir", string(f.dir)),
+		inOtherMounts(string(f.dir), bin, "cleanup", "--run-dir", string(f.dir)),
 	} {
 		out, err := cmd.CombinedOutput()
 		if err != nil || strings.Contains(string(out), "removed") || strings.Count(string(out), "their agent lives") != 2 {

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"tapwatch/internal/caps"
 
 	"golang.org/x/sys/unix"
+
+	"tapwatch/internal/caps"
 )
 
 // ErrPrivilege is wrapped by the error for a missing capability.
