@@ -22,9 +22,9 @@ const (
 	// queues, and where the kernel does not report who begins or ceases to listen.
 	listenersEvery = 5
 	// listenersShare bounds what that takes: with thousands of sockets they are read
-	// more seldom, in a thousandth of the time, but once in listenersRarest.
-	listenersShare  = 1000
-	listenersRarest = 15 * time.Second
+	// more seldom, in half a thousandth of the time, but once in listenersRarest.
+	listenersShare  = 2000
+	listenersRarest = 30 * time.Second
 	// unhookedEvery is how often taps without hooks get them, where something stood in
 	// the way.
 	unhookedEvery = 10

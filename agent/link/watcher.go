@@ -33,7 +33,7 @@ type Config struct {
 	// 0 means one minute, below 0 never. It is longer where they are long.
 	Audit time.Duration
 	// rarely is how many times its own duration an audit waits for the next, but not
-	// beyond auditRarest; 0 means 2000.
+	// beyond auditRarest; 0 means 5000.
 	rarely time.Duration
 	// Log is told of overruns and of failing dumps; nil means slog.Default().
 	Log *slog.Logger
@@ -56,7 +56,7 @@ func (c *Config) fill() error {
 		c.Audit = time.Minute
 	}
 	if c.rarely == 0 {
-		c.rarely = 2000
+		c.rarely = 5000
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -71,8 +71,8 @@ func TestLearnsTheGuest(t *testing.T) {
 					return c.ReceivePackets >= received && (step.frames > 0 || c.TransmitPackets > sent)
 				})
 				if c.GuestAddr.String() != step.addr || c.GuestMAC.String() != step.mac.String() || c.ARPRequests != step.requests || c.ARPReplies != step.replies {
-					t.Errorf("%s: %s at %s, %d requests, %d replies; want %s at %s, %d, %d", step.name, c.GuestAddr, c.GuestMAC, c.ARPRequests, c.ARPReplies,
-						step.addr, step.mac, step.requests, step.replies)
+					t.Errorf("%s: %s at %s, %d requests, %d replies; want %s at %s, %d, %d; frames to the guest: %d more", step.name, c.GuestAddr, c.GuestMAC, c.ARPRequests, c.ARPReplies,
+						step.addr, step.mac, step.requests, step.replies, c.TransmitPackets-sent)
 				}
 			}
 			// A device that is registered anew has another guest, of which nothing is known.
