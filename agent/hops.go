@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type hops struct {
 	slots   *slots.Slots
 	log     *slog.Logger
 	looking sync.Mutex // what was read first is taken first
+	waited  bool       // something did, at the last look
 }
 
 // newHops loads the programs. What they need and this kernel lacks is no reason to
@@ -33,7 +35,7 @@ func newHops(cfg Config, s *slots.Slots, log *slog.Logger) (*hops, error) {
 		return h, nil
 	}
 	var err error
-	h.flow, err = flow.Load(flow.Config{ProxyPort: cfg.proxy().Port(), PerSandbox: cfg.HopsPerSandbox})
+	h.flow, err = flow.Load(flow.Config{ProxyPort: cfg.proxy().Port(), ServicePort: cfg.ServicePort, PerSandbox: cfg.HopsPerSandbox})
 	if err != nil {
 		log.Warn("the latency of hops is not measured", "err", err)
 		return h, nil
@@ -45,16 +47,24 @@ func newHops(cfg Config, s *slots.Slots, log *slog.Logger) (*hops, error) {
 	return h, err
 }
 
-// hopsEvery is how often the paths are compared: a sandbox boots longer than that.
-const hopsEvery = time.Second
+const (
+	// hopsEvery is how often the paths are compared, and looked at: a sandbox boots
+	// longer than that.
+	hopsEvery = time.Second
+	// hopsSoon is how often they are looked at while something waits that is not
+	// acknowledged.
+	hopsSoon = 250 * time.Millisecond
+	// waitsMost bounds what is kept of what waits at one point of a path: the oldest.
+	waitsMost = 16
+)
 
 func (h *hops) run(ctx context.Context) {
 	if h.flow == nil {
 		return
 	}
 	go h.pairing.Run()
-	tick := time.NewTicker(hopsEvery)
-	defer tick.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	for measured := uint64(0); ; { // they are 0 only where there is no path
 		if now := h.slots.Bindings(); now != measured {
 			paths := h.paths()
@@ -64,28 +74,62 @@ func (h *hops) run(ctx context.Context) {
 				measured = now
 			}
 		}
-		h.look()
+		if h.look() {
+			next.Reset(hopsSoon)
+		} else {
+			next.Reset(hopsEvery)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 		}
 	}
 }
 
-// look takes what was seen of every sandbox's hops until now.
-func (h *hops) look() {
+// look takes what was seen of every sandbox's hops until now, and reports whether
+// something waits that may be lost.
+func (h *hops) look() (waits bool) {
 	if h.flow == nil {
-		return
+		return false
 	}
 	h.looking.Lock()
 	defer h.looking.Unlock()
 	seen, err := h.flow.Seen()
 	if err != nil {
 		h.log.Warn("what traffic shows is not known", "err", err)
-		return
+		return false
 	}
-	h.slots.TakeTraces(tracesOf(seen))
+	h.slots.TakeSights(sightsOf(seen))
+	if !h.flow.Open() && !h.waited {
+		return false
+	}
+	waiting, err := h.flow.Waiting()
+	if err != nil {
+		h.log.Warn("what waits for an answer is not known", "err", err)
+		return false
+	}
+	h.waited = len(waiting) > 0
+	h.slots.TakeWaits(waitsOf(waiting), time.Now())
+	return slices.ContainsFunc(waiting, func(w flow.Waiting) bool { return !w.Acked })
+}
+
+// waitsOf turns what waits into what slots keeps: by namespace, the oldest first.
+func waitsOf(all []flow.Waiting) map[netns.Cookie]slots.Waits {
+	slices.SortFunc(all, func(a, b flow.Waiting) int { return a.Since.Compare(b.Since) })
+	of := map[netns.Cookie]slots.Waits{}
+	for _, one := range all {
+		w := of[one.Netns]
+		to := &w.Guest
+		if one.Of == flow.OfRelay {
+			to = &w.Relay
+		}
+		if len(*to) < waitsMost {
+			*to = append(*to, one.Wait)
+		}
+		of[one.Netns] = w
+	}
+	return of
 }
 
 // stats reads what was measured; nil: it is not known.
@@ -138,15 +182,15 @@ func (h *hops) close() error {
 	return nil
 }
 
-// tracesOf turns what was seen into what slots keeps.
-func tracesOf(seen map[netns.Cookie]flow.Seen) map[netns.Cookie]slots.Traces {
-	of := make(map[netns.Cookie]slots.Traces, len(seen))
+// sightsOf turns what was seen into what slots keeps.
+func sightsOf(seen map[netns.Cookie]flow.Seen) map[netns.Cookie]slots.Sight {
+	of := make(map[netns.Cookie]slots.Sight, len(seen))
 	for c, s := range seen {
 		var t slots.Traces
 		for i := range t { // flow.Hops and slots.Traced are in one order, which a test holds
 			t[i] = path.Seen{Good: s.Good[i], Bad: s.Bad[i]}
 		}
-		of[c] = t
+		of[c] = slots.Sight{Traces: t, Relay: slots.Counted(s.Asked[flow.OfRelay]), Guest: slots.Counted(s.Asked[flow.OfGuest])}
 	}
 	return of
 }

@@ -22,6 +22,7 @@
 #include "flow_maps.h"
 #include "flow_count.h"
 #include "flow_buffer.h"
+#include "flow_outcome.h"
 #include "flow_ends.h"
 #include "flow_exchange.h"
 #include "flow_wire.h"
@@ -33,6 +34,9 @@ const volatile enum how how_type = HOW_NONE;
 const volatile enum unjoined unjoined_type = UNJOINED_NO_BACKEND;
 const volatile enum end_kind end_kind_type = END_PROXY_FRONT;
 const volatile enum conn_state conn_state_type = CONN_NONE;
+const volatile enum outcome outcome_type = OUTCOME_NONE;
+const volatile enum asked_of asked_of_type = ASKED_RELAY;
+const volatile struct waiting waiting_type = {};
 
 /* inet_sock_set_state(sk, oldstate, newstate) */
 SEC("tp_btf/inet_sock_set_state")
@@ -78,8 +82,10 @@ int flow_arrive(u64 *ctx)
 	now = bpf_ktime_get_ns();
 	if (e->role == ROLE_FRONT)
 		front_arrived(e, seq, now);
-	else if (e->phase == PHASE_REQUEST)
+	else if (e->phase == PHASE_REQUEST) {
+		came(e, answer_of(skb, (tcp.data_offset >> 4) * 4));
 		back_answered(e, sk, now);
+	}
 	return 0;
 }
 
@@ -113,8 +119,10 @@ int flow_read(u64 *ctx)
 		if (!e->read)
 			front_read(e, now);
 	} else {
-		if (e->phase == PHASE_REQUEST)
+		if (e->phase == PHASE_REQUEST) {
+			came(e, OUTCOME_ANSWERED);
 			back_answered(e, sk, now);
+		}
 		if (e->phase == PHASE_RESPONSE && !e->read)
 			back_read(e, now);
 	}
@@ -202,6 +210,33 @@ int flow_known(struct bpf_iter__task_file *ctx)
 		read_so_far(e, sk);
 		enter_state(e, CONN_ESTABLISHED);
 	}
+	return 0;
+}
+
+/* What is open now. It is looked for only where something is. */
+SEC("iter/bpf_sk_storage_map")
+int flow_waits(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct end *e = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct waiting w = {};
+	struct tcp_sock *tp;
+
+	if (!e || !sk || !e->open)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	w.connecting = sk->__sk_common.skc_state == TCP_SYN_SENT;
+	if (!w.connecting && e->phase != PHASE_REQUEST && !has_unacked(tp))
+		return 0; /* nothing is asked yet */
+	w.netns = e->netns;
+	w.cookie = e->cookie;
+	w.since = e->since;
+	w.of = e->to_guest ? ASKED_GUEST : ASKED_RELAY;
+	w.left = w.connecting ? !!e->local : e->phase == PHASE_REQUEST;
+	w.acked = !w.connecting && !has_unacked(tp);
+	bpf_seq_write(ctx->meta->seq, &w, sizeof(w));
 	return 0;
 }
 

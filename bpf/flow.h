@@ -43,6 +43,28 @@ enum unjoined {
 	UNJOINED_LEN,
 };
 
+/* What came of something that was asked of a sandbox. */
+enum outcome {
+	OUTCOME_NONE,	  /* a connection was not used */
+	OUTCOME_ANSWERED, /* also where the answer was not looked into */
+	OUTCOME_ERROR,	  /* by HTTP, with a status of 5xx */
+	OUTCOME_STRANGE,  /* not by HTTP */
+	OUTCOME_REFUSED,  /* connect() was */
+	OUTCOME_RESET,	  /* before an answer */
+	OUTCOME_ENDED,	  /* the peer closed before an answer */
+	OUTCOME_LOST,	  /* not even acknowledged: by the error, or by the time until the end */
+	OUTCOME_GAVE_UP,  /* whoever asked ended it before an answer */
+	OUTCOME_LEN,
+};
+
+/* Of whom something is asked: of the relay, by the proxy, and of the guest, by whoever
+ * is next to it. */
+enum asked_of {
+	ASKED_RELAY,
+	ASKED_GUEST,
+	ASKED_LEN,
+};
+
 /* Which socket of the path a connection's end is. */
 enum end_kind {
 	END_PROXY_FRONT,
@@ -108,11 +130,30 @@ struct dest {
 	__u32 pad;
 };
 
+/* What was asked, at the service's port. What is open is what began, less all outcomes. */
+struct asked {
+	__u64 began;
+	__u64 outcomes[OUTCOME_LEN];
+};
+
 /* What real traffic showed of a slot's hops last; times are bpf_ktime_get_ns, 0 is never. */
 struct seen {
 	__u64 good[HOP_LEN];
 	__u64 bad[HOP_LEN];
 	__u64 guest_ns; /* from the VMM's taking a frame to the guest's ACK, last measured */
+	struct asked asked[ASKED_LEN];
+};
+
+/* Something asked that is still open, as the iterator tells it. */
+struct waiting {
+	__u64 netns;
+	__u64 cookie; /* of the socket */
+	__u64 since;  /* bpf_ktime_get_ns */
+	__u8 of;	 /* enum asked_of */
+	__u8 connecting; /* a SYN waits, else a request */
+	__u8 left;	 /* it has come to a device of whoever asks */
+	__u8 acked;	 /* the kernel of whoever is asked has it */
+	__u8 pad[4];
 };
 
 struct tuple {

@@ -13,6 +13,14 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type FlowAskedOf uint32
+
+const (
+	FlowAskedOfASKED_RELAY FlowAskedOf = 0
+	FlowAskedOfASKED_GUEST FlowAskedOf = 1
+	FlowAskedOfASKED_LEN   FlowAskedOf = 2
+)
+
 type FlowBuffer struct {
 	_      structs.HostLayout
 	Socket uint64
@@ -61,8 +69,9 @@ type FlowEnd struct {
 	Resent     uint8
 	HaveSent   uint8
 	Listed     uint8
+	Service    uint8
+	Open       uint8
 	Local      uint16
-	_          [2]byte
 	SentSeq    uint32
 	Copied     uint32
 	RequestSeq uint32
@@ -76,6 +85,7 @@ type FlowEnd struct {
 	Acked      uint64
 	Connecting uint64
 	Connected  uint64
+	Since      uint64
 	Front      uint64
 	LastFront  uint64
 	GuestNs    uint64
@@ -126,6 +136,21 @@ const (
 	FlowHowHOW_BUFFER   FlowHow = 2
 	FlowHowHOW_SEQUENCE FlowHow = 3
 	FlowHowHOW_LEN      FlowHow = 4
+)
+
+type FlowOutcome uint32
+
+const (
+	FlowOutcomeOUTCOME_NONE     FlowOutcome = 0
+	FlowOutcomeOUTCOME_ANSWERED FlowOutcome = 1
+	FlowOutcomeOUTCOME_ERROR    FlowOutcome = 2
+	FlowOutcomeOUTCOME_STRANGE  FlowOutcome = 3
+	FlowOutcomeOUTCOME_REFUSED  FlowOutcome = 4
+	FlowOutcomeOUTCOME_RESET    FlowOutcome = 5
+	FlowOutcomeOUTCOME_ENDED    FlowOutcome = 6
+	FlowOutcomeOUTCOME_LOST     FlowOutcome = 7
+	FlowOutcomeOUTCOME_GAVE_UP  FlowOutcome = 8
+	FlowOutcomeOUTCOME_LEN      FlowOutcome = 9
 )
 
 type FlowPair struct {
@@ -190,6 +215,11 @@ type FlowSeen struct {
 	Good    [4]uint64
 	Bad     [4]uint64
 	GuestNs uint64
+	Asked   [2]struct {
+		_        structs.HostLayout
+		Began    uint64
+		Outcomes [9]uint64
+	}
 }
 
 type FlowSpace struct {
@@ -224,6 +254,18 @@ const (
 	FlowUnjoinedUNJOINED_TABLE_FULL  FlowUnjoined = 4
 	FlowUnjoinedUNJOINED_LEN         FlowUnjoined = 5
 )
+
+type FlowWaiting struct {
+	_          structs.HostLayout
+	Netns      uint64
+	Cookie     uint64
+	Since      uint64
+	Of         uint8
+	Connecting uint8
+	Left       uint8
+	Acked      uint8
+	Pad        [4]uint8
+}
 
 type FlowWire struct {
 	_        structs.HostLayout
@@ -270,17 +312,22 @@ const (
 	FlowProgFlowSend      = "flow_send"
 	FlowProgFlowState     = "flow_state"
 	FlowProgFlowTaken     = "flow_taken"
+	FlowProgFlowWaits     = "flow_waits"
+	FlowVarAskedOfType    = "asked_of_type"
 	FlowVarBounds         = "bounds"
 	FlowVarConnStateType  = "conn_state_type"
 	FlowVarDnatPaths      = "dnat_paths"
 	FlowVarEndKindType    = "end_kind_type"
 	FlowVarHopType        = "hop_type"
 	FlowVarHowType        = "how_type"
+	FlowVarOutcomeType    = "outcome_type"
 	FlowVarPartType       = "part_type"
 	FlowVarPerSandbox     = "per_sandbox"
 	FlowVarProxyPort      = "proxy_port"
+	FlowVarServicePort    = "service_port"
 	FlowVarTapIndexes     = "tap_indexes"
 	FlowVarUnjoinedType   = "unjoined_type"
+	FlowVarWaitingType    = "waiting_type"
 )
 
 // LoadFlow returns the embedded CollectionSpec for Flow.
@@ -332,6 +379,7 @@ type FlowProgramSpecs struct {
 	FlowSend      *ebpf.ProgramSpec `ebpf:"flow_send"`
 	FlowState     *ebpf.ProgramSpec `ebpf:"flow_state"`
 	FlowTaken     *ebpf.ProgramSpec `ebpf:"flow_taken"`
+	FlowWaits     *ebpf.ProgramSpec `ebpf:"flow_waits"`
 }
 
 // FlowMapSpecs contains maps before they are loaded into the kernel.
@@ -357,17 +405,21 @@ type FlowMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowVariableSpecs struct {
+	AskedOfType   *ebpf.VariableSpec `ebpf:"asked_of_type"`
 	Bounds        *ebpf.VariableSpec `ebpf:"bounds"`
 	ConnStateType *ebpf.VariableSpec `ebpf:"conn_state_type"`
 	DnatPaths     *ebpf.VariableSpec `ebpf:"dnat_paths"`
 	EndKindType   *ebpf.VariableSpec `ebpf:"end_kind_type"`
 	HopType       *ebpf.VariableSpec `ebpf:"hop_type"`
 	HowType       *ebpf.VariableSpec `ebpf:"how_type"`
+	OutcomeType   *ebpf.VariableSpec `ebpf:"outcome_type"`
 	PartType      *ebpf.VariableSpec `ebpf:"part_type"`
 	PerSandbox    *ebpf.VariableSpec `ebpf:"per_sandbox"`
 	ProxyPort     *ebpf.VariableSpec `ebpf:"proxy_port"`
+	ServicePort   *ebpf.VariableSpec `ebpf:"service_port"`
 	TapIndexes    *ebpf.VariableSpec `ebpf:"tap_indexes"`
 	UnjoinedType  *ebpf.VariableSpec `ebpf:"unjoined_type"`
+	WaitingType   *ebpf.VariableSpec `ebpf:"waiting_type"`
 }
 
 // FlowObjects contains all objects after they have been loaded into the kernel.
@@ -427,17 +479,21 @@ func (m *FlowMaps) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowVariables struct {
+	AskedOfType   *ebpf.Variable `ebpf:"asked_of_type"`
 	Bounds        *ebpf.Variable `ebpf:"bounds"`
 	ConnStateType *ebpf.Variable `ebpf:"conn_state_type"`
 	DnatPaths     *ebpf.Variable `ebpf:"dnat_paths"`
 	EndKindType   *ebpf.Variable `ebpf:"end_kind_type"`
 	HopType       *ebpf.Variable `ebpf:"hop_type"`
 	HowType       *ebpf.Variable `ebpf:"how_type"`
+	OutcomeType   *ebpf.Variable `ebpf:"outcome_type"`
 	PartType      *ebpf.Variable `ebpf:"part_type"`
 	PerSandbox    *ebpf.Variable `ebpf:"per_sandbox"`
 	ProxyPort     *ebpf.Variable `ebpf:"proxy_port"`
+	ServicePort   *ebpf.Variable `ebpf:"service_port"`
 	TapIndexes    *ebpf.Variable `ebpf:"tap_indexes"`
 	UnjoinedType  *ebpf.Variable `ebpf:"unjoined_type"`
+	WaitingType   *ebpf.Variable `ebpf:"waiting_type"`
 }
 
 // FlowPrograms contains all programs after they have been loaded into the kernel.
@@ -451,6 +507,7 @@ type FlowPrograms struct {
 	FlowSend      *ebpf.Program `ebpf:"flow_send"`
 	FlowState     *ebpf.Program `ebpf:"flow_state"`
 	FlowTaken     *ebpf.Program `ebpf:"flow_taken"`
+	FlowWaits     *ebpf.Program `ebpf:"flow_waits"`
 }
 
 func (p *FlowPrograms) Close() error {
@@ -462,6 +519,7 @@ func (p *FlowPrograms) Close() error {
 		p.FlowSend,
 		p.FlowState,
 		p.FlowTaken,
+		p.FlowWaits,
 	)
 }
 

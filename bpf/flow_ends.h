@@ -68,7 +68,7 @@ static __always_inline struct end *classify_back(struct sock *sk)
 	__u64 netns = netns_of(sk);
 	__be32 remote = sk->__sk_common.skc_daddr;
 	struct space *space = bpf_map_lookup_elem(&spaces, &netns);
-	struct end fresh = { .role = ROLE_BACK };
+	struct end fresh = { .role = ROLE_BACK, .service = sk->__sk_common.skc_dport == bpf_htons(service_port) };
 	struct dest *dest;
 
 	if (space) {
@@ -207,6 +207,7 @@ static __always_inline void state_changed(struct sock *sk, int old, int new, __u
 			if (!e)
 				return;
 			e->connecting = now;
+			ask(e, now);
 			tgid = bpf_get_current_pid_tgid() >> 32; /* connect() runs in its caller */
 			bpf_map_update_elem(&proxies, &tgid, &yes, BPF_ANY);
 		} else if (old == TCP_SYN_RECV && new == TCP_ESTABLISHED) {
@@ -221,6 +222,8 @@ static __always_inline void state_changed(struct sock *sk, int old, int new, __u
 		connect_ended(e, sk, now);
 	if (old == TCP_SYN_SENT && new == TCP_CLOSE)
 		connect_failed(e, sk, now);
+	if (e->open)
+		unanswered(e, sk, old, new, now);
 	if (new == TCP_ESTABLISHED)
 		read_so_far(e, sk);
 	enter_state(e, counted_state(new));

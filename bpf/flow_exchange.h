@@ -117,6 +117,7 @@ static __always_inline void back_sent(struct end *e, struct sock *sk, __u32 seq,
 		e->arrived = e->read = e->acked = 0;
 		e->resent = 0;
 		drop_note(e);
+		ask(e, now);
 		claim(e, sk, seq, now);
 	}
 	e->last = now;

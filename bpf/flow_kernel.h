@@ -45,17 +45,32 @@ struct tcp_sock {
 	__u32 copied_seq;
 	__u32 rcv_nxt;
 	__u32 total_retrans;
+	__u32 write_seq;
+	__u32 snd_una;
 	__u64 bytes_received;
+};
+
+/* Linux before 5.17 has a bit field beside it; the byte itself is of that size there too. */
+struct sock___flow {
+	__u8 sk_shutdown;
 };
 
 /* Fields of sk_buff that only flow.c needs. */
 struct sk_buff___flow {
 	__u16 transport_header;
 	__u16 network_header;
+	unsigned int data_len;
 };
 
 struct socket {
 	struct sock *sk;
+};
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	void *value;
 };
 
 struct file___flow {

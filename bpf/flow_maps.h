@@ -28,6 +28,8 @@ struct end {
 	__u8 resent;   /* back: a segment of the request was retransmitted */
 	__u8 have_sent;
 	__u8 listed; /* front: the port says that it is one */
+	__u8 service; /* back: to the service's port */
+	__u8 open;    /* back: something is asked and not answered */
 	__be16 local; /* back: its port */
 	__u32 sent_seq; /* behind the last byte that was sent */
 	__u32 copied;	/* up to what the program has read */
@@ -41,6 +43,7 @@ struct end {
 	__u64 acked; /* back: the guest's kernel had it all */
 	__u64 connecting;
 	__u64 connected;
+	__u64 since; /* back: what is open is asked */
 	__u64 front; /* back: cookie of the front whose request runs; 0: not known */
 	__u64 last_front; /* the last that was known */
 	__u64 guest_ns; /* back: least time from the VMM's taking a frame to the ACK */

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/registry"
@@ -29,7 +30,10 @@ type Check struct {
 	Last bool
 	// InBoot is set where a problem is one also while the sandbox is booting.
 	InBoot bool
-	Run    func(path.Facts) Result
+	// Inferred is set where the problem follows from what is configured, counted or said,
+	// and requests may be answered all the same: then it is a warning from the first.
+	Inferred bool
+	Run      func(path.Facts) Result
 }
 
 // Checks is every check, in the order of the path: causes before consequences.
@@ -98,6 +102,8 @@ var Checks = []Check{
 	envdNoAnswer,
 	envdHung,
 	portRefused,
+	unexplained,
+	degraded,
 }
 
 // carrierFaults are the checks that explain a tap without carrier.
@@ -137,7 +143,10 @@ func wrong(f path.Finding) Result  { return Result{verdict: problem, finding: f}
 // Run applies all checks. A slot without a sandbox is idle and nothing else: its
 // tap has no carrier because nobody should be attached. So is one whose sandbox is
 // being removed.
-func Run(f path.Facts) path.Diagnosis {
+func Run(f path.Facts) path.Diagnosis { return RunKnowing(f, nil) }
+
+// RunKnowing is Run where some findings are known already: by code, and since when.
+func RunKnowing(f path.Facts, known map[string]time.Time) path.Diagnosis {
 	if f.Sandbox == nil || f.Sandbox.Ending {
 		if f.Unidentified != nil {
 			return path.Diagnosis{State: path.Unidentified, Hops: []path.HopState{}, Findings: []path.Finding{}}
@@ -146,22 +155,34 @@ func Run(f path.Facts) path.Diagnosis {
 	}
 	d := path.Diagnosis{State: path.OK, Findings: []path.Finding{}}
 	found := map[string]bool{} // codes of problems, and of checks behind one
+	j := judging{f: f, known: known, found: found, passed: map[string]bool{}, d: &d}
 	for _, c := range Checks {
 		if c.First && c.Run(f).verdict == problem {
 			found[c.Code] = true
 		}
 	}
 	for _, hop := range f.Hops() {
-		h := runHop(f, hop, found, &d)
+		h := j.hop(hop)
 		d.Hops = append(d.Hops, h)
 		d.State = worse(d.State, h.State)
 	}
 	warnLast(f, found, &d.Findings)
+	follow(f, &d)
 	return d
 }
 
-// runHop gives a hop the worst that its checks say.
-func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis) path.HopState {
+// judging is one run of the checks.
+type judging struct {
+	f      path.Facts
+	known  map[string]time.Time // findings that were there before, by code, and since when
+	found  map[string]bool      // codes of problems, and of checks behind one
+	passed map[string]bool      // codes of problems that requests pass all the same
+	d      *path.Diagnosis
+}
+
+// hop gives a hop the worst that its checks say.
+func (j *judging) hop(hop path.Hop) path.HopState {
+	f, found, d := j.f, j.found, j.d
 	h := path.HopState{Hop: hop, State: path.OK}
 	var seen []string
 	for _, c := range Checks {
@@ -175,6 +196,10 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 			continue
 		}
 		r := c.Run(f)
+		if r.verdict == problem && c.behind(j.passed) {
+			j.passed[c.Code] = true
+			continue
+		}
 		switch r.verdict {
 		case ok:
 			seen = append(seen, r.detail)
@@ -188,6 +213,10 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 				continue
 			}
 			finding := c.named(r.finding, hop)
+			if finding.Severity == path.Critical && passes(f, c, hop, j.known[c.Code]) {
+				finding.Severity, j.passed[c.Code] = path.Warning, true
+				finding.Evidence = append(slices.Clone(finding.Evidence), "requests are answered all the same, the last one "+ago(f.Now, lastGood(f)))
+			}
 			d.Findings = append(d.Findings, finding)
 			if finding.Severity == path.Warning { // requests get through, so the hop is not broken
 				found[c.Code] = false

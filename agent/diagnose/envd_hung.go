@@ -13,6 +13,7 @@ var envdHung = Check{
 	Title:     "envd takes connections and does not answer",
 	Hop:       path.Envd,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: slices.Concat([]string{"guest-silent", "guest-no-arp", "envd-refused", "envd-no-answer"}, envdCodes, guestFaults),
 	Run: func(f path.Facts) Result {
 		h := f.Health

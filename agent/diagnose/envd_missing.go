@@ -7,6 +7,7 @@ var envdMissing = Check{
 	Title:     "The image has no envd",
 	Hop:       path.Envd,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: append([]string{"guest-no-arp"}, guestNoARP.DependsOn...),
 	Run:       func(f path.Facts) Result { return envdFault(f, "envd-missing", false) },
 }

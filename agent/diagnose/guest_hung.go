@@ -11,6 +11,7 @@ var guestHung = Check{
 	Title:     "The guest was up, and now answers nothing at all",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: append([]string{"vmm-stopped", "vmm-paused", "vmm-api-silent", "mac-changed", "guest-mac-mismatch", "guest-no-init", "guest-panic"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		t := f.Traffic

@@ -13,6 +13,7 @@ var guestMACMismatch = Check{
 	Title:     "The namespace sends to another hardware address than the guest's",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: append([]string{"vmm-stopped", "vmm-paused", "vmm-not-started"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		macs, n := guestMACs(f), f.Device.Neighbour

@@ -7,6 +7,7 @@ var guestNoARP = Check{
 	Title:     "The guest sends frames but does not answer ARP for its address",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: append([]string{"guest-silent"}, guestSilent.DependsOn...),
 	Run: func(f path.Facts) Result {
 		t := f.Traffic

@@ -7,6 +7,7 @@ var guestNoCgroup2 = Check{
 	Title:     "The guest could not mount cgroup2, and envd does not come up",
 	Hop:       path.Envd,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: append([]string{"envd-missing", "envd-not-runnable", "init-no-cgroup2", "guest-no-arp"}, guestNoARP.DependsOn...),
 	InBoot:    true,
 	Run: func(f path.Facts) Result {

@@ -11,6 +11,7 @@ var guestNoDriver = Check{
 	Title:     "The guest has no driver for its NIC",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: slices.Concat([]string{"guest-no-init", "guest-panic"}, initCodes, tapFaults),
 	InBoot:    true,
 	Run: func(f path.Facts) Result {

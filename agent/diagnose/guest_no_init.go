@@ -7,6 +7,7 @@ var guestNoInit = Check{
 	Title:     "The guest's kernel found no init that it could run",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: initCodes,
 	First:     true, // it panics, and may take its VMM with it
 	InBoot:    true,

@@ -7,6 +7,7 @@ var guestPanic = Check{
 	Title:     "The guest's kernel panicked",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: append([]string{"guest-no-init"}, initCodes...),
 	First:     true, // a guest that panics may take its VMM with it
 	InBoot:    true,

@@ -12,6 +12,7 @@ var guestRoute = Check{
 	Title:     "The namespace has no route to the guest",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: append([]string{"tap-address"}, tapAddress.DependsOn...),
 	Run: func(f path.Facts) Result {
 		r := f.Inside.ToGuest

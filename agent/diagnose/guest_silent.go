@@ -11,6 +11,7 @@ var guestSilent = Check{
 	Title:     "Carrier is there, but the guest has never sent a frame",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: guestFaults,
 	Run: func(f path.Facts) Result {
 		t := f.Traffic

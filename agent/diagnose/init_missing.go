@@ -7,6 +7,7 @@ var initMissing = Check{
 	Title:     "The image has no /sbin/init",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down"},
 	First:     true,
 	InBoot:    true,

@@ -7,6 +7,7 @@ var initNotExecutable = Check{
 	Title:     "/sbin/init is not executable",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down"},
 	First:     true,
 	InBoot:    true,

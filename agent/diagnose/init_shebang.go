@@ -7,6 +7,7 @@ var initShebang = Check{
 	Title:     "The first line of /sbin/init is no shebang",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: []string{"tap-elsewhere", "tap-missing", "tap-down"},
 	First:     true,
 	InBoot:    true,

@@ -11,6 +11,7 @@ var macChanged = Check{
 	Title:     "The tap's hardware address was changed under the guest",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: append([]string{"vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-api-silent"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		t := f.Traffic

@@ -11,6 +11,7 @@ var mtuMismatch = Check{
 	Title:     "The MTU differs along the path",
 	Hop:       path.Guest,
 	Severity:  path.Warning,
+	Inferred:  true,
 	DependsOn: append([]string{"veth-down"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		v := f.Veth

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"tapwatch/agent/draw"
 	"tapwatch/agent/path"
@@ -84,6 +85,8 @@ var examples = map[string]path.Facts{
 	"orphaned":           changed(launcherGone(4), proxyGone),
 	"tap-wrong-kind":     changed(neverAttached, noTrafficYet, kindIs("veth")),
 	"vmm-misplaced":      changed(misplaced, noTrafficYet),
+	"unexplained":        changed(requests(askedOf(0, map[path.Outcome]int{path.Lost: 6}, 8*time.Second), path.Asked{}), losing(path.Relay, "veth-7 on the host", "eth0 in ns-7")),
+	"degraded":           changed(requests(askedOf(7, map[path.Outcome]int{path.Lost: 3}, 200*time.Millisecond), askedOf(9, nil, time.Second))),
 	"tap-no-vnet-hdr":    changed(guestMute, apiSaid(path.VMMRunning, eth0), tunIs(func(t *path.Tun) { t.VnetHdr = false })),
 }
 
@@ -141,5 +144,9 @@ func head(c Check) string {
 	if c.InBoot {
 		boot = ", also while the sandbox boots"
 	}
-	return "# " + c.Title + "\n\n`" + c.Code + "`, hop " + string(c.Hop) + ", " + string(c.Severity) + boot
+	hop := "hop " + string(c.Hop)
+	if c.Hop == "" {
+		hop = "any hop"
+	}
+	return "# " + c.Title + "\n\n`" + c.Code + "`, " + hop + ", " + string(c.Severity) + boot
 }

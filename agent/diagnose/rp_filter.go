@@ -8,6 +8,7 @@ var rpFilter = Check{
 	Hop:       path.Relay,
 	Fused:     path.Tap,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: []string{"veth-down", "host-route", "return-route"},
 	Run: func(f path.Facts) Result {
 		var ev []string

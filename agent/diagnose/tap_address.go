@@ -15,6 +15,7 @@ var tapAddress = Check{
 	Title:     "The tap has no address for the guest, or another one",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: slices.Concat(carrierFaults, []string{"no-carrier"}),
 	Run: func(f path.Facts) Result {
 		d := f.Device

@@ -7,6 +7,7 @@ var tapWrongKind = Check{
 	Title:     "The device with the tap's name is no tap",
 	Hop:       path.Tap,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: []string{"tap-missing"},
 	InBoot:    true,
 	Run: func(f path.Facts) Result {

@@ -16,6 +16,7 @@ var vmmAPISilent = Check{
 	Title:     "The VMM's API does not answer",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
+	Inferred:  true,
 	DependsOn: append([]string{"vmm-stopped", "guest-no-init", "guest-panic"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		api := f.Sandbox.API

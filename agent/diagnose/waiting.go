@@ -7,9 +7,8 @@ import (
 	"tapwatch/agent/path"
 )
 
-// Patience is how long a guest may leave an ARP request or a SYN unanswered
-// before that is a problem: one retransmission of the kernel's.
-const Patience = 1500 * time.Millisecond
+// Patience is path.Patience.
+const Patience = path.Patience
 
 // sinceAttach says whether something was seen while the present VMM held the
 // tap. Slots are reused and the hooks keep counting: what was seen earlier is

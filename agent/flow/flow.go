@@ -27,6 +27,8 @@ type Config struct {
 	// ProxyPort is where layer 1 listens; 0 means e2b.EnvdPort. Proxies on other ports are
 	// found by what they connect to, a request later.
 	ProxyPort uint16
+	// ServicePort is where the relay and the daemon in the guest listen; 0 means the same.
+	ServicePort uint16
 	// PerSandbox is how many sandboxes get histograms of their own; 0 means none.
 	PerSandbox int
 }
@@ -37,6 +39,7 @@ type Flow struct {
 	objs  *ebpf.Collection
 	links []link.Link
 	known *link.Iter
+	waits *link.Iter
 	lacks []error
 	cpus  int
 	began time.Time
@@ -46,7 +49,8 @@ type Flow struct {
 	paths      map[netns.Cookie]Path
 	own        map[netns.Cookie]time.Time // since when they have histograms of their own
 	leftOut    uint64                     // sandboxes that have none, for want of places
-	latest     map[uint64]uint64          // of what traffic showed of a path, as it was told
+	latest     map[uint64]mark            // of what traffic showed of a path, as it was told
+	open       bool                       // something asked had not ended
 	keys       []uint64                   // these two are eachSeen's, for the next time
 	values     []bpf.FlowSeen
 	dnat       int       // paths
@@ -63,13 +67,16 @@ func Load(cfg Config) (_ *Flow, err error) {
 	if cfg.ProxyPort == 0 {
 		cfg.ProxyPort = e2b.EnvdPort
 	}
+	if cfg.ServicePort == 0 {
+		cfg.ServicePort = e2b.EnvdPort
+	}
 	if cfg.PerSandbox < 0 {
 		return nil, errors.New("flow: the number of sandboxes with histograms of their own must not be negative")
 	}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memlock limit: %w", err)
 	}
-	f := &Flow{cfg: cfg, paths: map[netns.Cookie]Path{}, own: map[netns.Cookie]time.Time{}, latest: map[uint64]uint64{}, began: time.Now()}
+	f := &Flow{cfg: cfg, paths: map[netns.Cookie]Path{}, own: map[netns.Cookie]time.Time{}, latest: map[uint64]mark{}, began: time.Now()}
 	if f.cpus, err = ebpf.PossibleCPU(); err != nil {
 		return nil, fmt.Errorf("count CPUs: %w", err)
 	}
@@ -92,6 +99,10 @@ func Load(cfg Config) (_ *Flow, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach socket iterator: %w", err)
 	}
+	f.waits, err = link.AttachIter(link.IterOptions{Program: f.objs.Programs[bpf.FlowProgFlowWaits], Map: f.objs.Maps[bpf.FlowMapEnds]})
+	if err != nil {
+		return nil, fmt.Errorf("attach iterator of what waits: %w", err)
+	}
 	return f, nil
 }
 
@@ -105,7 +116,7 @@ func (f *Flow) load() error {
 		perSandbox = 1
 	}
 	for name, value := range map[string]any{
-		bpf.FlowVarProxyPort: f.cfg.ProxyPort, bpf.FlowVarPerSandbox: perSandbox, bpf.FlowVarBounds: boundsNS(),
+		bpf.FlowVarProxyPort: f.cfg.ProxyPort, bpf.FlowVarServicePort: f.cfg.ServicePort, bpf.FlowVarPerSandbox: perSandbox, bpf.FlowVarBounds: boundsNS(),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("configure flow programs: %w", err)
@@ -173,13 +184,15 @@ func (f *Flow) Close() error {
 			errs = append(errs, l.Close())
 		}
 	}
-	if f.known != nil {
-		errs = append(errs, f.known.Close())
+	for _, it := range []*link.Iter{f.known, f.waits} {
+		if it != nil {
+			errs = append(errs, it.Close())
+		}
 	}
 	if f.objs != nil {
 		f.objs.Close()
 	}
-	f.links, f.takesTaken, f.takesDNAT, f.known = nil, nil, nil, nil
+	f.links, f.takesTaken, f.takesDNAT, f.known, f.waits = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

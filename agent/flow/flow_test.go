@@ -53,8 +53,16 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	w, guest := newEmptyWorld(t)
+	w.serve(t, guest)
+	return w
+}
+
+// newEmptyWorld is one in whose guest nothing listens.
+func newEmptyWorld(t *testing.T) (w *world, guest string) {
+	t.Helper()
 	nettest.NeedRoot(t)
-	w := &world{slot: nettest.Netns(t)}
+	w = &world{slot: nettest.Netns(t)}
 	nettest.Tap(t, w.slot, "tap0")
 	host := nettest.Veth(t, w.slot)
 	base := [4]byte{198, 18, byte(rand.N(256)), byte(rand.N(128) * 2)}
@@ -64,8 +72,7 @@ func newWorld(t *testing.T) *world {
 	addAddr(t, w.slot, "eth0", netip.AddrFrom4(peer), 31)
 	addAddr(t, w.slot, "tap0", tapAddr, 30)
 	nettest.SetUp(t, w.slot, "lo", true)
-	guest := nettest.Guest(t, w.slot, "tap0", "02:FC:00:00:00:05", guestAddr.AsSlice(), tapAddr.AsSlice())
-	w.serve(t, guest)
+	guest = nettest.Guest(t, w.slot, "tap0", "02:FC:00:00:00:05", guestAddr.AsSlice(), tapAddr.AsSlice())
 	w.path = Path{Guest: guestAddr, Vpeer: netip.AddrFrom4(peer)}
 	var err error
 	if w.path.Netns, err = netns.CookieOf(w.slot); err != nil {
@@ -78,7 +85,7 @@ func newWorld(t *testing.T) *world {
 		}
 		return err
 	})
-	return w
+	return w, guest
 }
 
 func addAddr(t *testing.T, ns, link string, a netip.Addr, bits int) {

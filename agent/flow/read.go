@@ -100,6 +100,83 @@ type Connections struct {
 // Seen is what real traffic showed of a path's hops last; the zero time is never.
 type Seen struct {
 	Good, Bad [len(Hops)]time.Time
+	Asked     [Askers]Asked
+}
+
+// Of whom something is asked, in the order of bpf/flow.h.
+const (
+	OfRelay = int(bpf.FlowAskedOfASKED_RELAY)
+	OfGuest = int(bpf.FlowAskedOfASKED_GUEST)
+	Askers  = int(bpf.FlowAskedOfASKED_LEN)
+)
+
+// Asked counts what was asked at the service's port since the path was added, by what
+// came of it, in the order of path.Outcomes.
+type Asked struct {
+	Began    uint64
+	Outcomes [len(path.Outcomes)]uint64
+}
+
+// Open is how many have not ended.
+func (a *Asked) Open() uint64 {
+	open := a.Began
+	for _, n := range a.Outcomes {
+		open -= min(n, open)
+	}
+	return open
+}
+
+// Waiting is something asked that has not ended.
+type Waiting struct {
+	Netns netns.Cookie
+	Of    int // OfRelay or OfGuest
+	path.Wait
+}
+
+// Open says whether something was asked and had not ended when Seen was called last.
+func (f *Flow) Open() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.open
+}
+
+// Waiting returns what waits now for an answer, in no order. It passes over all sockets
+// of the paths: it is called where Seen has found something open.
+func (f *Flow) Waiting() (all []Waiting, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.objs == nil {
+		return nil, errors.New("read flow: the programs are gone")
+	}
+	r, err := f.waits.Open()
+	if err != nil {
+		return nil, fmt.Errorf("read what waits: %w", err)
+	}
+	defer r.Close()
+	clock := f.now()
+	err = bpf.Records(r, func(w *bpf.FlowWaiting) {
+		all = append(all, Waiting{netns.Cookie(w.Netns), int(w.Of), path.Wait{
+			Since: clock.time(w.Since), Connecting: w.Connecting != 0, Left: w.Left != 0, Acked: w.Acked != 0,
+		}})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what waits: %w", err)
+	}
+	return all, nil
+}
+
+// mark is by what something newly seen of a path is known.
+type mark struct{ at, began, ended uint64 }
+
+func markOf(seen *bpf.FlowSeen) mark {
+	m := mark{at: max(slices.Max(seen.Good[:]), slices.Max(seen.Bad[:]))}
+	for i := range seen.Asked {
+		m.began += seen.Asked[i].Began
+		for _, n := range seen.Asked[i].Outcomes {
+			m.ended += n
+		}
+	}
+	return m
 }
 
 // Read reads all that was counted: maps only, which waits for no lock of the
@@ -237,17 +314,24 @@ func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
 	clock := f.now()
 	fresh := map[netns.Cookie]Seen{}
 	err := f.eachSeen(func(cookie uint64, seen *bpf.FlowSeen) {
-		latest := max(slices.Max(seen.Good[:]), slices.Max(seen.Bad[:]))
-		if latest == f.latest[cookie] {
+		m := markOf(seen)
+		if m == f.latest[cookie] {
 			return
 		}
-		f.latest[cookie] = latest
+		f.latest[cookie] = m
 		var of Seen
 		for hop := range Hops {
 			of.Good[hop], of.Bad[hop] = clock.time(seen.Good[hop]), clock.time(seen.Bad[hop])
 		}
+		for i := range seen.Asked {
+			of.Asked[i] = Asked{seen.Asked[i].Began, seen.Asked[i].Outcomes}
+		}
 		fresh[netns.Cookie(cookie)] = of
 	})
+	f.open = false
+	for _, m := range f.latest {
+		f.open = f.open || m.began != m.ended
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read flow: %w", err)
 	}

@@ -5,6 +5,7 @@ package path
 
 import (
 	"cmp"
+	"reflect"
 	"time"
 
 	"tapwatch/internal/e2b"
@@ -145,6 +146,10 @@ type Facts struct {
 	Device  Device       `json:"tap"`
 	Traffic *Traffic     `json:"traffic"` // nil: no hooks on the tap
 	Seen    map[Hop]Seen `json:"seen,omitempty"`
+	// Requests is what came of real requests lately; nil: none was seen.
+	Requests *Requests `json:"requests,omitempty"`
+	// Loss is where packets vanished when that was looked for; nil: it was not, or none do.
+	Loss *Loss `json:"loss,omitempty"`
 	// Template is what the sandbox boots from; nil: it was not read, or cannot be.
 	Template *Template `json:"template,omitempty"`
 	// Silence is set where the operator wants no alarm of the sandbox for a time.
@@ -356,6 +361,17 @@ type Holder struct {
 	Netns     string `json:"netns,omitempty"`
 	SandboxID string `json:"sandbox_id,omitempty"`
 	Inherited bool   `json:"inherited,omitempty"` // it was forked by another holder
+}
+
+// GuestIdle says whether nothing but the count of frames to the guest differs from now:
+// the kernel itself sends some to every tap now and then, of which nothing follows.
+func (t *Traffic) GuestIdle(now *Traffic) bool {
+	if t == nil || now == nil {
+		return t == now
+	}
+	was := *t
+	was.TransmitPackets, was.TransmitBytes = now.TransmitPackets, now.TransmitBytes
+	return reflect.DeepEqual(&was, now)
 }
 
 // Traffic is what the hooks on the tap counted since Since, which is before the

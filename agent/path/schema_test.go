@@ -33,6 +33,14 @@ var words = map[reflect.Type][]string{
 	reflect.TypeFor[Severity](): {string(Critical), string(Warning)},
 	reflect.TypeFor[Hop]():      {string(Proxy), string(Relay), string(Tap), string(Guest), string(Envd)},
 	reflect.TypeFor[Phase]():    phaseWords(),
+	reflect.TypeFor[Outcome]():  outcomeWords(),
+}
+
+func outcomeWords() (all []string) {
+	for _, o := range Outcomes {
+		all = append(all, string(o))
+	}
+	return all
 }
 
 func phaseWords() (all []string) {
@@ -192,8 +200,6 @@ func full() Slot {
 	var s Slot
 	fill(reflect.ValueOf(&s).Elem())
 	s.Sandbox.Boot = (&Boot{Watched: true}).With(SYNACK, time.Unix(1, 0))
-	s.Diagnosis.State, s.Diagnosis.Hops[0] = OK, HopState{Hop: Tap, State: OK}
-	s.Diagnosis.Findings[0].Severity, s.Diagnosis.Findings[0].Hop = Warning, Tap
 	return s
 }
 
@@ -218,6 +224,9 @@ func fill(v reflect.Value) {
 		v.SetMapIndex(reflect.ValueOf("reason").Convert(v.Type().Key()), reflect.New(v.Type().Elem()).Elem())
 	case v.Kind() == reflect.String:
 		v.SetString("text")
+		if of := words[v.Type()]; of != nil {
+			v.SetString(of[0])
+		}
 	case v.Kind() == reflect.Bool:
 		v.SetBool(true)
 	case v.CanInt():

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
-	"tapwatch/internal/netns"
 )
 
 // Way is where a question of the agent's own enters the path.
@@ -116,22 +115,6 @@ func (t *traffic) seen() map[path.Hop]path.Seen {
 		}
 	}
 	return of
-}
-
-// TakeTraces takes what traffic has newly shown of the hops of the sandboxes, by their
-// namespaces.
-func (s *Slots) TakeTraces(of map[netns.Cookie]Traces) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c, now := range of {
-		sp := s.spaces[c]
-		if sp == nil {
-			continue
-		}
-		if p := sp.measured(); p != nil && p.stay.seen.takes(&now, &p.stay.asked) {
-			s.touch(p)
-		}
-	}
 }
 
 // DueQuestions returns the questions whose turn it is, of the sandboxes that can be

@@ -161,8 +161,13 @@ func (s *Slots) TakeTraffic(d netns.Device, t *path.Traffic, first Firsts, blind
 	if p == nil || !p.hooks.on {
 		return
 	}
+	idle := p.blind == blind && p.traffic.GuestIdle(t)
 	p.traffic, p.blind = t, blind
 	p.hooks.fresh = true
+	if idle {
+		p.changed()
+		return
+	}
 	s.touch(p)
 	if p.stay == nil {
 		return

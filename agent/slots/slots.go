@@ -85,7 +85,8 @@ type Slots struct {
 	unheard  map[*place]struct{} // whose relay is not known to listen, or has a full queue
 	restless map[*place]struct{} // that time alone may change
 	troubled map[*place]struct{} // with a finding, a boot, or a request that waits
-	waiting  map[*place]struct{} // where a request waits for its answer
+	waiting  map[*place]struct{} // where a request waits for its answer, as the tap shows
+	asking   map[*place]struct{} // the same, as sockets show
 	boots    map[*place]struct{} // whose boot is not settled
 	leaving  map[*place]struct{} // whose VMM has gone
 	down     map[*place]struct{} // whose tap is administratively down
@@ -115,7 +116,7 @@ func New(cfg Config) *Slots {
 		cfg: cfg, began: time.Now(),
 		spaces: map[netns.Cookie]*space{}, taps: map[netns.Device]*place{}, host: newHostVeths(),
 		bound: map[*place]struct{}{}, due: map[*place]struct{}{}, unheard: map[*place]struct{}{}, restless: map[*place]struct{}{}, troubled: map[*place]struct{}{},
-		waiting: map[*place]struct{}{}, boots: map[*place]struct{}{}, leaving: map[*place]struct{}{},
+		waiting: map[*place]struct{}{}, asking: map[*place]struct{}{}, boots: map[*place]struct{}{}, leaving: map[*place]struct{}{},
 		claiming: map[*space]struct{}{}, unlinked: map[*space]struct{}{}, down: map[*place]struct{}{}, byVMM: map[int]map[*place]struct{}{}, taken: map[*place]struct{}{}, ids: map[string]Process{}, dead: map[Process]time.Time{}, bootPhases: map[path.Phase]*Times{},
 	}
 }

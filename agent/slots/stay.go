@@ -57,12 +57,17 @@ type stay struct {
 	through    path.Health    // the same through the whole path
 	asked      asked
 	seen       traffic
+	ofRelay    requests // asked of the relay
+	ofGuest    requests
+	loss       *path.Loss     // nil: none was found
+	traced     time.Time      // when it was looked for a loss last
 	inspection *Inspection    // what the last close look found; nil: there was none
 	held       []path.HeldTap // by the VMM; nil: unknown
 	boot       *path.Boot
 
-	endingSince time.Time         // that its launcher is removing it; zero: it is not
-	open        map[string]opened // findings that were reported and not cleared, by code
+	failingSince time.Time         // that its clients have got nothing; zero: they get something
+	endingSince  time.Time         // that its launcher is removing it; zero: it is not
+	open         map[string]opened // findings that were reported and not cleared, by code
 }
 
 // is says whether an occupant is the sandbox of this stay.
@@ -103,7 +108,7 @@ func (s *Slots) end(p *place, now time.Time) {
 	s.forgetVMM(p)
 	s.freeID(p.stay)
 	p.stay, p.diagnosis, p.device.MACWas, p.guest = nil, path.Diagnosis{}, "", netip.Addr{}
-	for _, set := range []map[*place]struct{}{s.bound, s.unheard, s.restless, s.troubled, s.waiting, s.boots, s.leaving} {
+	for _, set := range []map[*place]struct{}{s.bound, s.unheard, s.restless, s.troubled, s.waiting, s.asking, s.boots, s.leaving} {
 		delete(set, p)
 	}
 	s.bindings.Add(1)

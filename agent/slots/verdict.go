@@ -9,7 +9,8 @@ import (
 
 // Case is a place whose facts have changed since it was judged last.
 type Case struct {
-	Facts path.Facts // as others may read them
+	Facts path.Facts           // as others may read them
+	Known map[string]time.Time // the findings that were reported, by code, and since when
 	// Blind says that another program hides the frames of the tap from the hooks: what
 	// they counted then is no evidence.
 	Blind bool
@@ -75,7 +76,7 @@ func (s *Slots) Cases() (some []Case) {
 			break
 		}
 		delete(s.due, p)
-		some = append(some, Case{Facts: s.facts(p, now), Blind: p.blind, place: p, stay: p.stay, version: p.version})
+		some = append(some, Case{Facts: s.facts(p, now), Known: p.stay.known(), Blind: p.blind, place: p, stay: p.stay, version: p.version})
 	}
 	return some
 }
@@ -91,16 +92,36 @@ func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) {
 	}
 	s.report(p, &d, c.Facts.Now)
 	p.diagnosis = d
+	switch failing := c.Facts.Requests.Failing(c.Facts.Now); {
+	case !failing:
+		p.stay.failingSince = time.Time{}
+	case p.stay.failingSince.IsZero():
+		p.stay.failingSince = c.Facts.Now
+	}
 	if p.version == c.version {
 		p.view = &path.Slot{Facts: c.Facts, Diagnosis: d}
 	}
 	s.sort(p, passing)
 }
 
+// known returns the findings that were reported and not cleared, by code, and since
+// when they are.
+func (st *stay) known() map[string]time.Time {
+	if len(st.open) == 0 {
+		return nil
+	}
+	known := make(map[string]time.Time, len(st.open))
+	for code, was := range st.open {
+		known[code] = was.since
+	}
+	return known
+}
+
 // opened is a finding that was reported and not cleared.
 type opened struct {
-	hop   path.Hop
-	since time.Time
+	hop      path.Hop
+	severity path.Severity
+	since    time.Time
 }
 
 // report makes events of the findings that came and of those that went. One that is
@@ -113,9 +134,13 @@ func (s *Slots) report(p *place, d *path.Diagnosis, now time.Time) {
 		f := &d.Findings[i]
 		found[f.Code] = true
 		was, reported := open[f.Code]
+		worse := reported && was.severity != f.Severity && f.Severity == path.Critical
 		if !reported {
-			was = opened{f.Hop, now}
-			open[f.Code] = was
+			was.since = now
+		}
+		was.hop, was.severity = f.Hop, f.Severity
+		open[f.Code] = was
+		if !reported || worse {
 			s.tell(p, now, path.Problem, f.Code+" at "+string(f.Hop)+": "+f.Cause)
 		}
 		f.Since = was.since

@@ -1,0 +1,108 @@
+package diagnose
+
+import (
+	"slices"
+	"time"
+
+	"tapwatch/agent/path"
+)
+
+// The verdict follows what clients get. While most requests fail, no path is ok: if no
+// check says why, the finding is unexplained. While requests are answered, no check
+// makes a path broken: what it found is a warning.
+
+// settles is how long after a finding an answer must come to prove that requests pass
+// nevertheless: what was under way before may still be answered.
+const settles = time.Second
+
+// slowAfter is how long a request may wait for an answer that has reached the one who
+// is asked.
+const slowAfter = 3 * time.Second
+
+// passes says whether requests are answered though a check has found something wrong
+// at a hop since then; zero: just now.
+func passes(f path.Facts, c Check, hop path.Hop, since time.Time) bool {
+	r := f.Requests
+	if r == nil || r.Failing(f.Now) || hop == path.Proxy { // of what a proxy does not do nobody knows
+		return false
+	}
+	good := r.Relay.Good
+	if !path.HasRelay(f.Sandbox.Shape) || hop != path.Relay && r.Guest.Good.After(good) {
+		good = r.Guest.Good
+	}
+	if since.IsZero() {
+		since = f.Now
+	}
+	if good.After(since.Add(settles)) {
+		return true
+	}
+	return c.Inferred && f.Now.Sub(good) < requestsRecent
+}
+
+// lastGood is when a request was answered last.
+func lastGood(f path.Facts) time.Time {
+	if f.Requests.Relay.Good.After(f.Requests.Guest.Good) {
+		return f.Requests.Relay.Good
+	}
+	return f.Requests.Guest.Good
+}
+
+// requestsRecent is how recent an answer must be to speak against what is inferred.
+const requestsRecent = 3 * time.Second
+
+// follow adds what requests show to what the checks have found.
+func follow(f path.Facts, d *path.Diagnosis) {
+	if f.Requests == nil || d.State == path.Booting {
+		return
+	}
+	switch {
+	case f.Requests.Failing(f.Now):
+		explained := slices.IndexFunc(d.Findings, func(x path.Finding) bool { return x.Severity == path.Critical })
+		if explained >= 0 {
+			x := &d.Findings[explained]
+			x.Evidence = append(slices.Clone(x.Evidence), requestsEvidence(f)...)
+			return
+		}
+		x := unexplainedAt(f, d)
+		d.Findings = append(d.Findings, x)
+		breaks(d, x)
+	case isDegraded(f):
+		if len(d.Findings) == 0 {
+			d.Findings = append(d.Findings, degradedAt(f))
+		}
+	default:
+		waitsLong(f, d)
+	}
+}
+
+// breaks makes the hop of a finding the broken one.
+func breaks(d *path.Diagnosis, x path.Finding) {
+	d.State = path.Broken
+	for i := range d.Hops {
+		if h := &d.Hops[i]; h.Hop == x.Hop {
+			h.State, h.Detail = path.Broken, x.Cause
+		}
+	}
+}
+
+// waitsLong notes a request that was taken and is not answered: whoever was asked is
+// slow, or hangs, and only another question can tell.
+func waitsLong(f path.Facts, d *path.Diagnosis) {
+	long := func(a *path.Asked) bool {
+		return len(a.Waits) > 0 && a.Waits[0].Acked && f.Now.Sub(a.Waits[0].Since) > slowAfter && !a.Good.After(a.Waits[0].Since)
+	}
+	hop, who := path.Envd, "envd"
+	switch r := f.Requests; {
+	case long(&r.Guest):
+	case long(&r.Relay) && len(r.Guest.Waits) == 0:
+		hop, who = path.Relay, "the relay"
+	default:
+		return
+	}
+	for i := range d.Hops {
+		if h := &d.Hops[i]; h.Hop == hop && h.State == path.OK {
+			h.State, h.Detail = path.Undecided, "a request that "+who+" has taken waits for its answer"
+			d.State = worse(d.State, path.Undecided)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package diagnose
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
+)
+
+// askedOf is what came of late of what was asked of one point.
+func askedOf(answered int, failed map[path.Outcome]int, good time.Duration) path.Asked {
+	a := path.Asked{Ended: answered, By: failed, Last: now.Add(-100 * time.Millisecond)}
+	for _, n := range failed {
+		a.Ended += n
+		a.Failed += n
+	}
+	if good > 0 {
+		a.Good = now.Add(-good)
+	}
+	return a
+}
+
+func waiting(a path.Asked, age time.Duration, w path.Wait) path.Asked {
+	w.Since = now.Add(-age)
+	a.Waits = append(a.Waits, w)
+	return a
+}
+
+func requests(relay, guest path.Asked) func(*path.Facts) {
+	return func(f *path.Facts) { f.Requests = &path.Requests{Relay: relay, Guest: guest} }
+}
+
+func losing(hop path.Hop, after, before string) func(*path.Facts) {
+	return func(f *path.Facts) {
+		f.Loss = &path.Loss{Time: now, After: after, Before: before, Hop: hop, What: "SYNs", Count: 3, Of: 3, Evidence: []string{"3 of 3 SYNs were seen at " + after + ", none at " + before}}
+	}
+}
+
+// The last SYN of a healthy path is an old one.
+func askedLately(f *path.Facts) { f.Traffic.LastEnvdSYN, f.Traffic.LastEnvdSYNACK = now, now }
+
+type fails = map[path.Outcome]int
+
+func TestVerdictFollowsRequests(t *testing.T) {
+	nothing, fine := path.Asked{}, askedOf(9, nil, 200*time.Millisecond)
+	for _, c := range []struct {
+		name  string
+		facts path.Facts
+		want  string
+		hop   path.Hop
+	}{
+		{"all is well", changed(requests(fine, fine)), "ok: ok ok ok ok ok []", ""},
+		{"the relay refuses, and is said to listen", changed(requests(askedOf(0, fails{path.Refused: 5}, 0), nothing)), "broken: ok broken ok ok ok [unexplained]", path.Relay},
+		{"nothing comes to the relay", changed(requests(waiting(nothing, 2*time.Second, path.Wait{Connecting: true}), nothing)), "broken: ok broken ok ok ok [unexplained]", path.Relay},
+		{"what waits has not waited long", changed(requests(waiting(nothing, time.Second, path.Wait{Connecting: true}), nothing)), "ok: ok ok ok ok ok []", ""},
+		{"the relay closes, for the guest refuses", changed(requests(askedOf(0, fails{path.Closed: 5}, 0), askedOf(0, fails{path.Refused: 5}, 0))), "broken: ok ok ok ok broken [unexplained]", path.Envd},
+		{"the relay closes, and asks nobody", changed(requests(askedOf(0, fails{path.Closed: 5}, 0), nothing)), "broken: ok ok broken ok ok [unexplained]", path.Tap},
+		{"the relay closes, though the guest answers", changed(requests(askedOf(0, fails{path.Closed: 5}, 0), fine)), "broken: ok broken ok ok ok [unexplained]", path.Relay},
+		{"envd answers with errors", changed(requests(fine, askedOf(0, fails{path.ServerError: 9}, 0))), "broken: ok ok ok ok broken [unexplained]", path.Envd},
+		{"who answers is no envd", changed(requests(fine, askedOf(0, fails{path.NotHTTP: 9}, 0))), "broken: ok ok ok ok broken [unexplained]", path.Envd},
+		{"answers vanish behind the tap", changed(askedLately, requests(nothing, waiting(nothing, 2*time.Second, path.Wait{Connecting: true, Left: true}))), "broken: ok broken ok ok ok [unexplained]", path.Relay},
+		{"nothing comes to the tap", changed(func(f *path.Facts) { f.Traffic.LastEnvdSYN = now.Add(-time.Minute) }, requests(nothing, waiting(nothing, 2*time.Second, path.Wait{Connecting: true}))), "broken: ok ok broken ok ok [unexplained]", path.Tap},
+		{"it was looked for where packets are lost", changed(requests(askedOf(0, fails{path.Lost: 3}, 0), nothing), losing(path.Tap, "eth0", "tap0")), "broken: ok ok broken ok ok [unexplained]", path.Tap},
+		{"a check says why", changed(vmmDead, requests(nothing, askedOf(0, fails{path.Lost: 3}, 0))), "broken: ok ok broken unknown unknown [vmm-exited]", path.Tap},
+		{"a third fails", changed(requests(askedOf(6, fails{path.Lost: 3}, 100*time.Millisecond), nothing)), "ok: ok ok ok ok ok [degraded]", path.Relay},
+		{"one of many fails", changed(requests(askedOf(600, fails{path.Lost: 1}, 100*time.Millisecond), nothing)), "ok: ok ok ok ok ok []", ""},
+		{"what failed is long ago", changed(func(f *path.Facts) {
+			a := askedOf(0, fails{path.Lost: 3}, 0)
+			a.Last = now.Add(-2 * time.Minute)
+			requests(a, nothing)(f)
+		}), "ok: ok ok ok ok ok []", ""},
+		{"a boot may fail", changed(booting, neverAttached, requests(askedOf(0, fails{path.Refused: 5}, 0), nothing)), "booting: ok ok booting unknown unknown []", ""},
+		{"a taken request waits long", changed(requests(nothing, waiting(nothing, 9*time.Second, path.Wait{Left: true, Acked: true}))), "unknown: ok ok ok ok unknown []", ""},
+		{"the relay has taken one and asks nobody", changed(requests(waiting(nothing, 9*time.Second, path.Wait{Left: true, Acked: true}), nothing)), "unknown: ok unknown ok ok ok []", ""},
+		{"one waits long, and others are answered", changed(requests(nothing, waiting(fine, 9*time.Second, path.Wait{Left: true, Acked: true}))), "ok: ok ok ok ok ok []", ""},
+
+		{"what is inferred, while requests pass", changed(addressGone, requests(fine, fine)), "ok: ok ok ok ok ok [tap-address]", path.Tap},
+		{"what is inferred, while nobody asks", changed(addressGone), "broken: ok ok broken unknown unknown [tap-address]", path.Tap},
+		{"what is inferred, while requests fail", changed(addressGone, requests(askedOf(0, fails{path.Closed: 5}, 0), askedOf(0, fails{path.Lost: 5}, 0))), "broken: ok ok broken unknown unknown [tap-address]", path.Tap},
+		{"what the kernel told just now", changed(relayGone, requests(fine, fine)), "broken: ok broken ok ok ok [relay-not-listening]", path.Relay},
+		{"a proxy that nobody sees", changed(proxyGone, requests(fine, fine)), "broken: broken ok ok ok ok [proxy-not-listening]", path.Proxy},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := Run(c.facts)
+			if got := summary(d); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			if len(d.Findings) > 0 && d.Findings[0].Hop != c.hop {
+				t.Errorf("at %s, want %s", d.Findings[0].Hop, c.hop)
+			}
+		})
+	}
+}
+
+// An answer that comes well after a finding proves that requests pass; one from
+// elsewhere than behind the hop does not.
+func TestAnswersAfterAFinding(t *testing.T) {
+	ago := func(d time.Duration) map[string]time.Time {
+		return map[string]time.Time{"relay-not-listening": now.Add(-d), "rule-drops": now.Add(-d)}
+	}
+	fine, nothing := askedOf(9, nil, 200*time.Millisecond), path.Asked{}
+	rule := func(f *path.Facts) { f.Rules.Drops = []string{"one"} }
+	for name, c := range map[string]struct {
+		facts path.Facts
+		known map[string]time.Time
+		want  path.Severity
+	}{
+		"before it":                        {changed(relayGone, requests(fine, fine)), ago(100 * time.Millisecond), path.Critical},
+		"soon after it":                    {changed(relayGone, requests(fine, fine)), ago(700 * time.Millisecond), path.Critical},
+		"after it":                         {changed(relayGone, requests(fine, fine)), ago(5 * time.Second), path.Warning},
+		"after it, to those behind it":     {changed(relayGone, requests(nothing, fine)), ago(5 * time.Second), path.Critical},
+		"in a path without a relay":        {changed(rule, shape(registry.Fused), requests(nothing, fine)), ago(5 * time.Second), path.Warning},
+		"after it, and now they fail":      {changed(relayGone, requests(askedOf(1, fails{path.Refused: 4}, time.Second), fine)), ago(5 * time.Second), path.Critical},
+		"a rule that is judged to drop it": {changed(rule, requests(fine, fine)), ago(5 * time.Second), path.Warning},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := RunKnowing(c.facts, c.known)
+			if len(d.Findings) != 1 || d.Findings[0].Severity != c.want || (d.State == path.Broken) != (c.want == path.Critical) {
+				t.Errorf("%s: %+v", summary(d), d.Findings)
+			}
+		})
+	}
+}
+
+func TestUnexplainedSaysWhatIsKnown(t *testing.T) {
+	relay := waiting(askedOf(1, fails{path.Lost: 2}, 4*time.Second), 2*time.Second, path.Wait{Connecting: true})
+	d := Run(changed(requests(relay, path.Asked{}), losing(path.Relay, "veth-7", "eth0 in ns-7")))
+	f := d.Findings[0]
+	all := f.Cause + "\n" + strings.Join(f.Evidence, "\n")
+	for _, want := range []string{
+		"SYNs vanish between veth-7 and eth0 in ns-7",
+		"of the last 4 requests to the relay at port 49983, 3 failed: 2 not acknowledged, 1 not acknowledged for 2s; the last that was answered: 4s ago",
+		"3 of 3 SYNs were seen at veth-7, none at eth0 in ns-7",
+		"found right: proxy (listens); relay (listens)",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is not in\n%s", want, all)
+		}
+	}
+}

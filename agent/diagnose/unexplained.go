@@ -1,0 +1,167 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"strings"
+
+	"tapwatch/agent/path"
+)
+
+// unexplained has no Run: what requests come to is its ground, and that no check says
+// why. See follow.
+var unexplained = Check{
+	Code:     "unexplained",
+	Title:    "Requests fail, and no check knows why",
+	Severity: path.Critical,
+}
+
+// unexplainedAt is the finding, with where requests are lost.
+func unexplainedAt(f path.Facts, d *path.Diagnosis) path.Finding {
+	at := lostAt(f)
+	finding := path.Finding{
+		Cause:    "requests fail, and no check says why: " + at.how,
+		Evidence: append(requestsEvidence(f), at.evidence...),
+		Fix:      lookFix(f, at.hop),
+	}
+	if right := excluded(d); right != "" {
+		finding.Evidence = append(finding.Evidence, "found right: "+right)
+	}
+	return unexplained.named(finding, at.hop)
+}
+
+// place is where requests are lost, as far as is known.
+type place struct {
+	hop      path.Hop
+	how      string // in the middle of a sentence
+	evidence []string
+}
+
+// lostAt tells where requests are lost: by where packets vanish, else by whose sockets
+// wait, and for what.
+func lostAt(f path.Facts) place {
+	if l := f.Loss; l != nil {
+		return place{l.Hop, fmt.Sprintf("%s vanish between %s and %s", cmp.Or(l.What, "packets"), cmp.Or(l.After, "whoever sends them"), l.Before), l.Evidence}
+	}
+	r := f.Requests
+	if !r.Relay.Failing(f.Now) {
+		return lostBehindRelay(f)
+	}
+	switch worst(&r.Relay, f) {
+	case path.Refused:
+		return place{path.Relay, "the relay refuses connections", nil}
+	case path.Lost:
+		return place{path.Relay, "what the proxy sends the relay is not acknowledged", nil}
+	}
+	switch {
+	case r.Guest.Failing(f.Now):
+		return lostBehindRelay(f)
+	case r.Guest.Ended == 0 && len(r.Guest.Waits) == 0:
+		return place{path.Tap, "the relay takes connections and ends them, and nothing leaves it for the guest", nil}
+	case worst(&r.Relay, f) == path.ServerError || worst(&r.Relay, f) == path.NotHTTP:
+		return place{path.Envd, "what answers is no healthy envd", nil}
+	}
+	return place{path.Relay, "the relay ends connections though the guest answers", nil}
+}
+
+// lostBehindRelay tells where requests to the guest are lost.
+func lostBehindRelay(f path.Facts) place {
+	switch worst(&f.Requests.Guest, f) {
+	case path.Refused:
+		return place{path.Envd, "the guest refuses connections to envd's port", nil}
+	case path.ServerError:
+		return place{path.Envd, "envd answers with errors of its own (5xx)", nil}
+	case path.NotHTTP:
+		return place{path.Envd, "what answers at envd's port speaks no HTTP", nil}
+	case path.Reset, path.Closed:
+		return place{path.Envd, "connections to envd are ended before an answer", nil}
+	}
+	t := f.Traffic
+	switch {
+	case t == nil:
+		return place{path.Guest, "what is sent to the guest is not acknowledged", nil}
+	case synUnanswered(f) > 0 || arpUnanswered(f) > 0:
+		return place{path.Guest, "what is sent to the guest passes the tap and is not answered", nil}
+	case len(f.Requests.Guest.Waits) > 0 && t.LastEnvdSYN.Before(f.Requests.Guest.Waits[0].Since) && f.Requests.Guest.Waits[0].Connecting:
+		return place{path.Tap, "what is sent to the guest does not come out at the tap", nil}
+	}
+	return place{path.Relay, "the guest answers at the tap, and its answers do not reach whoever asks", nil}
+}
+
+// worst is what came of most of what failed.
+func worst(a *path.Asked, f path.Facts) (most path.Outcome) {
+	by := maps.Clone(a.By)
+	if by == nil {
+		by = map[path.Outcome]int{}
+	}
+	by[path.Lost] += a.Lost(f.Now)
+	for _, o := range path.Outcomes {
+		if by[o] > by[most] {
+			most = o
+		}
+	}
+	return most
+}
+
+// requestsEvidence counts what was asked lately, and how it failed.
+func requestsEvidence(f path.Facts) (all []string) {
+	for _, of := range []struct {
+		who string
+		a   *path.Asked
+	}{{"the relay", &f.Requests.Relay}, {"the guest", &f.Requests.Guest}} {
+		lost := of.a.Lost(f.Now)
+		failed, ended := of.a.Failed+lost, of.a.Ended+lost
+		if ended == 0 {
+			continue
+		}
+		s := fmt.Sprintf("of the last %d requests to %s at port %d, %d failed", ended, of.who, f.Port(), failed)
+		var how []string
+		for _, o := range path.Outcomes {
+			if n := of.a.By[o]; n > 0 {
+				how = append(how, fmt.Sprintf("%d %s", n, outcomeWords[o]))
+			}
+		}
+		if lost > 0 {
+			how = append(how, fmt.Sprintf("%d not acknowledged for %s", lost, inWords(f.Now.Sub(of.a.Waits[0].Since))))
+		}
+		if len(how) > 0 {
+			s += ": " + strings.Join(how, ", ")
+		}
+		if !of.a.Good.IsZero() {
+			s += "; the last that was answered: " + ago(f.Now, of.a.Good)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// outcomeWords are the outcomes in the middle of a sentence.
+var outcomeWords = map[path.Outcome]string{
+	path.ServerError: "answered with 5xx", path.NotHTTP: "answered with what is no HTTP", path.Refused: "refused",
+	path.Reset: "reset", path.Closed: "closed without an answer", path.Lost: "not acknowledged",
+}
+
+// excluded is what the checks found right.
+func excluded(d *path.Diagnosis) string {
+	var right []string
+	for _, h := range d.Hops {
+		if h.State == path.OK && h.Detail != "" {
+			right = append(right, string(h.Hop)+" ("+h.Detail+")")
+		}
+	}
+	return strings.Join(right, "; ")
+}
+
+// lookFix is where to look on from, by the hop.
+func lookFix(f path.Facts, at path.Hop) string {
+	switch at {
+	case path.Envd, path.Guest:
+		return "read the guest's console (" + logs(f) + "), and look at envd from inside: " + inGuest(f, "ss -ltnp; journalctl -n 50")
+	case path.Tap:
+		return fmt.Sprintf("look at what the namespace does with packets for the guest: %[1]snft list ruleset; %[2]s rule; %[2]s route get %[3]s; %[1]stc -s qdisc show dev %[4]s; %[1]stc filter show dev %[4]s egress",
+			in(f), ip(f), cmp.Or(f.Device.GuestAddr, "GUEST"), f.Device.Name)
+	}
+	return fmt.Sprintf("look at what the host and the namespace do with packets of the path: nft list ruleset; tc filter show dev %[3]s ingress, on the host; %[1]snft list ruleset; %[2]s rule; %[2]s route; %[1]stc filter show dev %[4]s ingress",
+		in(f), ip(f), cmp.Or(f.Veth.Host, "VETH"), f.Device.Name)
+}

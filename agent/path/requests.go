@@ -1,0 +1,106 @@
+package path
+
+import "time"
+
+// Outcome is what came of something that was asked of a sandbox at its service's port:
+// of a connect, or of a later request of the connection.
+type Outcome string
+
+// The outcomes. Unused and GaveUp are nobody's fault, and count neither way.
+const (
+	Answered    Outcome = "answered"
+	ServerError Outcome = "server_error" // by HTTP, with a status of 5xx
+	NotHTTP     Outcome = "not_http"     // an answer of another kind
+	Refused     Outcome = "refused"      // the connect was
+	Reset       Outcome = "reset"        // before an answer
+	Closed      Outcome = "closed"       // before an answer
+	Lost        Outcome = "lost"         // not even acknowledged
+	GaveUp      Outcome = "gave_up"      // whoever asked ended it
+	Unused      Outcome = "unused"       // a connection over which nothing was asked
+)
+
+// Outcomes is every outcome, in the order of bpf/flow.h.
+var Outcomes = [...]Outcome{Unused, Answered, ServerError, NotHTTP, Refused, Reset, Closed, Lost, GaveUp}
+
+// Failed says whether a client got nothing of use.
+func (o Outcome) Failed() bool {
+	switch o {
+	case ServerError, NotHTTP, Refused, Reset, Closed, Lost:
+		return true
+	}
+	return false
+}
+
+// Asked is what was asked of one point of the path lately: in the last seconds, or the
+// last few times.
+type Asked struct {
+	Ended  int `json:"ended"`  // that were answered or failed
+	Failed int `json:"failed"` // of those
+	// By is how those that failed did.
+	By   map[Outcome]int `json:"by,omitempty"`
+	Last time.Time       `json:"last,omitzero"` // when one ended last
+	Good time.Time       `json:"good,omitzero"` // when one was answered last
+	// Waits is what still waits; the oldest is the first.
+	Waits []Wait `json:"waits,omitempty"`
+}
+
+// Patience is how long a packet may stay without an acknowledgment, and a guest may leave
+// an ARP request or a SYN unanswered, before that is a problem: one retransmission of the
+// kernel's.
+const Patience = 1500 * time.Millisecond
+
+// Stale is how long after it ended something still says how it is.
+const Stale = time.Minute
+
+// Lost is how much of what waits is lost by now: it was not acknowledged in time.
+func (a *Asked) Lost(now time.Time) (n int) {
+	for _, w := range a.Waits {
+		if !w.Acked && now.Sub(w.Since) >= Patience {
+			n++
+		}
+	}
+	return n
+}
+
+// Failing says whether more than half of what was asked lately failed.
+func (a *Asked) Failing(now time.Time) bool {
+	lost := a.Lost(now)
+	return 2*(a.Failed+lost) > a.Ended+lost && (lost > 0 || now.Sub(a.Last) < Stale)
+}
+
+// Failing says whether whoever asks gets nothing of use most times.
+func (r *Requests) Failing(now time.Time) bool {
+	return r != nil && (r.Relay.Failing(now) || r.Guest.Failing(now))
+}
+
+// Wait is something asked that has no answer yet.
+type Wait struct {
+	Since      time.Time `json:"since"`
+	Connecting bool      `json:"connecting,omitempty"` // a SYN waits, else a request
+	// Left says that it came as far as a device of whoever asks, Acked that the kernel
+	// of whoever is asked has it.
+	Left  bool `json:"left,omitempty"`
+	Acked bool `json:"acked,omitempty"`
+}
+
+// Requests is what whoever asks got of late, where the sockets of the host show it.
+type Requests struct {
+	Relay Asked `json:"relay"` // asked of the relay, by the proxy
+	Guest Asked `json:"guest"` // asked of the guest, by whoever is next to it
+}
+
+// Loss is where packets of the path vanish, as seen at its points.
+type Loss struct {
+	Time time.Time `json:"time"`
+	// After is the last point that the packets were seen at, Before the first that they
+	// were not; empty: a program.
+	After  string `json:"after"`
+	Before string `json:"before"`
+	Hop    Hop    `json:"hop"`  // that Before belongs to
+	Back   bool   `json:"back"` // they are answers, on their way to the client
+	What   string `json:"what"` // what the packets are, e.g. SYN
+	Count  int    `json:"count"`
+	Of     int    `json:"of"` // so many were seen at After
+	// Evidence is what was seen, in words.
+	Evidence []string `json:"evidence,omitempty"`
+}

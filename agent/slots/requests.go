@@ -1,0 +1,265 @@
+package slots
+
+import (
+	"slices"
+	"time"
+
+	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+)
+
+// What is judged is what was asked in the last requestsWithin, or the last
+// requestsLeast of it where that is more.
+const (
+	requestsWithin = 3 * time.Second
+	requestsLeast  = 5
+	// requestsGood is how many answers in a row end what failed before.
+	requestsGood = 3
+)
+
+// Counted is what was asked at one point of a path, by what came of it, in the order
+// of path.Outcomes. It only grows.
+type Counted struct {
+	Began    uint64
+	Outcomes [len(path.Outcomes)]uint64
+}
+
+// Sight is what traffic shows of a path.
+type Sight struct {
+	Traces       Traces
+	Relay, Guest Counted
+}
+
+// requests is what came of late of what was asked at one point of a sandbox's path.
+type requests struct {
+	counted *Counted // as it was read last; nil: not yet
+	recent  []ended  // the last one last
+	good    time.Time
+	waits   []path.Wait // the oldest first
+}
+
+// ended is what ended between two readings.
+type ended struct {
+	at               time.Time
+	answered, failed int
+	by               [len(path.Outcomes)]int
+}
+
+// takes takes a reading, and reports whether anything was answered or failed since the
+// last one. The first one of a sandbox says nothing: it may be its predecessor's.
+func (r *requests) takes(now Counted, at time.Time) bool {
+	was := r.counted
+	r.counted = &now
+	if was == nil {
+		return false
+	}
+	if now.Began < was.Began { // counted anew
+		was = &Counted{}
+	}
+	e := ended{at: at}
+	for i, o := range path.Outcomes {
+		n := int(now.Outcomes[i] - min(was.Outcomes[i], now.Outcomes[i]))
+		switch {
+		case o == path.Answered:
+			e.answered += n
+		case o.Failed():
+			e.failed += n
+			e.by[i] = n
+		}
+	}
+	if e.answered+e.failed == 0 {
+		return false
+	}
+	if e.answered > 0 {
+		r.good = at
+	}
+	r.recent = append(r.recent, e)
+	r.trim(at)
+	return true
+}
+
+// trim forgets what is judged no more.
+func (r *requests) trim(now time.Time) {
+	enough, first := 0, len(r.recent)
+	for first > 0 && (enough < requestsLeast || now.Sub(r.recent[first-1].at) < requestsWithin) {
+		first--
+		enough += r.recent[first].answered + r.recent[first].failed
+	}
+	good, run := 0, len(r.recent)
+	for run > 0 && r.recent[run-1].failed == 0 {
+		run--
+		good += r.recent[run].answered
+	}
+	if run > first && good > 0 && (good >= requestsGood || now.Sub(r.recent[run-1].at) >= requestsWithin) {
+		first = run // what failed before is over
+	}
+	r.recent = slices.Delete(r.recent, 0, first)
+}
+
+// asked is what is judged.
+func (r *requests) asked() path.Asked {
+	a := path.Asked{Good: r.good, Waits: r.waits}
+	for _, e := range r.recent {
+		a.Ended += e.answered + e.failed
+		a.Failed += e.failed
+		a.Last = e.at
+		for i, n := range e.by {
+			if n > 0 {
+				if a.By == nil {
+					a.By = map[path.Outcome]int{}
+				}
+				a.By[path.Outcomes[i]] += n
+			}
+		}
+	}
+	return a
+}
+
+// requests is what is judged of both points; nil: nothing was seen at either.
+func (st *stay) requests() *path.Requests {
+	if len(st.ofRelay.recent)+len(st.ofRelay.waits)+len(st.ofGuest.recent)+len(st.ofGuest.waits) == 0 {
+		return nil
+	}
+	return &path.Requests{Relay: st.ofRelay.asked(), Guest: st.ofGuest.asked()}
+}
+
+// TakeSights takes what traffic has newly shown of the paths of some namespaces.
+func (s *Slots) TakeSights(of map[netns.Cookie]Sight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := time.Now()
+	for c, now := range of {
+		p := s.measuredIn(c)
+		if p == nil {
+			continue
+		}
+		seen := p.stay.seen.takes(&now.Traces, &p.stay.asked)
+		relay, guest := p.stay.ofRelay.takes(now.Relay, at), p.stay.ofGuest.takes(now.Guest, at)
+		if seen || relay || guest {
+			p.stay.lossIsOver()
+			s.touch(p)
+		}
+	}
+}
+
+// Waits is what waits at one path.
+type Waits struct{ Relay, Guest []path.Wait }
+
+// TakeWaits takes all that waits now.
+func (s *Slots) TakeWaits(of map[netns.Cookie]Waits, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	take := func(p *place, w Waits) {
+		st := p.stay
+		was := st.lost(now)
+		st.ofRelay.waits, st.ofGuest.waits = w.Relay, w.Guest
+		if st.lost(now) != was || was > 0 { // what merely waits changes nothing yet
+			s.touch(p)
+		}
+		if len(w.Relay)+len(w.Guest) > 0 {
+			s.asking[p] = struct{}{}
+		} else {
+			delete(s.asking, p)
+		}
+	}
+	for p := range s.asking {
+		if _, still := of[p.key.Netns]; !still {
+			take(p, Waits{})
+		}
+	}
+	for c, w := range of {
+		if p := s.measuredIn(c); p != nil {
+			take(p, w)
+		}
+	}
+}
+
+// lost is how much of what waits has been lost by now.
+func (st *stay) lost(now time.Time) int {
+	relay, guest := path.Asked{Waits: st.ofRelay.waits}, path.Asked{Waits: st.ofGuest.waits}
+	return relay.Lost(now) + guest.Lost(now)
+}
+
+func (s *Slots) measuredIn(c netns.Cookie) *place {
+	if sp := s.spaces[c]; sp != nil {
+		return sp.measured()
+	}
+	return nil
+}
+
+const (
+	// traceAfter is how long something may wait without an acknowledgment before it is
+	// looked for where packets are lost.
+	traceAfter = 500 * time.Millisecond
+	// traceEvery is the time between two looks at one path, traceRarely where it has
+	// failed for long.
+	traceEvery  = 3 * time.Second
+	traceRarely = 30 * time.Second
+)
+
+// DueTraces returns the sandboxes whose path is to be looked at for where packets are
+// lost, at most so many, and notes that it is.
+func (s *Slots) DueTraces(now time.Time, most int) (due []Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.bound {
+		st := p.stay
+		if len(due) == most {
+			break
+		}
+		every := traceEvery
+		if !st.failingSince.IsZero() && now.Sub(st.failingSince) > traceRarely {
+			every = traceRarely
+		}
+		if p.key.Claim != 0 || p.space.Path == "" || st.booting(now) || st.endingAt(now) || now.Sub(st.traced) < every || !st.suspects(now) {
+			continue
+		}
+		st.traced = now
+		due = append(due, s.target(p))
+	}
+	return due
+}
+
+// suspects says whether packets of the path may be being lost.
+func (st *stay) suspects(now time.Time) bool {
+	r := st.requests()
+	if r == nil {
+		return false
+	}
+	for _, a := range []*path.Asked{&r.Relay, &r.Guest} {
+		if a.Failing(now) {
+			return true
+		}
+		for _, w := range a.Waits {
+			if !w.Acked && now.Sub(w.Since) > traceAfter {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TakeLoss takes where packets were lost; nil: nowhere, as far as was seen.
+func (s *Slots) TakeLoss(t Target, l *path.Loss) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil || l == nil && p.stay.loss == nil {
+		return
+	}
+	p.stay.loss = l
+	s.touch(p)
+}
+
+// lossIsOver forgets where packets were lost once something was answered later.
+func (st *stay) lossIsOver() {
+	if st.loss == nil {
+		return
+	}
+	for _, r := range []*requests{&st.ofRelay, &st.ofGuest} {
+		if a := r.asked(); a.Failed == 0 && a.Good.After(st.loss.Time) {
+			st.loss = nil
+			return
+		}
+	}
+}
