@@ -64,6 +64,7 @@ type Agent struct {
 	health    *health
 	apis      *apis
 	hops      *hops
+	tracer    *tracer
 
 	judge         *judge
 	notifications *notifications
@@ -178,6 +179,7 @@ func (a *Agent) wire() (err error) {
 		return err
 	}
 	a.health = newHealth(a.cfg, a.slots, a.hops)
+	a.tracer = newTracer(a.cfg, a.slots, a.hops, log)
 	handler, err := httpapi.New(httpapi.Config{
 		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Log: log.With("part", "http"),
 	})
@@ -255,6 +257,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.health.run(ctx); return nil })
 	g.Go(func() error { a.apis.run(ctx); return nil })
 	g.Go(func() error { a.hops.run(ctx); return nil })
+	g.Go(func() error { a.tracer.run(ctx); return nil })
 	g.Go(func() error { return a.runNotifications(ctx) })
 	g.Go(func() error { return a.guard.run(ctx) })
 	go a.readTemplates(ctx) // not waited for: a store may hang

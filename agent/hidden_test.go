@@ -135,8 +135,14 @@ func TestHiddenHooksAreFound(t *testing.T) {
 // TC_ACT_OK and TCX_PASS are the same number.
 func passing(t *testing.T) *ebpf.Program {
 	t.Helper()
+	return saying(t, 0)
+}
+
+// saying is another's program, which says one thing of every frame.
+func saying(t *testing.T, what int32) *ebpf.Program {
+	t.Helper()
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, what), asm.Return()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ const (
 	// hopsSoon is how often they are looked at while something waits that is not
 	// acknowledged.
 	hopsSoon = 250 * time.Millisecond
-	// waitsMost bounds what is kept of what waits at one point of a path: the oldest.
+	// waitsMost bounds what is kept of what waits at one point of a path.
 	waitsMost = 16
 )
 
@@ -114,7 +114,7 @@ func (h *hops) look() (waits bool) {
 	return slices.ContainsFunc(waiting, func(w flow.Waiting) bool { return !w.Acked })
 }
 
-// waitsOf turns what waits into what slots keeps: by namespace, the oldest first.
+// waitsOf turns what waits into what slots keeps.
 func waitsOf(all []flow.Waiting) map[netns.Cookie]slots.Waits {
 	slices.SortFunc(all, func(a, b flow.Waiting) int { return a.Since.Compare(b.Since) })
 	of := map[netns.Cookie]slots.Waits{}
@@ -124,12 +124,28 @@ func waitsOf(all []flow.Waiting) map[netns.Cookie]slots.Waits {
 		if one.Of == flow.OfRelay {
 			to = &w.Relay
 		}
-		if len(*to) < waitsMost {
-			*to = append(*to, one.Wait)
-		}
+		to.All++
+		to.Some = append(to.Some, one.Wait)
 		of[one.Netns] = w
 	}
+	for c, w := range of {
+		w.Relay.Some, w.Guest.Some = spread(w.Relay.Some), spread(w.Guest.Some)
+		of[c] = w
+	}
 	return of
+}
+
+// spread keeps so many of a list as is kept of what waits: the first, the last, and
+// those evenly in between.
+func spread(all []path.Wait) []path.Wait {
+	if len(all) <= waitsMost {
+		return all
+	}
+	some := make([]path.Wait, waitsMost)
+	for i := range some {
+		some[i] = all[i*(len(all)-1)/(waitsMost-1)]
+	}
+	return some
 }
 
 // stats reads what was measured; nil: it is not known.

@@ -27,6 +27,7 @@ var privileges = []privilege{
 	{unix.CAP_NET_BROADCAST, nil, true},                                   // links of all namespaces
 	{unix.CAP_SYS_ADMIN, []probe.Mode{probe.ModeTC, probe.ModeTCX}, true}, // setns, for hooks on devices
 	{unix.CAP_SYS_ADMIN, []probe.Mode{"", probe.ModeAuto}, false},         // without it auto is tracepoint
+	{unix.CAP_NET_RAW, nil, false},                                        // where packets of failing paths are lost
 	{unix.CAP_SYS_PTRACE, nil, false},                                     // namespaces of others' processes
 }
 

@@ -133,6 +133,7 @@ struct dest {
 /* What was asked, at the service's port. What is open is what began, less all outcomes. */
 struct asked {
 	__u64 began;
+	__u64 failed_since; /* when the latest one began that was neither answered nor given up */
 	__u64 outcomes[OUTCOME_LEN];
 };
 

@@ -51,8 +51,12 @@ static __always_inline void came(struct end *e, enum outcome what)
 		return;
 	e->open = 0;
 	a = asked_of(e);
+	if (!a)
+		return;
+	if (what != OUTCOME_NONE && what != OUTCOME_ANSWERED && what != OUTCOME_GAVE_UP && e->since > a->failed_since)
+		a->failed_since = e->since;
 	KEEP(i);
-	if (a && i < OUTCOME_LEN)
+	if (i < OUTCOME_LEN)
 		__sync_fetch_and_add(&a->outcomes[i], 1);
 }
 

@@ -12,6 +12,7 @@ var conntrackFull = Check{
 	Hop:      path.Relay,
 	Fused:    path.Tap,
 	Severity: path.Critical,
+	Loses:    true,
 	Inferred: true,
 	InBoot:   true,
 	Run: func(f path.Facts) Result {

@@ -33,7 +33,10 @@ type Check struct {
 	// Inferred is set where the problem follows from what is configured, counted or said,
 	// and requests may be answered all the same: then it is a warning from the first.
 	Inferred bool
-	Run      func(path.Facts) Result
+	// Loses is set on a warning of packets that are lost at its hop: where requests are
+	// lost there, that is why.
+	Loses bool
+	Run   func(path.Facts) Result
 }
 
 // Checks is every check, in the order of the path: causes before consequences.

@@ -36,7 +36,7 @@ func passes(f path.Facts, c Check, hop path.Hop, since time.Time) bool {
 	if good.After(since.Add(settles)) {
 		return true
 	}
-	return c.Inferred && f.Now.Sub(good) < requestsRecent
+	return c.Inferred && f.Now.Sub(good) < path.Within // an answer that recent speaks against it
 }
 
 // lastGood is when a request was answered last.
@@ -47,9 +47,6 @@ func lastGood(f path.Facts) time.Time {
 	return f.Requests.Guest.Good
 }
 
-// requestsRecent is how recent an answer must be to speak against what is inferred.
-const requestsRecent = 3 * time.Second
-
 // follow adds what requests show to what the checks have found.
 func follow(f path.Facts, d *path.Diagnosis) {
 	if f.Requests == nil || d.State == path.Booting {
@@ -57,15 +54,7 @@ func follow(f path.Facts, d *path.Diagnosis) {
 	}
 	switch {
 	case f.Requests.Failing(f.Now):
-		explained := slices.IndexFunc(d.Findings, func(x path.Finding) bool { return x.Severity == path.Critical })
-		if explained >= 0 {
-			x := &d.Findings[explained]
-			x.Evidence = append(slices.Clone(x.Evidence), requestsEvidence(f)...)
-			return
-		}
-		x := unexplainedAt(f, d)
-		d.Findings = append(d.Findings, x)
-		breaks(d, x)
+		explain(f, d)
 	case isDegraded(f):
 		if len(d.Findings) == 0 {
 			d.Findings = append(d.Findings, degradedAt(f))
@@ -73,6 +62,46 @@ func follow(f path.Facts, d *path.Diagnosis) {
 	default:
 		waitsLong(f, d)
 	}
+}
+
+// explain finds why requests fail among what the checks found, or says that nothing
+// does.
+func explain(f path.Facts, d *path.Diagnosis) {
+	for i := range d.Hops {
+		h := &d.Hops[i]
+		if slices.ContainsFunc(d.Findings, func(x path.Finding) bool { return x.Hop == h.Hop && refuted(f, x) }) {
+			h.State, h.Detail = path.Undecided, "not known: requests do not come to it"
+		}
+	}
+	d.Findings = slices.DeleteFunc(d.Findings, func(x path.Finding) bool { return refuted(f, x) })
+	why := slices.IndexFunc(d.Findings, func(x path.Finding) bool { return x.Severity == path.Critical })
+	if at := lostAt(f).hop; why < 0 {
+		why = slices.IndexFunc(d.Findings, func(x path.Finding) bool { return x.Hop == at && checkOf(x.Code).Loses })
+	}
+	if why < 0 {
+		d.Findings = append(d.Findings, unexplainedAt(f, d))
+		why = len(d.Findings) - 1
+	} else {
+		x := &d.Findings[why]
+		x.Severity = path.Critical
+		x.Evidence = append(slices.Clone(x.Evidence), requestsEvidence(f)...)
+	}
+	breaks(d, d.Findings[why])
+}
+
+// refuted says whether something was inferred of a hop to which requests do not even
+// come.
+func refuted(f path.Facts, x path.Finding) bool {
+	return f.Loss != nil && !f.Loss.Back && x.Severity == path.Critical && checkOf(x.Code).Inferred &&
+		slices.Index(path.Hops, x.Hop) > slices.Index(path.Hops, f.Loss.Hop)
+}
+
+// checkOf is the check of a code.
+func checkOf(code string) Check {
+	if i := slices.IndexFunc(Checks, func(c Check) bool { return c.Code == code }); i >= 0 {
+		return Checks[i]
+	}
+	return Check{}
 }
 
 // breaks makes the hop of a finding the broken one.

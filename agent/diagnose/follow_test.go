@@ -28,6 +28,11 @@ func waiting(a path.Asked, age time.Duration, w path.Wait) path.Asked {
 	return a
 }
 
+func well(a path.Asked, since time.Duration) path.Asked {
+	a.Well = now.Add(-since)
+	return a
+}
+
 func requests(relay, guest path.Asked) func(*path.Facts) {
 	return func(f *path.Facts) { f.Requests = &path.Requests{Relay: relay, Guest: guest} }
 }
@@ -62,6 +67,9 @@ func TestVerdictFollowsRequests(t *testing.T) {
 		{"who answers is no envd", changed(requests(fine, askedOf(0, fails{path.NotHTTP: 9}, 0))), "broken: ok ok ok ok broken [unexplained]", path.Envd},
 		{"answers vanish behind the tap", changed(askedLately, requests(nothing, waiting(nothing, 2*time.Second, path.Wait{Connecting: true, Left: true}))), "broken: ok broken ok ok ok [unexplained]", path.Relay},
 		{"nothing comes to the tap", changed(func(f *path.Facts) { f.Traffic.LastEnvdSYN = now.Add(-time.Minute) }, requests(nothing, waiting(nothing, 2*time.Second, path.Wait{Connecting: true}))), "broken: ok ok broken ok ok [unexplained]", path.Tap},
+		{"a request does not leave the relay", changed(askedLately, requests(nothing, waiting(nothing, 2*time.Second, path.Wait{}))), "broken: ok ok broken ok ok [unexplained]", path.Tap},
+		{"one still waits from before others were answered", changed(requests(waiting(well(fine, 8*time.Second), 9*time.Second, path.Wait{Connecting: true}), fine)), "ok: ok ok ok ok ok []", ""},
+		{"all wait that began after others were answered", changed(requests(waiting(well(nothing, 8*time.Second), 7*time.Second, path.Wait{Connecting: true}), fine)), "broken: ok broken ok ok ok [unexplained]", path.Relay},
 		{"it was looked for where packets are lost", changed(requests(askedOf(0, fails{path.Lost: 3}, 0), nothing), losing(path.Tap, "eth0", "tap0")), "broken: ok ok broken ok ok [unexplained]", path.Tap},
 		{"a check says why", changed(vmmDead, requests(nothing, askedOf(0, fails{path.Lost: 3}, 0))), "broken: ok ok broken unknown unknown [vmm-exited]", path.Tap},
 		{"a third fails", changed(requests(askedOf(6, fails{path.Lost: 3}, 100*time.Millisecond), nothing)), "ok: ok ok ok ok ok [degraded]", path.Relay},
@@ -76,6 +84,8 @@ func TestVerdictFollowsRequests(t *testing.T) {
 		{"the relay has taken one and asks nobody", changed(requests(waiting(nothing, 9*time.Second, path.Wait{Left: true, Acked: true}), nothing)), "unknown: ok unknown ok ok ok []", ""},
 		{"one waits long, and others are answered", changed(requests(nothing, waiting(fine, 9*time.Second, path.Wait{Left: true, Acked: true}))), "ok: ok ok ok ok ok []", ""},
 
+		{"what is inferred of a hop that nothing comes to", changed(guestMute, requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), losing(path.Tap, "the relay", "tap0")), "broken: ok ok broken unknown unknown [unexplained]", path.Tap},
+		{"drops where requests are lost", changed(dropping("TC_EGRESS", 30, 0.7), requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), losing(path.Tap, "the relay", "tap0")), "broken: ok ok broken ok ok [tap-drops]", path.Tap},
 		{"what is inferred, while requests pass", changed(addressGone, requests(fine, fine)), "ok: ok ok ok ok ok [tap-address]", path.Tap},
 		{"what is inferred, while nobody asks", changed(addressGone), "broken: ok ok broken unknown unknown [tap-address]", path.Tap},
 		{"what is inferred, while requests fail", changed(addressGone, requests(askedOf(0, fails{path.Closed: 5}, 0), askedOf(0, fails{path.Lost: 5}, 0))), "broken: ok ok broken unknown unknown [tap-address]", path.Tap},

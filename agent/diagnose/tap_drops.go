@@ -14,6 +14,7 @@ var tapDrops = Check{
 	Title:     "The kernel drops frames to the guest",
 	Hop:       path.Tap,
 	Severity:  path.Warning,
+	Loses:     true,
 	DependsOn: slices.Concat([]string{"rule-drops", "guest-silent"}, guestFaults),
 	Last:      true,
 	Run: func(f path.Facts) Result {

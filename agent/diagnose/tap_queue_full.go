@@ -19,6 +19,7 @@ var tapQueueFull = Check{
 	Title:     "The tap's queue is full: the VMM does not read as fast as frames come",
 	Hop:       path.Tap,
 	Severity:  path.Warning,
+	Loses:     true,
 	DependsOn: slices.Concat([]string{"guest-silent"}, guestFaults),
 	Last:      true, // what stops a guest fills its queue
 	Run: func(f path.Facts) Result {

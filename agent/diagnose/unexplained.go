@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // unexplained has no Run: what requests come to is its ground, and that no check says
@@ -78,13 +79,21 @@ func lostBehindRelay(f path.Facts) place {
 		return place{path.Envd, "connections to envd are ended before an answer", nil}
 	}
 	t := f.Traffic
+	var first path.Wait
+	if waits := f.Requests.Guest.Waits; len(waits) > 0 {
+		first = waits[0]
+	}
 	switch {
 	case t == nil:
 		return place{path.Guest, "what is sent to the guest is not acknowledged", nil}
-	case synUnanswered(f) > 0 || arpUnanswered(f) > 0:
-		return place{path.Guest, "what is sent to the guest passes the tap and is not answered", nil}
-	case len(f.Requests.Guest.Waits) > 0 && t.LastEnvdSYN.Before(f.Requests.Guest.Waits[0].Since) && f.Requests.Guest.Waits[0].Connecting:
+	case arpUnanswered(f) > 0:
+		return place{path.Guest, "the guest is asked for by ARP, and does not answer", nil}
+	case !first.Since.IsZero() && !first.Left && f.Sandbox.Shape == registry.DNAT:
+		return place{path.Relay, "what the proxy sends does not leave the host by the veth", nil}
+	case !first.Since.IsZero() && !first.Left, first.Connecting && t.LastEnvdSYN.Before(first.Since):
 		return place{path.Tap, "what is sent to the guest does not come out at the tap", nil}
+	case synUnanswered(f) > 0:
+		return place{path.Guest, "what is sent to the guest passes the tap and is not answered", nil}
 	}
 	return place{path.Relay, "the guest answers at the tap, and its answers do not reach whoever asks", nil}
 }

@@ -113,8 +113,10 @@ const (
 // Asked counts what was asked at the service's port since the path was added, by what
 // came of it, in the order of path.Outcomes.
 type Asked struct {
-	Began    uint64
-	Outcomes [len(path.Outcomes)]uint64
+	Began uint64
+	// FailedSince is when the latest one began that failed; zero: none did.
+	FailedSince time.Time
+	Outcomes    [len(path.Outcomes)]uint64
 }
 
 // Open is how many have not ended.
@@ -324,7 +326,7 @@ func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
 			of.Good[hop], of.Bad[hop] = clock.time(seen.Good[hop]), clock.time(seen.Bad[hop])
 		}
 		for i := range seen.Asked {
-			of.Asked[i] = Asked{seen.Asked[i].Began, seen.Asked[i].Outcomes}
+			of.Asked[i] = Asked{seen.Asked[i].Began, clock.time(seen.Asked[i].FailedSince), seen.Asked[i].Outcomes}
 		}
 		fresh[netns.Cookie(cookie)] = of
 	})

@@ -40,8 +40,12 @@ type Asked struct {
 	By   map[Outcome]int `json:"by,omitempty"`
 	Last time.Time       `json:"last,omitzero"` // when one ended last
 	Good time.Time       `json:"good,omitzero"` // when one was answered last
-	// Waits is what still waits; the oldest is the first.
-	Waits []Wait `json:"waits,omitempty"`
+	// Well is since when others were answered, some times in a row; zero: they were not.
+	Well time.Time `json:"well,omitzero"`
+	// Waiting is how many still wait, and Waits some of them, spread over all; the oldest
+	// is the first.
+	Waiting int    `json:"waiting,omitempty"`
+	Waits   []Wait `json:"waits,omitempty"`
 }
 
 // Patience is how long a packet may stay without an acknowledgment, and a guest may leave
@@ -52,14 +56,21 @@ const Patience = 1500 * time.Millisecond
 // Stale is how long after it ended something still says how it is.
 const Stale = time.Minute
 
-// Lost is how much of what waits is lost by now: it was not acknowledged in time.
+// Within is how long something that ended is judged by, where there is more of it.
+const Within = 3 * time.Second
+
+// Lost is how much of what waits is lost by now: it was not acknowledged in time. What
+// waits still from before others were answered says nothing of now.
 func (a *Asked) Lost(now time.Time) (n int) {
 	for _, w := range a.Waits {
-		if !w.Acked && now.Sub(w.Since) >= Patience {
+		if !w.Acked && now.Sub(w.Since) >= Patience && w.Since.After(a.Well) {
 			n++
 		}
 	}
-	return n
+	if n == 0 {
+		return 0
+	}
+	return n * max(a.Waiting, len(a.Waits)) / len(a.Waits)
 }
 
 // Failing says whether more than half of what was asked lately failed.

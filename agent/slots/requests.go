@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -8,11 +9,10 @@ import (
 	"tapwatch/internal/netns"
 )
 
-// What is judged is what was asked in the last requestsWithin, or the last
-// requestsLeast of it where that is more.
+// What is judged is what was asked within path.Within, or the last requestsLeast of it
+// where that is more.
 const (
-	requestsWithin = 3 * time.Second
-	requestsLeast  = 5
+	requestsLeast = 5
 	// requestsGood is how many answers in a row end what failed before.
 	requestsGood = 3
 )
@@ -20,8 +20,10 @@ const (
 // Counted is what was asked at one point of a path, by what came of it, in the order
 // of path.Outcomes. It only grows.
 type Counted struct {
-	Began    uint64
-	Outcomes [len(path.Outcomes)]uint64
+	Began uint64
+	// FailedSince is when the latest one began that failed; zero: none did.
+	FailedSince time.Time
+	Outcomes    [len(path.Outcomes)]uint64
 }
 
 // Sight is what traffic shows of a path.
@@ -35,7 +37,9 @@ type requests struct {
 	counted *Counted // as it was read last; nil: not yet
 	recent  []ended  // the last one last
 	good    time.Time
-	waits   []path.Wait // the oldest first
+	goods   [requestsGood]time.Time // when the last ones were answered, the latest first
+	over    time.Time               // when what was asked ceased to fail; zero: it never did
+	waits   Waiting
 }
 
 // ended is what ended between two readings.
@@ -67,11 +71,18 @@ func (r *requests) takes(now Counted, at time.Time) bool {
 			e.by[i] = n
 		}
 	}
+	if now.FailedSince.Before(r.over) { // late news
+		e.failed, e.by = 0, [len(path.Outcomes)]int{}
+	}
 	if e.answered+e.failed == 0 {
 		return false
 	}
 	if e.answered > 0 {
 		r.good = at
+	}
+	for range min(e.answered, requestsGood) {
+		copy(r.goods[1:], r.goods[:])
+		r.goods[0] = at
 	}
 	r.recent = append(r.recent, e)
 	r.trim(at)
@@ -81,7 +92,7 @@ func (r *requests) takes(now Counted, at time.Time) bool {
 // trim forgets what is judged no more.
 func (r *requests) trim(now time.Time) {
 	enough, first := 0, len(r.recent)
-	for first > 0 && (enough < requestsLeast || now.Sub(r.recent[first-1].at) < requestsWithin) {
+	for first > 0 && (enough < requestsLeast || now.Sub(r.recent[first-1].at) < path.Within) {
 		first--
 		enough += r.recent[first].answered + r.recent[first].failed
 	}
@@ -90,7 +101,7 @@ func (r *requests) trim(now time.Time) {
 		run--
 		good += r.recent[run].answered
 	}
-	if run > first && good > 0 && (good >= requestsGood || now.Sub(r.recent[run-1].at) >= requestsWithin) {
+	if run > first && good > 0 && (good >= requestsGood || now.Sub(r.recent[run-1].at) >= path.Within) {
 		first = run // what failed before is over
 	}
 	r.recent = slices.Delete(r.recent, 0, first)
@@ -98,7 +109,10 @@ func (r *requests) trim(now time.Time) {
 
 // asked is what is judged.
 func (r *requests) asked() path.Asked {
-	a := path.Asked{Good: r.good, Waits: r.waits}
+	a := path.Asked{Good: r.good, Waiting: r.waits.All, Waits: r.waits.Some}
+	if a.Well = r.goods[requestsGood-1]; r.over.After(a.Well) {
+		a.Well = r.over
+	}
 	for _, e := range r.recent {
 		a.Ended += e.answered + e.failed
 		a.Failed += e.failed
@@ -117,7 +131,7 @@ func (r *requests) asked() path.Asked {
 
 // requests is what is judged of both points; nil: nothing was seen at either.
 func (st *stay) requests() *path.Requests {
-	if len(st.ofRelay.recent)+len(st.ofRelay.waits)+len(st.ofGuest.recent)+len(st.ofGuest.waits) == 0 {
+	if len(st.ofRelay.recent)+st.ofRelay.waits.All+len(st.ofGuest.recent)+st.ofGuest.waits.All == 0 {
 		return nil
 	}
 	return &path.Requests{Relay: st.ofRelay.asked(), Guest: st.ofGuest.asked()}
@@ -142,8 +156,15 @@ func (s *Slots) TakeSights(of map[netns.Cookie]Sight) {
 	}
 }
 
+// Waiting is what waits at one point of a path: how many, and some of them, spread over
+// all, the oldest first.
+type Waiting struct {
+	All  int
+	Some []path.Wait
+}
+
 // Waits is what waits at one path.
-type Waits struct{ Relay, Guest []path.Wait }
+type Waits struct{ Relay, Guest Waiting }
 
 // TakeWaits takes all that waits now.
 func (s *Slots) TakeWaits(of map[netns.Cookie]Waits, now time.Time) {
@@ -156,7 +177,7 @@ func (s *Slots) TakeWaits(of map[netns.Cookie]Waits, now time.Time) {
 		if st.lost(now) != was || was > 0 { // what merely waits changes nothing yet
 			s.touch(p)
 		}
-		if len(w.Relay)+len(w.Guest) > 0 {
+		if w.Relay.All+w.Guest.All > 0 {
 			s.asking[p] = struct{}{}
 		} else {
 			delete(s.asking, p)
@@ -176,7 +197,7 @@ func (s *Slots) TakeWaits(of map[netns.Cookie]Waits, now time.Time) {
 
 // lost is how much of what waits has been lost by now.
 func (st *stay) lost(now time.Time) int {
-	relay, guest := path.Asked{Waits: st.ofRelay.waits}, path.Asked{Waits: st.ofGuest.waits}
+	relay, guest := st.ofRelay.asked(), st.ofGuest.asked()
 	return relay.Lost(now) + guest.Lost(now)
 }
 
@@ -193,7 +214,9 @@ const (
 	traceAfter = 500 * time.Millisecond
 	// traceEvery is the time between two looks at one path, traceRarely where it has
 	// failed for long.
-	traceEvery  = 3 * time.Second
+	traceEvery = 3 * time.Second
+	// unackedFor is how long a packet may be on its way to a device.
+	unackedFor  = 200 * time.Millisecond
 	traceRarely = 30 * time.Second
 )
 
@@ -202,7 +225,7 @@ const (
 func (s *Slots) DueTraces(now time.Time, most int) (due []Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.bound {
+	for p := range s.unwell() {
 		st := p.stay
 		if len(due) == most {
 			break
@@ -218,6 +241,36 @@ func (s *Slots) DueTraces(now time.Time, most int) (due []Target) {
 		due = append(due, s.target(p))
 	}
 	return due
+}
+
+// unwell returns the sandboxes where something waits, and those in trouble.
+func (s *Slots) unwell() iter.Seq[*place] {
+	return func(yield func(*place) bool) {
+		for p := range s.asking {
+			if !yield(p) {
+				return
+			}
+		}
+		for p := range s.troubled {
+			if _, did := s.asking[p]; !did && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// Unacked says whether something waits at the relay, or at the guest, that began after
+// that time and has had time enough to be acknowledged.
+func (s *Slots) Unacked(t Target, since time.Time) (relay, guest bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil {
+		return false, false
+	}
+	late := time.Now().Add(-unackedFor)
+	lost := func(w path.Wait) bool { return !w.Acked && w.Since.After(since) && w.Since.Before(late) }
+	return slices.ContainsFunc(p.stay.ofRelay.waits.Some, lost), slices.ContainsFunc(p.stay.ofGuest.waits.Some, lost)
 }
 
 // suspects says whether packets of the path may be being lost.

@@ -37,6 +37,20 @@ type Target struct {
 	Booting bool
 }
 
+// Reached is the address by which the host reaches the sandbox, as its proxies do; not
+// valid: there is none.
+func (t Target) Reached() netip.Addr {
+	switch {
+	case t.Host:
+		return t.Addrs.Guest
+	case t.Shape == registry.DNAT && t.Addrs.Host.IsValid():
+		return t.Addrs.Host
+	case t.Shape == registry.Fused, t.Veth.Host == "":
+		return netip.Addr{}
+	}
+	return t.Addrs.Vpeer
+}
+
 func (s *Slots) target(p *place) Target {
 	st := p.stay
 	t := Target{Key: p.key, Stay: st.serial, Sandbox: st.SandboxID, VMM: st.vmm.Process,

@@ -93,8 +93,9 @@ func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) {
 	s.report(p, &d, c.Facts.Now)
 	p.diagnosis = d
 	switch failing := c.Facts.Requests.Failing(c.Facts.Now); {
+	case !failing && !p.stay.failingSince.IsZero():
+		p.stay.failingSince, p.stay.ofRelay.over, p.stay.ofGuest.over = time.Time{}, c.Facts.Now, c.Facts.Now
 	case !failing:
-		p.stay.failingSince = time.Time{}
 	case p.stay.failingSince.IsZero():
 		p.stay.failingSince = c.Facts.Now
 	}

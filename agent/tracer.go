@@ -1,0 +1,150 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tapwatch/agent/path"
+	"tapwatch/agent/prober"
+	"tapwatch/agent/slots"
+	"tapwatch/agent/trace"
+	"tapwatch/internal/registry"
+)
+
+// tracer looks for where packets are lost at the sandboxes whose requests fail. It
+// listens at the devices of their paths for a moment, and asks once itself, so that
+// there is something to be seen.
+type tracer struct {
+	slots *slots.Slots
+	hops  *hops
+	port  uint16
+	path  string // of envd's health
+	asks  bool   // the agent may ask sandboxes
+	log   *slog.Logger
+}
+
+func newTracer(cfg Config, s *slots.Slots, hops *hops, log *slog.Logger) *tracer {
+	return &tracer{slots: s, hops: hops, port: cfg.ServicePort, path: cfg.HealthPath, asks: cfg.ProbeEvery > 0, log: log.With("part", "tracer")}
+}
+
+const (
+	// traceTick is how often it is looked for sandboxes that are to be traced.
+	traceTick = 250 * time.Millisecond
+	// tracesAtOnce bounds the paths that are listened at.
+	tracesAtOnce = 4
+	// traceLong is how long one is listened at, at most: a SYN is sent again after a
+	// second.
+	traceLong = 2200 * time.Millisecond
+	// traceStep is how often it is judged meanwhile: the first loss ends the listening.
+	traceStep = 300 * time.Millisecond
+)
+
+func (t *tracer) run(ctx context.Context) {
+	if t.hops.flow == nil { // nothing shows that requests fail
+		return
+	}
+	var g errgroup.Group
+	g.SetLimit(tracesAtOnce)
+	defer func() { _ = g.Wait() }() // nobody returns an error
+	tick := time.NewTicker(traceTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, target := range t.slots.DueTraces(now, tracesAtOnce) {
+				g.Go(func() error {
+					t.slots.TakeLoss(target, t.trace(ctx, target))
+					return nil
+				})
+			}
+		}
+	}
+}
+
+// trace listens at one path; nil: no loss was seen.
+func (t *tracer) trace(ctx context.Context, target slots.Target) *path.Loss {
+	w, ok := wayOf(target)
+	if !ok {
+		return nil
+	}
+	opened := time.Now()
+	c, err := trace.Open(w.Points, t.port)
+	if err != nil {
+		t.log.Debug("where packets are lost is not known", "netns", target.Netns, "err", err)
+		return nil
+	}
+	defer c.Close()
+	if t.asks {
+		asking, cancel := context.WithTimeout(ctx, traceLong)
+		defer cancel()
+		go t.ask(asking, target)
+	}
+	for time.Since(opened) < traceLong {
+		frames, err := c.Read(ctx, traceStep)
+		if err != nil {
+			t.log.Debug("where packets are lost is not known", "netns", target.Netns, "err", err)
+			return nil
+		}
+		w.Waits = t.waits(target, w, opened)
+		if l := trace.Analyse(w, frames, time.Now()); l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+// ask asks as a proxy does, where the host reaches the sandbox; else from inside.
+func (t *tracer) ask(ctx context.Context, target slots.Target) {
+	if to := target.Reached(); to.IsValid() {
+		prober.Health(ctx, "", netip.AddrPortFrom(to, t.port), t.path)
+	} else if target.Addrs.Guest.IsValid() {
+		prober.Health(ctx, target.Path, netip.AddrPortFrom(target.Addrs.Guest, t.port), t.path)
+	}
+}
+
+// waits says of each leg whether something waits there that began while it was listened
+// and is not acknowledged.
+func (t *tracer) waits(target slots.Target, w trace.Way, since time.Time) []bool {
+	t.hops.look()
+	relay, guest := t.slots.Unacked(target, since)
+	if len(w.Legs) == 1 {
+		return []bool{guest}
+	}
+	return []bool{relay, guest}
+}
+
+// wayOf is the devices that the packets of a path pass.
+func wayOf(t slots.Target) (w trace.Way, ok bool) {
+	if t.Tap == "" {
+		return w, false
+	}
+	tap := trace.Point{Name: t.Tap + " in " + t.Netns, Hop: path.Tap, Netns: t.Path, Device: t.Tap}
+	if t.Host {
+		tap.Name, tap.Netns = t.Tap+" on the host", ""
+	}
+	if t.Host || t.Veth.Host == "" || t.Veth.Peer == "" || t.Shape == registry.Fused {
+		w.Points = []trace.Point{tap}
+		w.Legs = []trace.Leg{{Points: []int{0}, Asker: "the proxy", AskerHop: path.Tap, Asked: "the guest", AskedHop: path.Guest}}
+		return w, true
+	}
+	w.Points = []trace.Point{
+		{Name: t.Veth.Host + " on the host", Hop: path.Relay, Device: t.Veth.Host},
+		{Name: t.Veth.Peer + " in " + t.Netns, Hop: path.Relay, Netns: t.Path, Device: t.Veth.Peer},
+		tap,
+	}
+	if path.HasRelay(t.Shape) {
+		w.Legs = []trace.Leg{
+			{Points: []int{0, 1}, Asker: "the proxy", AskerHop: path.Proxy, Asked: "the relay", AskedHop: path.Relay},
+			{Points: []int{2}, Asker: "the relay", AskerHop: path.Relay, Asked: "the guest", AskedHop: path.Guest},
+		}
+	} else {
+		w.Legs = []trace.Leg{{Points: []int{0, 1, 2}, Asker: "the proxy", AskerHop: path.Proxy, Asked: "the guest", AskedHop: path.Guest}}
+	}
+	return w, true
+}
