@@ -58,6 +58,7 @@ var importRules = []rule{
 	{"agent/sockets", []string{"bpf", "internal/netns", "internal/nlsafe"}, "asks the kernel who listens, and is told who begins to"},
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},
 	{"agent/prober", []string{"agent/path", "internal/e2b", "internal/netns"}, "asks envd, knows no slot"},
+	{"agent/trace", []string{"agent/path", "internal/netns"}, "listens at devices and compares; knows no slot"},
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},
 	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns"}, "exports what is known and finds nothing out"},
 	{"agent/config", []string{"agent/identity", "internal/e2b"}, "reads what the operator wrote, knows no host"},
@@ -65,7 +66,7 @@ var importRules = []rule{
 	{"agent/slots", []string{"agent/path", "internal/clean", "internal/netns", "internal/registry"}, "holds all state and asks the kernel nothing: of these it uses values only"},
 	{"agent", []string{
 		"bpf", // for the kernel's types, which its parts share while it starts them
-		"agent/config", "agent/diagnose", "agent/discover", "agent/events", "agent/exits", "agent/filter", "agent/firecracker", "agent/flow", "agent/holders", "agent/httpapi", "agent/identity", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/slots", "agent/sockets", "agent/topology",
+		"agent/config", "agent/diagnose", "agent/discover", "agent/events", "agent/exits", "agent/filter", "agent/firecracker", "agent/flow", "agent/holders", "agent/httpapi", "agent/identity", "agent/inspect", "agent/link", "agent/metrics", "agent/notices", "agent/path", "agent/probe", "agent/prober", "agent/recorder", "agent/slots", "agent/sockets", "agent/topology", "agent/trace",
 		"internal/caps", "internal/clean", "internal/e2b", "internal/image", "internal/ktime", "internal/netns", "internal/nlsafe", "internal/pairing", "internal/proc", "internal/registry",
 	}, "builds and starts its parts; never internal/sandbox: it must serve hosts whose sandboxes it did not launch"},
 

@@ -1,7 +1,6 @@
 package slots
 
 import (
-	"iter"
 	"slices"
 	"time"
 
@@ -225,38 +224,27 @@ const (
 func (s *Slots) DueTraces(now time.Time, most int) (due []Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.unwell() {
+	look := func(p *place) {
 		st := p.stay
-		if len(due) == most {
-			break
-		}
 		every := traceEvery
 		if !st.failingSince.IsZero() && now.Sub(st.failingSince) > traceRarely {
 			every = traceRarely
 		}
 		if p.key.Claim != 0 || p.space.Path == "" || st.booting(now) || st.endingAt(now) || now.Sub(st.traced) < every || !st.suspects(now) {
-			continue
+			return
 		}
 		st.traced = now
 		due = append(due, s.target(p))
 	}
-	return due
-}
-
-// unwell returns the sandboxes where something waits, and those in trouble.
-func (s *Slots) unwell() iter.Seq[*place] {
-	return func(yield func(*place) bool) {
-		for p := range s.asking {
-			if !yield(p) {
-				return
+	for _, set := range []map[*place]struct{}{s.asking, s.troubled} {
+		for p := range set {
+			if len(due) == most {
+				return due
 			}
-		}
-		for p := range s.troubled {
-			if _, did := s.asking[p]; !did && !yield(p) {
-				return
-			}
+			look(p)
 		}
 	}
+	return due
 }
 
 // Unacked says whether something waits at the relay, or at the guest, that began after
