@@ -222,6 +222,7 @@ type told struct {
 	*Watcher
 	c     chan Exit
 	stops chan bool
+	kicks chan int
 }
 
 func open(t *testing.T) *told {
@@ -241,8 +242,10 @@ func openAt(t *testing.T, pids proc.Numbers) *told {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c, stops, done := make(chan Exit, 16), make(chan bool, 16), make(chan error, 1)
-	go func() { done <- w.Run(ctx, func(e Exit) { c <- e }, func(_ int, stop bool) { stops <- stop }) }()
+	c, stops, kicks, done := make(chan Exit, 16), make(chan bool, 16), make(chan int, 16), make(chan error, 1)
+	go func() {
+		done <- w.Run(ctx, Told{Ended: func(e Exit) { c <- e }, Signalled: func(_ int, stop bool) { stops <- stop }, Kicked: func(pid int) { kicks <- pid }})
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -252,7 +255,7 @@ func openAt(t *testing.T, pids proc.Numbers) *told {
 			t.Error(err)
 		}
 	})
-	return &told{w, c, stops}
+	return &told{w, c, stops, kicks}
 }
 
 func (w *told) next(t *testing.T) Exit {

@@ -95,6 +95,11 @@ func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) {
 		p.view = &path.Slot{Facts: c.Facts, Diagnosis: d}
 	}
 	s.sort(p, passing)
+	if p.stay != nil && c.Facts.PausedBy() != "" {
+		s.paused[p] = struct{}{}
+	} else {
+		delete(s.paused, p)
+	}
 }
 
 // opened is a finding that was reported and not cleared.
