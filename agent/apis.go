@@ -35,8 +35,6 @@ const (
 	apisAtOnce = 16
 	// apisMost bounds the questions of one time.
 	apisMost = 32
-	// apisSoon is how long a VMM is given that may have changed.
-	apisSoon = 20 * time.Millisecond
 )
 
 func (a *apis) run(ctx context.Context) {
@@ -47,12 +45,7 @@ func (a *apis) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-a.wake:
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(apisSoon):
-			}
+		case <-a.wake: // at once: once it writes a snapshot it answers nobody for long
 		}
 		var g errgroup.Group
 		g.SetLimit(apisAtOnce)

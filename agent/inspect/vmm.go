@@ -18,8 +18,8 @@ import (
 type VMMs struct {
 	mu      sync.Mutex
 	mounted []hierarchy
-	readAt  time.Time // of mounted
-	of      map[proc.Process]*sample
+	readAt  time.Time                  // of mounted
+	of      map[proc.Process][]*sample // the last ones, the oldest first
 }
 
 // sample is what one look saw.
@@ -27,7 +27,6 @@ type sample struct {
 	at      time.Time
 	threads map[int]thread
 	quotas  []quota
-	before  *sample // an earlier one, while this one is too young to compare with
 }
 
 type thread struct {
@@ -48,6 +47,8 @@ const (
 	// apart is how far two looks must lie apart to be compared, and compared how far
 	// they may: what was long ago says nothing of now.
 	apart, compared = 300 * time.Millisecond, 4 * time.Second
+	// samplesMost bounds how many samples of a VMM are kept.
+	samplesMost = 16
 	// mountsFor is how long what is mounted is taken for known.
 	mountsFor = time.Minute
 )
@@ -55,9 +56,9 @@ const (
 // Look looks at a VMM.
 func (v *VMMs) Look(p proc.Process, now time.Time) (is path.VMMProcess, err error) {
 	v.mu.Lock()
-	last := v.of[p]
+	known := v.of[p]
 	v.mu.Unlock()
-	before := last.comparable(now)
+	last, before := lastOf(known, now)
 	b, err := os.ReadFile(dirOf(p.PID) + "/cgroup")
 	if err != nil {
 		return is, err
@@ -79,14 +80,11 @@ func (v *VMMs) Look(p proc.Process, now time.Time) (is path.VMMProcess, err erro
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if before != nil {
-		before.before = nil
-	}
-	s.before = before
 	if v.of == nil {
-		v.of = map[proc.Process]*sample{}
+		v.of = map[proc.Process][]*sample{}
 	}
-	v.of[p] = s
+	kept := slices.DeleteFunc(slices.Clone(known), func(k *sample) bool { return now.Sub(k.at) > compared })
+	v.of[p] = append(kept[max(0, len(kept)-samplesMost+1):], s)
 	return is, nil
 }
 
@@ -125,15 +123,16 @@ func (v *VMMs) hierarchies(now time.Time) []hierarchy {
 	return v.mounted
 }
 
-// comparable is the sample that one of now is compared with; nil: there is none.
-func (s *sample) comparable(now time.Time) *sample {
-	for s != nil && now.Sub(s.at) < apart {
-		s = s.before
+// lastOf returns the last sample, and the last that one of now may be compared with; nil:
+// there is none.
+func lastOf(known []*sample, now time.Time) (last, before *sample) {
+	for _, s := range known {
+		last = s
+		if age := now.Sub(s.at); age >= apart && age <= compared {
+			before = s
+		}
 	}
-	if s == nil || now.Sub(s.at) > compared {
-		return nil
-	}
-	return s
+	return last, before
 }
 
 func dirOf(pid int) string { return "/proc/" + strconv.Itoa(pid) }

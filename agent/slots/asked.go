@@ -203,7 +203,7 @@ func (s *Slots) DueAPIs(most int) (due []Target) {
 		if _, ok := s.troubled[p]; (ok || st.vmm.askAPI) && len(due) < most {
 			st.vmm.askAPI = false
 			due = append(due, s.target(p))
-		} else if !ok && st.vmm.api != nil && st.vmm.api.Error != "" { // a silence that nobody minded
+		} else if !ok && st.vmm.api != nil && st.vmm.api.Error != "" && st.vmm.api.State != path.VMMPaused { // a silence that nobody minded
 			st.vmm.api = nil
 		}
 	}
@@ -243,6 +243,9 @@ func (s *Slots) TakeAPI(t Target, got *path.VMMAPI) {
 		}
 		if was != nil { // what it was given does not change
 			got.Interfaces = was.Interfaces
+		}
+		if was != nil && was.State == path.VMMPaused && !got.Gone { // it writes its snapshot, and answers nobody
+			got.State = was.State
 		}
 	}
 	p.stay.vmm.api = got
