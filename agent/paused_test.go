@@ -15,7 +15,7 @@ import (
 	"tapwatch/internal/registry"
 )
 
-// freezer makes a control group of version 2 with a process in it, or skips the test.
+// freezer makes a control group of version 2 with a process in it.
 func freezer(t *testing.T, cmd *exec.Cmd) (freeze func(string)) {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -29,7 +29,7 @@ func freezer(t *testing.T, cmd *exec.Cmd) (freeze func(string)) {
 		}
 		dir := filepath.Join(strings.Fields(at)[4], nettest.RandomName("twt"))
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Skipf("no control group can be made here: %v", err)
+			nettest.Unfit(t, "no control group can be made here: "+err.Error())
 		}
 		write := func(file, text string) {
 			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
@@ -46,7 +46,7 @@ func freezer(t *testing.T, cmd *exec.Cmd) (freeze func(string)) {
 		write("cgroup.procs", strconv.Itoa(cmd.Process.Pid))
 		return func(is string) { write("cgroup.freeze", is) }
 	}
-	t.Skip("this host has no unified hierarchy of control groups")
+	nettest.Unfit(t, "this host has no unified hierarchy of control groups")
 	return nil
 }
 

@@ -18,27 +18,27 @@ var vmmPaused = Check{
 		if by == "" {
 			return notApplicable()
 		}
-		who, ev, fix := pausedWords(f, by)
+		ev, fix := pausedWords(f, by)
 		if awaited(f) <= Patience { // pausing is routine
-			return resting("paused by " + who + "; no request waits for it")
+			return resting("paused by " + by.String() + "; no request waits for it")
 		}
 		ev = append(ev, unansweredEvidence(f)...)
 		return wrong(path.Finding{
-			Cause:    fmt.Sprintf("the VM is paused by %s, and requests wait for it: its VMM (pid %d) runs no vCPU", who, f.Sandbox.VMMPID),
+			Cause:    fmt.Sprintf("the VM is paused by %s, and requests wait for it: its VMM (pid %d) runs no vCPU", by, f.Sandbox.VMMPID),
 			Evidence: append(ev, "the guest's last frame of any kind: "+ago(f.Now, f.Traffic.LastReceive)),
 			Fix:      "see in its launcher's log why it was paused: for a snapshot that still goes on, one that failed, or since nobody used it; then " + fix,
 		})
 	},
 }
 
-// pausedWords says who has the VM paused, how one can tell, and what lets it go on.
-func pausedWords(f path.Facts, by path.PausedBy) (who string, evidence []string, fix string) {
+// pausedWords says how one can tell that the VM is paused, and what lets it go on.
+func pausedWords(f path.Facts, by path.PausedBy) (evidence []string, fix string) {
 	switch by {
 	case path.ByCgroup:
 		c := f.Sandbox.Process.Cgroup
-		return "the freezer of its control group", []string{c.FreezerFile + ": frozen"}, "let it go on: " + cmp.Or(c.FreezerThaws, "thaw the control group "+c.Path)
+		return []string{c.FreezerFile + ": frozen"}, "let it go on: " + cmp.Or(c.FreezerThaws, "thaw the control group "+c.Path)
 	case path.ByAPI:
-		return "its API", []string{apiSays(f)}, "let it go on: curl --unix-socket " + f.Sandbox.API.Socket + ` -X PATCH http://x/vm -d '{"state":"Resumed"}'`
+		return []string{apiSays(f)}, "let it go on: curl --unix-socket " + f.Sandbox.API.Socket + ` -X PATCH http://x/vm -d '{"state":"Resumed"}'`
 	}
-	return "its launcher", []string{"the launcher's record of " + f.Sandbox.ID + ": state paused"}, "resume it through its launcher's API"
+	return []string{"the launcher's record of " + f.Sandbox.ID + ": state paused"}, "resume it through its launcher's API"
 }

@@ -136,6 +136,19 @@ const (
 	ByCgroup PausedBy = "cgroup"
 )
 
+// String says who it is, in the middle of a sentence.
+func (by PausedBy) String() string {
+	switch by {
+	case ByAPI:
+		return "its API"
+	case ByCgroup:
+		return "the freezer of its control group"
+	case ByRecord:
+		return "its launcher"
+	}
+	return "nobody"
+}
+
 // PausedBy says who has the VM paused; "": nobody, as far as is known. A guest that has
 // sent a frame since its VMM was asked is paused no more.
 func (f *Facts) PausedBy() PausedBy {
