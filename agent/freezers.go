@@ -14,8 +14,9 @@ import (
 // then. Version 1 reports nothing: what it freezes is found in turn, and where requests
 // wait.
 type freezers struct {
-	fs *fsnotify.Watcher
-	of map[string][]slots.Key // by file; of the goroutine alone
+	fs   *fsnotify.Watcher
+	of   map[string][]slots.Key   // by file; of the goroutine alone, like what follows
+	file map[slots.Process]string // empty: its group cannot be frozen
 }
 
 func newFreezers() (*freezers, error) {
@@ -23,7 +24,7 @@ func newFreezers() (*freezers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &freezers{fs: fs, of: map[string][]slots.Key{}}, nil
+	return &freezers{fs: fs, of: map[string][]slots.Key{}, file: map[slots.Process]string{}}, nil
 }
 
 // freezersEvery is how often the groups of new VMMs are looked for.
@@ -50,17 +51,23 @@ func (z *freezers) run(ctx context.Context, i *inspector) {
 	}
 }
 
-// follow watches the groups of the VMMs that there are.
+// follow watches the groups of the VMMs that there are. A VMM that is moved to another
+// group later is found in turn.
 func (z *freezers) follow(i *inspector) {
-	now := map[string][]slots.Key{}
+	now, files := map[string][]slots.Key{}, map[slots.Process]string{}
 	for _, t := range i.slots.Bound(nil) {
 		if t.VMM.PID == 0 {
 			continue
 		}
-		if file := i.vmms.EventsFile(t.VMM.PID, time.Now()); file != "" {
+		file, known := z.file[t.VMM]
+		if !known {
+			file = i.vmms.EventsFile(t.VMM.PID, time.Now())
+		}
+		if files[t.VMM] = file; file != "" {
 			now[file] = append(now[file], t.Key)
 		}
 	}
+	z.file = files
 	for file := range z.of {
 		if now[file] == nil {
 			_ = z.fs.Remove(file) // it has gone by itself, as a rule
