@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/nettest"
@@ -178,5 +181,32 @@ func TestThreads(t *testing.T) {
 	v.Forget(map[int]bool{idle.PID: true})
 	if len(v.of) != 1 {
 		t.Errorf("%d are remembered", len(v.of))
+	}
+}
+
+// Who debugs a VMM is named.
+func TestTracer(t *testing.T) {
+	nettest.NeedRoot(t)
+	p := started(t, "sleep", "1000")
+	runtime.LockOSThread() // who traces is a thread
+	defer runtime.UnlockOSThread()
+	if err := unix.PtraceSeize(p.PID); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.PtraceInterrupt(p.PID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Wait4(p.PID, nil, unix.WALL, nil); err != nil {
+		t.Fatal(err)
+	}
+	is, err := (&VMMs{}).Look(p, time.Now())
+	if err != nil || is.Tracer == nil || is.Tracer.PID != os.Getpid() || len(is.Stuck) != 1 || is.Stuck[0].State != "t" {
+		t.Errorf("%+v, %v", is, err)
+	}
+	if err := unix.PtraceDetach(p.PID); err != nil {
+		t.Fatal(err)
+	}
+	if is, err := (&VMMs{}).Look(p, time.Now()); err != nil || is.Tracer != nil {
+		t.Errorf("let go: %+v, %v", is, err)
 	}
 }

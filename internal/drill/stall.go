@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,32 +139,3 @@ func groupIn(pid int, root string) (string, error) {
 }
 
 func writeTo(file, text string) error { return os.WriteFile(file, []byte(text), 0o600) }
-
-// debug stops a process as a debugger does. The thread that traces it must be the one that
-// lets it go.
-func debug(pid int) (undo func() error, err error) {
-	stopped, letGo := make(chan error), make(chan chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := unix.PtraceSeize(pid)
-		if err == nil {
-			err = unix.PtraceInterrupt(pid)
-		}
-		if err == nil {
-			_, err = unix.Wait4(pid, nil, unix.WALL, nil)
-		}
-		stopped <- err
-		if err == nil {
-			done := <-letGo
-			done <- unix.PtraceDetach(pid)
-		}
-	}()
-	if err := <-stopped; err != nil {
-		return nil, fmt.Errorf("trace pid %d: %w", pid, err)
-	}
-	return func() error {
-		done := make(chan error)
-		letGo <- done
-		return <-done
-	}, nil
-}

@@ -47,13 +47,6 @@ var vmmFaults = []Fault{
 		},
 	},
 	{
-		Name: "vmm-debugged", What: "a debugger attaches to the VMM and stops it",
-		Hop: path.Guest, Expected: "vmm-stopped",
-		Make: func(_ context.Context, b *Box) (func() error, error) {
-			return debug(b.VMM.PID)
-		},
-	},
-	{
 		Name: "vmm-frozen", What: "the control group of the VMM is frozen, while requests wait for it",
 		Hop: path.Guest, Expected: "vmm-paused",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
