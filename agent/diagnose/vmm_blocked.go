@@ -27,7 +27,7 @@ var vmmBlocked = Check{
 			return notApplicable()
 		}
 		since := f.Now.Sub(t.Since)
-		waits := unansweredFor(f) > Patience
+		waits := asksInVain(f)
 		if since <= Patience || !waits && since <= blockedAlone {
 			return notApplicable()
 		}

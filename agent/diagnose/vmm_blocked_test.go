@@ -55,6 +55,7 @@ func TestVMMStarved(t *testing.T) {
 	tryCheck(t, vmmStarved, []look{
 		{"by its quota", changed(hung, throttled(0)), "problem", []string{"held back by its CPU quota of 0.01 CPUs: in 10 of 10 periods", "write a larger quota to /sys/fs/cgroup/sbx/cpu.max"}},
 		{"by its quota, and nobody asks", changed(throttled(0)), "beside", nil},
+		{"by its quota, and envd answers too late", changed(silentEnvd, throttled(0)), "problem", []string{"held back by its CPU quota"}},
 		{"by its quota now and then", changed(hung, throttled(6)), "beside", nil},
 		{"by others", changed(hung, vcpus(0.05, 0.9, 40)), "problem", []string{"waits for a CPU in 95% of the time"}},
 		{"it wants none", changed(hung, vcpus(0.01, 0.1, 40)), "beside", nil},

@@ -23,7 +23,7 @@ var vmmStarved = Check{
 	DependsOn: append([]string{"vmm-stopped", "vmm-paused", "vmm-blocked"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		p := f.Sandbox.Process
-		if p == nil || f.Sandbox.VMMAlive == path.No || unansweredFor(f) <= Patience { // a quota that does its work is no fault
+		if p == nil || f.Sandbox.VMMAlive == path.No || !asksInVain(f) { // a quota that does its work is no fault
 			return notApplicable()
 		}
 		var evidence []string

@@ -67,6 +67,13 @@ func unansweredFor(f path.Facts) time.Duration {
 	return 0
 }
 
+// asksInVain says whether requests to the guest fail for want of an answer: SYNs or ARP wait
+// too long, or envd has left the agent's own question unanswered.
+func asksInVain(f path.Facts) bool {
+	h := f.Health
+	return unansweredFor(f) > Patience || !h.Time.IsZero() && (h.TimedOut || h.Unreachable)
+}
+
 // resentMost is the longest pause between two times that a client sends a request again.
 const resentMost = 30 * time.Second
 
