@@ -174,7 +174,7 @@ func (a *Agent) wire() (err error) {
 	a.judge = newJudge(a.slots)
 	a.listeners = newListeners(a.cfg, a.listening, a.slots, a.self, log)
 	a.inspector = newInspector(a.slots, a.cfg.ServicePort, log)
-	a.apis = &apis{slots: a.slots}
+	a.apis = newAPIs(a.slots)
 	if a.hops, err = newHops(a.cfg, a.slots, log.With("part", "hops")); err != nil {
 		return err
 	}
@@ -204,6 +204,8 @@ func (a *Agent) ask(w slots.Work, keys ...slots.Key) {
 		a.inspector.asked.ask(keys...)
 	case slots.Listen:
 		a.listeners.wake.ask()
+	case slots.API:
+		a.apis.ask()
 	}
 }
 
@@ -291,7 +293,7 @@ func (a *Agent) Close() error {
 		errs = append(errs, a.vmms.close())
 	}
 	if a.inspector != nil {
-		errs = append(errs, a.inspector.consoles.close())
+		errs = append(errs, a.inspector.consoles.close(), a.inspector.freezers.close())
 	}
 	errs = append(errs, a.hops.close())
 	a.guard.close()

@@ -10,11 +10,22 @@ import (
 	"tapwatch/agent/slots"
 )
 
-// apis asks the VMMs of sandboxes in trouble by their APIs, those that have one.
-// The others are left alone: what a VMM was told does not change, and one that is
-// paused while nobody wants anything of it is in no trouble.
+// apis asks VMMs by their APIs, those that have one: of sandboxes in trouble, and whether
+// they are paused as they come and where they may have changed. Else they are left alone:
+// what a VMM was told does not change.
 type apis struct {
 	slots *slots.Slots
+	wake  chan struct{} // holds one
+}
+
+func newAPIs(s *slots.Slots) *apis { return &apis{slots: s, wake: make(chan struct{}, 1)} }
+
+// ask has what is due asked soon, without waiting.
+func (a *apis) ask() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
 }
 
 const (
@@ -34,6 +45,7 @@ func (a *apis) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-a.wake: // at once: once it writes a snapshot it answers nobody for long
 		}
 		var g errgroup.Group
 		g.SetLimit(apisAtOnce)

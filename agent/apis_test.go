@@ -103,7 +103,9 @@ func TestFirecrackerSaysWhatIsWrong(t *testing.T) {
 	addAddr(t, f.ns, "tap0", netip.MustParseAddr(e2b.TapAddr), 30)
 	f.says(path.VMMPaused, `{"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"02:FC:00:00:00:05"}`)
 	f.vmm.open("tap0")
-	f.untilForeign("paused", func(s path.Slot) bool { return strings.Contains(hop(s, path.Guest), "its vCPUs are paused") })
+	f.untilForeign("paused", func(s path.Slot) bool {
+		return strings.Contains(hop(s, path.Guest), "paused by its API; no request waits for it")
+	})
 	if err := os.Remove(f.socket); err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,9 @@ func planOfSlot(s *discover.Slot) *slots.Plan {
 }
 
 func vmmOf(v *discover.VMM) slots.VMM {
-	return slots.VMM{Process: slots.Process(v.Process), Started: v.Started, Command: clean.Label(v.Command), Parent: v.Parent, Zombie: v.Zombie, Identity: identityOf(&v.Identity)}
+	is := identityOf(&v.Identity)
+	is.Console = v.Console
+	return slots.VMM{Process: slots.Process(v.Process), Started: v.Started, Command: clean.Label(v.Command), Parent: v.Parent, Zombie: v.Zombie, Identity: is}
 }
 
 // direct are the launchers whose VMMs have no network but a tap: QEMU and Cloud

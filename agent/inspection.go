@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables"
 
@@ -9,6 +10,7 @@ import (
 	"tapwatch/agent/inspect"
 	"tapwatch/agent/path"
 	"tapwatch/agent/slots"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
@@ -21,6 +23,11 @@ func (i *inspector) inspect(t slots.Target) *slots.Inspection {
 		if c.VMMUser, err = inspect.UserOf(t.VMM.PID); err != nil {
 			i.log.Debug("read whose the VMM is", "err", err)
 		}
+		if is, err := i.vmms.Look(proc.Process(t.VMM), time.Now()); err != nil {
+			i.log.Debug("look at a VMM", "err", err)
+		} else {
+			c.VMM = &is
+		}
 	}
 	if t.Path == "" || t.Key.Claim != 0 {
 		return c
@@ -31,6 +38,9 @@ func (i *inspector) inspect(t slots.Target) *slots.Inspection {
 		if c.Rules.Forwards, err = inspect.Forwards(t.Path); err != nil {
 			i.log.Debug("read ip_forward", "netns", t.Netns, "err", err)
 		}
+	}
+	if t.Waited && t.Addrs.Guest.IsValid() {
+		c.Inside.Replies = i.replies.ask(t, i.log)
 	}
 	if t.Waiting && t.Addrs.Guest.IsValid() {
 		if err := inspect.AskNeighbour(t.Path, t.Tap, t.Addrs.Guest); err != nil {

@@ -23,6 +23,9 @@ type inspector struct {
 	asked    *asker         // what the kernel reported
 	consoles *consoles      // nil: they are read in turn only
 	egress   egress
+	vmms     inspect.VMMs
+	freezers *freezers // nil: they are read in turn only
+	replies  replies
 
 	mu   sync.Mutex
 	busy map[lookAt]bool         // looks that have not come back
@@ -47,6 +50,9 @@ const (
 	// turnEvery is how many times lie between two looks at a sandbox without trouble:
 	// what the kernel reports needs no turn, and a look takes some milliseconds.
 	turnEvery = 2
+	// pausedMost bounds the looks of one time at sandboxes that are paused: not every
+	// freezer reports that they go on.
+	pausedMost = 2
 	// inspectMost bounds the looks of one time.
 	inspectMost = 32
 	// inspectPatience is how long a look may take: a console may lie on a disk that
@@ -62,6 +68,9 @@ func (i *inspector) run(ctx context.Context) {
 	})
 	if i.consoles != nil {
 		parts.Go(func() { i.consoles.run(ctx, i) })
+	}
+	if i.freezers != nil {
+		parts.Go(func() { i.freezers.run(ctx, i) })
 	}
 	tick := time.NewTicker(inspectEvery)
 	defer tick.Stop()
@@ -93,6 +102,8 @@ func (i *inspector) forget(bound []slots.Target) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.vmms.Forget(i.slots.VMMs())
+	i.replies.forget()
 	maps.DeleteFunc(i.said, func(file string, _ inspect.Said) bool { return !are[file] })
 }
 
@@ -123,6 +134,9 @@ func (i *inspector) choose(n int, now time.Time) []slots.Target {
 	if len(i.turn) == 0 && n%turnEvery == 0 {
 		i.turn = i.slots.Bound(nil)
 		i.forget(i.turn)
+	}
+	if n%turnEvery == 0 {
+		due = append(due, i.slots.PausedSome(pausedMost)...)
 	}
 	if n%turnEvery == 0 && len(i.turn) > 0 {
 		next := i.turn[0]

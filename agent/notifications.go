@@ -48,6 +48,9 @@ func (a *Agent) startNotifications() {
 	if a.inspector.consoles, err = newConsoles(); err != nil {
 		log.Warn("consoles are read in turn only", "err", err)
 	}
+	if a.inspector.freezers, err = newFreezers(); err != nil {
+		log.Warn("what control groups freeze is found by turns only", "err", err)
+	}
 }
 
 func (n *notifications) close() error {

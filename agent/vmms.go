@@ -85,7 +85,7 @@ func (v *vmms) run(ctx context.Context) error {
 	if v.exits == nil {
 		return nil
 	}
-	return v.exits.Run(ctx, v.ended, v.signalled)
+	return v.exits.Run(ctx, exits.Told{Ended: v.ended, Signalled: v.signalled, Kicked: v.slots.Kicked})
 }
 
 func (v *vmms) close() (err error) {

@@ -4,12 +4,14 @@
 /*
  * Tells when a watched process ends, and how, and when it is stopped. The end is
  * told before the kernel closes the process's files: whether it then still held
- * a tap says which went first, the process or the carrier.
+ * a tap says which went first, the process or the carrier. And when a process kicks
+ * threads of its own by a real-time signal, as Firecracker does with its vCPUs as it
+ * pauses and resumes them.
  *
  * Hooks: tp_btf/sched_process_exit, tp_btf/signal_generate. Oldest kernel: 5.15.
  * Reads: watched. Writes: watched (values only), and struct told to the ring
  * buffer: once for each watched process that ends, and for each signal to stop or
- * to go on.
+ * to go on, or in 20 ms of kicks.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -32,6 +34,10 @@
 #define SIGTTOU 22
 #define SIGURG 23
 #define SIGWINCH 28
+#define SIGRTMIN 34 /* those below are the C libraries' own */
+
+/* In nanoseconds: a pause kicks each vCPU, and is told of once. */
+#define KICKS_APART 20000000
 
 /* from include/linux/sched/signal.h: a signal that the kernel itself sends */
 #define SEND_SIG_PRIV 1
@@ -40,6 +46,7 @@ enum tale {
 	TALE_ENDED,
 	TALE_STOPPED,
 	TALE_GOES_ON,
+	TALE_KICKED,
 	TALE_LEN,
 };
 
@@ -75,8 +82,9 @@ struct told {
 	__u8 sender_comm[16];
 };
 
-/* The last signal that a watched process got. */
+/* The last signal that a watched process got, and when its kicks were told of last. */
 struct fate {
+	__u64 kicked; /* bpf_ktime_get_ns; 0: never */
 	__u32 signal; /* 0: none */
 	__u32 sender;
 	__u8 comm[16];
@@ -213,6 +221,17 @@ int signal_sent(u64 *ctx)
 		return 0;
 	if (signal >= SIGCONT && signal <= SIGTTOU) {
 		t = tell(task, signal == SIGCONT ? TALE_GOES_ON : TALE_STOPPED);
+		if (t)
+			bpf_ringbuf_submit(t, 0);
+		return 0;
+	}
+	if (signal >= SIGRTMIN && sender == task->tgid) {
+		__u64 now = bpf_ktime_get_ns();
+
+		if (now - fate->kicked < KICKS_APART)
+			return 0;
+		fate->kicked = now;
+		t = tell(task, TALE_KICKED);
 		if (t)
 			bpf_ringbuf_submit(t, 0);
 		return 0;

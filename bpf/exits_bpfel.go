@@ -15,11 +15,13 @@ import (
 
 type ExitsFate struct {
 	_      structs.HostLayout
+	Kicked uint64
 	Signal uint32
 	Sender uint32
 	Comm   [16]uint8
 	By     uint8
 	Pad    [3]uint8
+	_      [4]byte
 }
 
 type ExitsHeld uint32
@@ -48,7 +50,8 @@ const (
 	ExitsTaleTALE_ENDED   ExitsTale = 0
 	ExitsTaleTALE_STOPPED ExitsTale = 1
 	ExitsTaleTALE_GOES_ON ExitsTale = 2
-	ExitsTaleTALE_LEN     ExitsTale = 3
+	ExitsTaleTALE_KICKED  ExitsTale = 3
+	ExitsTaleTALE_LEN     ExitsTale = 4
 )
 
 type ExitsTold struct {

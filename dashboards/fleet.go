@@ -78,6 +78,7 @@ func pathStates() Panel {
 	colour(p, "broken", "red")
 	colour(p, "unknown", "yellow")
 	colour(p, "booting", "blue")
+	colour(p, "paused", "purple")
 	return p
 }
 

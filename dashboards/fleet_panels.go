@@ -78,6 +78,7 @@ func pathWords() []Mapping {
 		"broken":  {Text: "broken", Color: "red", Index: 1},
 		"unknown": {Text: "unknown", Color: "yellow", Index: 2},
 		"booting": {Text: "booting", Color: "blue", Index: 3},
+		"paused":  {Text: "paused", Color: "purple", Index: 4},
 	}}}
 }
 

@@ -10,6 +10,31 @@ import (
 // What proxy and relay have in common: a process that listens, with a queue of
 // connections to accept and files to accept them with.
 
+// bothHops says whether one process is the proxy and the relay: what stops it is found at
+// the proxy, once.
+func bothHops(f path.Facts) bool {
+	return f.Relay.Process.PID != 0 && f.Relay.Process.PID == f.Proxy.Process.PID && f.Relay.Listening == path.Yes
+}
+
+// ofProxy says so at the relay, where the proxy's check of the same kind found a problem.
+func ofProxy(f path.Facts, proxy Result) (Result, bool) {
+	if proxy.verdict != problem || !bothHops(f) {
+		return Result{}, false
+	}
+	if proxy.finding.Severity == path.Warning { // it is well as yet
+		return notApplicable(), true
+	}
+	return unsure("not checked: its process is the proxy's, " + processWords(f.Proxy.Process)), true
+}
+
+// proxyName names the proxy in a cause.
+func proxyName(f path.Facts) string {
+	if bothHops(f) {
+		return "the process of both proxy and relay"
+	}
+	return "the proxy"
+}
+
 // noFiles is the check of a proxy's or a relay's file descriptors. Where is the namespace, in words.
 func noFiles(l path.Listener, who, where string) Result {
 	p := l.Process

@@ -88,13 +88,17 @@ var Checks = []Check{
 	vmmStopped,
 	vmmNotStarted,
 	vmmPaused,
+	vmmBlocked,
+	vmmStarved,
 	vmmAPISilent,
 	guestNoDriver,
 	macChanged,
 	guestMACMismatch,
+	guestOffline,
 	guestHung,
 	guestSilent,
 	guestNoARP,
+	guestNoReply,
 	mtuMismatch,
 	envdMissing,
 	envdNotRunnable,
@@ -119,12 +123,12 @@ var carrierFaults = []string{
 var tapFaults = append([]string{"no-carrier", "tap-no-vnet-hdr", "tap-address", "guest-route"}, carrierFaults...)
 
 // guestFaults are those that explain a guest which does not answer.
-var guestFaults = slices.Concat([]string{"guest-no-init", "guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "guest-hung"}, initCodes, tapFaults)
+var guestFaults = slices.Concat([]string{"guest-no-init", "guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-blocked", "vmm-starved", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "guest-offline", "guest-hung"}, initCodes, tapFaults)
 
-// Result is what a check says: one of ok, problem, unknown or beside the point.
+// Result is what a check says: one of ok, problem, unknown, paused or beside the point.
 type Result struct {
 	verdict verdict
-	// detail is the words for the picture: of an ok what was seen, of an unknown why.
+	// detail is the words for the picture: of an ok what was seen, of another why.
 	detail  string
 	finding path.Finding
 }
@@ -136,11 +140,13 @@ const (
 	ok
 	problem
 	unknown
+	paused // by design: what lies behind it is not looked at
 )
 
 func fine(detail string) Result    { return Result{verdict: ok, detail: detail} }
 func unsure(because string) Result { return Result{verdict: unknown, detail: because} }
 func notApplicable() Result        { return Result{} }
+func resting(detail string) Result { return Result{verdict: paused, detail: detail} }
 func wrong(f path.Finding) Result  { return Result{verdict: problem, finding: f} }
 
 // Run applies all checks. A slot without a sandbox is idle and nothing else: its
@@ -209,6 +215,9 @@ func (j *judging) hop(hop path.Hop) path.HopState {
 		case unknown:
 			d.Undecided = append(d.Undecided, c.Code)
 			h.State, h.Detail = worseHop(h, path.Undecided, r.detail)
+		case paused:
+			found[c.Code] = true
+			h.State, h.Detail = worseHop(h, path.Paused, r.detail)
 		case problem:
 			found[c.Code] = true
 			if f.Sandbox.Booting && !c.InBoot {
@@ -246,6 +255,8 @@ func notChecked(d *path.Diagnosis, found map[string]bool) string {
 			return "not checked: the path is already broken at the " + string(h.Hop)
 		case path.Booting:
 			return "not checked: the path is not up yet at the " + string(h.Hop)
+		case path.Paused:
+			return "not checked: the VM is paused"
 		}
 	}
 	for _, c := range Checks {
@@ -314,5 +325,5 @@ func worse(a, b path.State) path.State {
 }
 
 func rank(s path.State) int {
-	return slices.Index([]path.State{path.OK, path.Undecided, path.Booting, path.Broken}, s)
+	return slices.Index([]path.State{path.OK, path.Undecided, path.Paused, path.Booting, path.Broken}, s)
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func silentEnvd(f *path.Facts) {
-	f.Health = path.Health{Time: secondsAgo(3), Connected: true, Error: "no answer in 5s"}
+	f.Health = path.Health{Time: secondsAgo(3), Connected: true, TimedOut: true, Error: "no answer in 5s"}
 }
 
 func TestEnvdHung(t *testing.T) {

@@ -14,30 +14,48 @@ var envdNoAnswer = Check{
 	Title:     "The guest does not answer connections to envd's port",
 	Hop:       path.Envd,
 	Severity:  path.Critical,
-	DependsOn: append([]string{"envd-refused"}, envdRefused.DependsOn...),
+	DependsOn: append([]string{"envd-refused", "guest-no-reply"}, envdRefused.DependsOn...),
 	Run: func(f path.Facts) Result {
 		t := f.Traffic
 		switch {
 		case t == nil && !f.Health.Time.IsZero() && !f.Health.Connected && !f.Health.Refused && !f.Health.Unreachable:
 			return wrong(path.Finding{
-				Cause:    "a SYN to envd's port stayed unanswered: a firewall in the guest drops it, or the guest is overloaded, paused, or hangs",
+				Cause:    "a SYN to envd's port stayed unanswered: a firewall in the guest drops it, the guest has no route back, or it is overloaded or hangs",
 				Evidence: []string{healthEvidence(f)},
-				Fix:      "see whether the VMM is stopped or starved of CPU; then the guest's own packet filter",
+				Fix:      "see whether the VMM is starved of CPU; then the guest's routes and its packet filter",
 			})
 		case t == nil:
 			return notApplicable()
 		case synUnanswered(f) > Patience && synUnanswered(f) < askedAfter && !t.LastReceive.After(t.EnvdWaiting):
 			return unsure("a SYN waits, and nothing has come from the guest since: it is being asked by ARP")
 		case synUnanswered(f) > Patience:
-			return wrong(path.Finding{
-				Cause: "SYNs to envd's port stay unanswered: a firewall in the guest drops them, or the guest is overloaded or paused",
-				Evidence: append(unansweredEvidence(f),
-					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
-				Fix: "see whether the VMM is stopped or starved of CPU; then the guest's own packet filter",
-			})
+			return wrong(noAnswer(f))
 		case !sinceAttach(f, t.LastEnvdSYNACK):
 			return unsure("no connection to envd's port was answered yet")
 		}
 		return fine("answered a SYN " + ago(f.Now, t.LastEnvdSYNACK))
 	},
+}
+
+// noAnswer is what is found where SYNs wait and the guest is there.
+func noAnswer(f path.Facts) path.Finding {
+	t := f.Traffic
+	finding := path.Finding{
+		Cause: "SYNs to envd's port stay unanswered: a firewall in the guest drops them, envd accepts no connection and its queue is full, the guest has no route back, or it is overloaded",
+		Evidence: append(unansweredEvidence(f),
+			"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
+		Fix: "see in the guest its packet filter (nft list ruleset), envd's accept queue (ss -ltn) and the route back (ip route get " + f.Device.Addr + "): its console is in " + logs(f),
+	}
+	refusedElse := t.LastPortRefused.After(t.EnvdWaiting)
+	if f.Inside.Replies != path.Yes && !refusedElse {
+		return finding
+	}
+	finding.Cause = "SYNs to envd's port stay unanswered, while the guest answers at other ports: most likely a firewall in the guest drops them, else envd accepts no connection and its queue is full"
+	evidence := "a datagram to a closed port: the guest answered that it is closed, so its kernel is well and has its route back"
+	if refusedElse {
+		evidence = "the guest refused a connection to another port " + ago(f.Now, t.LastPortRefused) + ", so its kernel is well and has its route back"
+	}
+	finding.Evidence = append(finding.Evidence, evidence)
+	finding.Fix = "see in the guest its packet filter (nft list ruleset), then envd's accept queue (ss -ltn): its console is in " + logs(f)
+	return finding
 }

@@ -125,7 +125,7 @@ func panicked(f *path.Facts) {
 
 func onConsole(code, line string) func(*path.Facts) {
 	return func(f *path.Facts) {
-		f.Sandbox.Console = append(f.Sandbox.Console, path.ConsoleFault{Code: code, Line: line})
+		f.Sandbox.Console = append(f.Sandbox.Console, path.ConsoleFault{Code: code, Line: line, Read: now})
 	}
 }
 
@@ -146,8 +146,8 @@ func otherMTU(f *path.Facts) { f.Device.MTU = 1300 }
 func neverUp(f *path.Facts) { f.Traffic.SYNACKs, f.Traffic.LastEnvdSYNACK = 0, time.Time{} }
 
 // outcome is what a check comes to within a whole diagnosis: one of problem,
-// ok, unknown, beside (the point), booting (a problem, excused for now) and
-// suppressed (a problem that an earlier one explains).
+// ok, unknown, paused, beside (the point), booting (a problem, excused for now) and
+// suppressed (a problem that an earlier one explains, or that the VM is paused).
 func outcome(t *testing.T, c Check, f path.Facts) (outcome, words string) {
 	t.Helper()
 	d := Run(f)
@@ -173,6 +173,14 @@ func outcome(t *testing.T, c Check, f path.Facts) (outcome, words string) {
 			t.Errorf("the check does not know (%s), and its hop is ok", r.detail)
 		}
 		return "unknown", r.detail
+	case paused:
+		if h.State != path.Paused {
+			t.Errorf("paused (%s), and its hop is %s", r.detail, h.State)
+		}
+		return "paused", r.detail
+	}
+	if d.State == path.Paused {
+		return "suppressed", vmmPaused.Code
 	}
 	if h.State == path.Booting {
 		return "booting", h.Detail

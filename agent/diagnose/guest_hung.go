@@ -6,24 +6,35 @@ import (
 	"tapwatch/agent/path"
 )
 
+var guestHungDependsOn = append([]string{"vmm-stopped", "vmm-paused", "vmm-blocked", "vmm-starved", "vmm-api-silent", "mac-changed", "guest-mac-mismatch", "guest-no-init", "guest-panic"}, tapFaults...)
+
 var guestHung = Check{
 	Code:      "guest-hung",
 	Title:     "The guest was up, and now answers nothing at all",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
 	Inferred:  true,
-	DependsOn: append([]string{"vmm-stopped", "vmm-paused", "vmm-api-silent", "mac-changed", "guest-mac-mismatch", "guest-no-init", "guest-panic"}, tapFaults...),
+	DependsOn: append([]string{"guest-offline"}, guestHungDependsOn...),
 	Run: func(f path.Facts) Result {
-		t := f.Traffic
-		if t == nil || !sinceAttach(f, t.LastEnvdSYNACK) || arpUnanswered(f) <= Patience || t.LastReceive.After(t.ARPWaiting) {
+		if !hushed(f) {
 			return notApplicable()
 		}
-		return wrong(path.Finding{
-			Cause: "the guest hangs: it answered before, and now not even ARP, while its VMM runs",
-			Evidence: append(unansweredEvidence(f),
-				"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive),
-				"envd's port last answered: "+ago(f.Now, t.LastEnvdSYNACK)),
-			Fix: "read the guest's console (" + logs(f) + ") for a panic, a halt or an OOM kill; see whether a vCPU spins (top -H -p " + fmt.Sprint(f.Sandbox.VMMPID) + ") or is paused through the VMM's API",
-		})
+		finding := path.Finding{
+			Cause:    "the guest answers nothing any more, not even ARP, while its VMM runs: its kernel hangs or has halted, or its eth0 is down or has lost its IPv4 address",
+			Evidence: hushedEvidence(f),
+			Fix:      "read the guest's console (" + logs(f) + ") for a panic or a halt; see whether a vCPU spins (top -H -p " + fmt.Sprint(f.Sandbox.VMMPID) + ")",
+		}
+		switch vcpusDo(f) {
+		case doNothing:
+			finding.Cause = "the guest's kernel has halted: it answered before, and now not even ARP, and its vCPUs do nothing, while its VMM runs"
+			finding.Fix = "read the end of the guest's console (" + logs(f) + ") for who halted it, or a panic; then create the sandbox anew"
+		case doSpin:
+			finding.Cause = "the guest hangs: it answered before, and now not even ARP, and a vCPU runs all the time; or a program is busy in it, and its eth0 is down or has lost its IPv4 address"
+			finding.Fix = "read the guest's console (" + logs(f) + ") for a panic, a lockup or an OOM kill; see what the vCPU does (perf kvm stat live -p " + fmt.Sprint(f.Sandbox.VMMPID) + "); then create the sandbox anew"
+		}
+		if p := f.Sandbox.Process; p != nil && p.VCPUs != nil {
+			finding.Evidence = append(finding.Evidence, vcpuEvidence(p.VCPUs))
+		}
+		return wrong(finding)
 	},
 }

@@ -12,7 +12,7 @@ var guestNoInit = Check{
 	First:     true, // it panics, and may take its VMM with it
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
-		line, ok := said(f, "guest-no-init")
+		line, ok := saidAtTheEnd(f, "guest-no-init")
 		if !ok {
 			return notApplicable()
 		}

@@ -12,7 +12,7 @@ var guestPanic = Check{
 	First:     true, // a guest that panics may take its VMM with it
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
-		line, ok := said(f, "guest-panic")
+		line, ok := saidAtTheEnd(f, "guest-panic")
 		if !ok {
 			return notApplicable()
 		}

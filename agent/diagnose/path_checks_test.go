@@ -86,7 +86,7 @@ func TestGuestThatStopped(t *testing.T) {
 	tryCheck(t, guestHung, []look{
 		{"answers", healthy(), "beside", nil},
 		{"does not answer SYNs", changed(synDropped), "beside", nil},
-		{"nothing", changed(hung), "problem", []string{"answered before", "top -H -p 4242"}},
+		{"nothing", changed(hung), "problem", []string{"its kernel hangs or has halted, or its eth0 is down", "top -H -p 4242"}},
 		{"never answered", changed(hung, neverUp), "beside", nil},
 		{"speaks of something else", changed(hung, func(f *path.Facts) { f.Traffic.LastReceive = secondsAgo(1) }), "beside", nil},
 	})

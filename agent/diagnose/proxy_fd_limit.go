@@ -10,6 +10,6 @@ var proxyFDLimit = Check{
 	DependsOn: []string{"proxy-wrong-address", "proxy-not-listening"},
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
-		return noFiles(f.Proxy, "the proxy", "on the host")
+		return noFiles(f.Proxy, proxyName(f), "on the host")
 	},
 }

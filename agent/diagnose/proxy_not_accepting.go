@@ -10,6 +10,6 @@ var proxyNotAccepting = Check{
 	DependsOn: []string{"proxy-wrong-address", "proxy-not-listening", "proxy-fd-limit"},
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
-		return notAccepting(f, f.Proxy, "the proxy", "on the host")
+		return notAccepting(f, f.Proxy, proxyName(f), "on the host")
 	},
 }

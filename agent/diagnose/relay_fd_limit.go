@@ -13,6 +13,9 @@ var relayFDLimit = Check{
 		if !path.HasRelay(f.Sandbox.Shape) {
 			return notApplicable()
 		}
+		if r, same := ofProxy(f, proxyFDLimit.Run(f)); same {
+			return r
+		}
 		return noFiles(f.Relay, "the relay", "in "+where(f))
 	},
 }

@@ -13,6 +13,9 @@ var relayNotAccepting = Check{
 		if !path.HasRelay(f.Sandbox.Shape) {
 			return notApplicable()
 		}
+		if r, same := ofProxy(f, proxyNotAccepting.Run(f)); same {
+			return r
+		}
 		return notAccepting(f, f.Relay, "the relay", "in "+where(f))
 	},
 }

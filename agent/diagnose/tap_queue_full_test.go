@@ -35,7 +35,7 @@ func TestTapQueueFull(t *testing.T) {
 		{"behind a VMM that is stopped", changed(full, stopped), "suppressed", []string{"vmm-stopped"}},
 		{"behind a VMM that is paused", changed(full, apiSaid(path.VMMPaused, eth0)), "suppressed", []string{"vmm-paused"}},
 		{"behind a guest that hangs", changed(hung, full), "suppressed", []string{"guest-hung"}},
-		{"behind a guest that panicked", changed(full, onConsole("guest-panic", "Kernel panic")), "suppressed", []string{"guest-panic"}},
+		{"behind a guest that panicked", changed(full, hung, onConsole("guest-panic", "Kernel panic")), "suppressed", []string{"guest-panic"}},
 		{"behind a guest without driver", changed(guestMute, full), "suppressed", []string{"guest-silent"}},
 		{"behind a dead VMM", changed(full, vmmDead), "suppressed", []string{"vmm-exited"}},
 	})

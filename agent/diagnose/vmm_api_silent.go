@@ -17,14 +17,14 @@ var vmmAPISilent = Check{
 	Hop:       path.Guest,
 	Severity:  path.Critical,
 	Inferred:  true,
-	DependsOn: append([]string{"vmm-stopped", "guest-no-init", "guest-panic"}, tapFaults...),
+	DependsOn: append([]string{"vmm-stopped", "vmm-paused", "vmm-blocked", "vmm-starved", "guest-no-init", "guest-panic"}, tapFaults...),
 	Run: func(f path.Facts) Result {
 		api := f.Sandbox.API
 		if api == nil || api.SilentSince.IsZero() || f.Sandbox.VMMAlive == path.No {
 			return notApplicable()
 		}
 		silent := f.Now.Sub(api.SilentSince)
-		waits := f.Traffic != nil && max(arpUnanswered(f), synUnanswered(f)) > Patience
+		waits := f.Traffic != nil && unansweredFor(f) > Patience
 		finding := path.Finding{
 			Cause: fmt.Sprintf("the VMM (pid %d) does not answer its API: it hangs, and its guest with it", f.Sandbox.VMMPID),
 			Evidence: []string{fmt.Sprintf("GET / at %s, %s: %s", api.Socket, ago(f.Now, api.Time), api.Error),

@@ -58,15 +58,56 @@ func TestVMMZombie(t *testing.T) {
 	tryCheck(t, vmmExited, []look{{"a zombie", changed(zombie), "suppressed", []string{"vmm-zombie"}}})
 }
 
+// frozenBy is a VMM that the freezer of its control group holds.
+func frozenBy(f *path.Facts) {
+	f.Sandbox.Process = &path.VMMProcess{Cgroup: path.Cgroup{Path: "/sys/fs/cgroup/sbx/i1", Frozen: path.Yes,
+		FreezerFile: "/sys/fs/cgroup/sbx/i1/cgroup.events", FreezerThaws: "echo 0 > /sys/fs/cgroup/sbx/cgroup.freeze"}}
+}
+
+// unasked is a guest that nobody has asked anything for long.
+func unasked(f *path.Facts) {
+	f.Traffic.LastReceive, f.Traffic.LastEnvdSYN, f.Traffic.LastEnvdSYNACK = secondsAgo(40), secondsAgo(40), secondsAgo(40)
+}
+
+// gaveUp is a client that asked for a guest, and asks no more.
+func gaveUp(f *path.Facts) {
+	unasked(f)
+	f.Traffic.EnvdWaiting, f.Traffic.LastEnvdSYN = secondsAgo(30), secondsAgo(27)
+}
+
 func TestVMMPaused(t *testing.T) {
+	said := apiSaid(path.VMMPaused, eth0)
+	recorded := func(f *path.Facts) { f.Sandbox.Paused = true }
 	tryCheck(t, vmmPaused, []look{
 		{"runs", changed(synDropped, apiSaid(path.VMMRunning, eth0)), "beside", nil},
-		{"paused", changed(synDropped, apiSaid(path.VMMPaused, eth0)), "problem", []string{"vCPUs are paused", `state "Paused"`, "--unix-socket " + socket}},
-		{"stopped too", changed(synDropped, apiSaid(path.VMMPaused, eth0), stopped), "suppressed", []string{"vmm-stopped"}},
-		{"while the sandbox boots", changed(guestMute, apiSaid(path.VMMPaused, eth0), booting), "booting", nil},
+		{"by its API", changed(unasked, said), "paused", []string{"paused by its API; no request waits for it"}},
+		{"by its record", changed(unasked, recorded), "paused", []string{"paused by its launcher"}},
+		{"by its control group", changed(unasked, frozenBy), "paused", []string{"the freezer of its control group"}},
+		{"a client gave up", changed(gaveUp, said), "paused", nil},
+		{"requests wait", changed(synDropped, said), "problem", []string{"paused by its API, and requests wait for it", `state "Paused"`, "--unix-socket " + socket}},
+		{"requests wait, by its record", changed(hung, recorded), "problem", []string{"the launcher's record of i1: state paused", "resume it through its launcher"}},
+		{"requests wait, by its control group", changed(hung, frozenBy), "problem", []string{"cgroup.events: frozen", "let it go on: echo 0 > /sys/fs/cgroup/sbx/cgroup.freeze"}},
+		{"no hooks", changed(noHooks, said), "paused", nil},
+		{"the guest has sent a frame since", changed(said, func(f *path.Facts) { f.Traffic.LastReceive = now }), "beside", nil},
+		{"its VMM has ended", changed(vmmDead, said), "beside", nil},
+		{"stopped too", changed(synDropped, said, stopped), "suppressed", []string{"vmm-stopped"}},
+		{"while the sandbox boots", changed(guestMute, said, booting), "booting", nil},
 	})
 	for _, c := range []Check{guestHung, envdNoAnswer} {
-		tryCheck(t, c, []look{{"paused", changed(hung, apiSaid(path.VMMPaused, eth0)), "suppressed", []string{"vmm-paused"}}})
+		tryCheck(t, c, []look{{"paused", changed(hung, said), "suppressed", []string{"vmm-paused"}}})
+	}
+	tryCheck(t, vmmAPISilent, []look{{"frozen, so it does not answer", changed(hung, apiSilent(30, false), frozenBy), "suppressed", []string{"vmm-paused"}}})
+	for name, c := range map[string]struct {
+		f    path.Facts
+		want string
+	}{
+		"paused is neither ok nor broken":  {changed(unasked, said), "paused: ok ok ok paused unknown []"},
+		"what else is broken stays broken": {changed(unasked, said, relayGone), "broken: ok broken ok paused unknown [relay-not-listening]"},
+		"of what nobody sees":              {changed(noHooks, said), "paused: ok ok ok paused unknown []"},
+	} {
+		if got := summary(Run(c.f)); got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
 	}
 	tryCheck(t, vmmNotStarted, []look{
 		{"not started", changed(guestMute, apiSaid(path.VMMNotStarted, eth0)), "problem", []string{"never told to start"}},

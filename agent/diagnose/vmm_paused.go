@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 
 	"tapwatch/agent/path"
@@ -8,22 +9,36 @@ import (
 
 var vmmPaused = Check{
 	Code:      "vmm-paused",
-	Title:     "The VMM's vCPUs are paused",
+	Title:     "The VM is paused, and requests wait for it",
 	Hop:       path.Guest,
 	Severity:  path.Critical,
 	DependsOn: append([]string{"vmm-stopped"}, tapFaults...),
 	Run: func(f path.Facts) Result {
-		if api := f.Sandbox.API; api == nil || api.State != path.VMMPaused {
+		by := f.PausedBy()
+		if by == "" {
 			return notApplicable()
 		}
-		ev := []string{apiSays(f)}
-		if f.Traffic != nil {
-			ev = append(ev, "the guest's last frame of any kind: "+ago(f.Now, f.Traffic.LastReceive))
+		ev, fix := pausedWords(f, by)
+		if awaited(f) <= Patience { // pausing is routine
+			return resting("paused by " + by.String() + "; no request waits for it")
 		}
+		ev = append(ev, unansweredEvidence(f)...)
 		return wrong(path.Finding{
-			Cause:    fmt.Sprintf("the VMM (pid %d) runs, but its vCPUs are paused: its guest stands still", f.Sandbox.VMMPID),
-			Evidence: ev,
-			Fix:      `see why it was paused: for a snapshot that goes on, or one that failed; then let it go on: curl --unix-socket ` + f.Sandbox.API.Socket + ` -X PATCH http://x/vm -d '{"state":"Resumed"}'`,
+			Cause:    fmt.Sprintf("the VM is paused by %s, and requests wait for it: its VMM (pid %d) runs no vCPU", by, f.Sandbox.VMMPID),
+			Evidence: append(ev, "the guest's last frame of any kind: "+ago(f.Now, f.Traffic.LastReceive)),
+			Fix:      "see in its launcher's log why it was paused: for a snapshot that still goes on, one that failed, or since nobody used it; then " + fix,
 		})
 	},
+}
+
+// pausedWords says how one can tell that the VM is paused, and what lets it go on.
+func pausedWords(f path.Facts, by path.PausedBy) (evidence []string, fix string) {
+	switch by {
+	case path.ByCgroup:
+		c := f.Sandbox.Process.Cgroup
+		return []string{c.FreezerFile + ": frozen"}, "let it go on: " + cmp.Or(c.FreezerThaws, "thaw the control group "+c.Path)
+	case path.ByAPI:
+		return []string{apiSays(f)}, "let it go on: curl --unix-socket " + f.Sandbox.API.Socket + ` -X PATCH http://x/vm -d '{"state":"Resumed"}'`
+	}
+	return []string{"the launcher's record of " + f.Sandbox.ID + ": state paused"}, "resume it through its launcher's API"
 }

@@ -1,7 +1,9 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"tapwatch/agent/path"
 )
@@ -14,17 +16,52 @@ var vmmStopped = Check{
 	DependsOn: tapFaults,
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
-		if f.Sandbox.VMMStopped != path.Yes {
-			return notApplicable()
+		b := f.Sandbox
+		what, evidence := fmt.Sprintf("the VMM, pid %d, is", b.VMMPID), fmt.Sprintf("/proc/%d/stat says T: stopped", b.VMMPID)
+		if b.VMMStopped != path.Yes {
+			t, ok := stoppedThread(f)
+			if !ok {
+				return notApplicable()
+			}
+			what = fmt.Sprintf("the thread %s of the VMM, pid %d, is", t.Command, b.VMMPID)
+			evidence = fmt.Sprintf("/proc/%d/task/%d/stat says %s: stopped", b.VMMPID, t.TID, t.State)
 		}
-		ev := []string{fmt.Sprintf("/proc/%d/stat says T: stopped", f.Sandbox.VMMPID)}
+		finding := path.Finding{
+			Cause:    what + " stopped: its guest stands still",
+			Evidence: []string{evidence},
+			Fix:      fmt.Sprintf("let it go on: kill -CONT %d; a debugger that is attached to it (TracerPid in /proc/%[1]d/status) must let it go", b.VMMPID),
+		}
+		if by := tracer(f); by != nil {
+			who := fmt.Sprintf("%s (pid %d)", cmp.Or(by.Command, "a debugger"), by.PID)
+			finding.Cause = what + " stopped by the debugger " + who + ": its guest stands still"
+			finding.Evidence = append(finding.Evidence, fmt.Sprintf("TracerPid in /proc/%d/status: %d", b.VMMPID, by.PID))
+			finding.Fix = "have " + who + " continue or detach; where it hangs, end it: that lets the VMM go on"
+		}
 		if f.Traffic != nil {
-			ev = append(ev, "the guest's last frame of any kind: "+ago(f.Now, f.Traffic.LastReceive))
+			finding.Evidence = append(finding.Evidence, "the guest's last frame of any kind: "+ago(f.Now, f.Traffic.LastReceive))
 		}
-		return wrong(path.Finding{
-			Cause:    fmt.Sprintf("the VMM, pid %d, is stopped: its guest stands still", f.Sandbox.VMMPID),
-			Evidence: ev,
-			Fix:      fmt.Sprintf("let it go on: kill -CONT %d; a debugger that is attached to it (TracerPid in /proc/%[1]d/status) must let it go", f.Sandbox.VMMPID),
-		})
+		return wrong(finding)
 	},
+}
+
+// stoppedThread is a thread of the VMM that is stopped while others run: debuggers do so.
+func stoppedThread(f path.Facts) (path.StuckThread, bool) {
+	if f.Sandbox.Process == nil || f.Sandbox.VMMAlive == path.No {
+		return path.StuckThread{}, false
+	}
+	stuck := f.Sandbox.Process.Stuck
+	i := slices.IndexFunc(stuck, func(t path.StuckThread) bool {
+		return (t.State == "t" || t.State == "T") && f.Now.Sub(t.Since) > Patience // strace stops threads for an instant
+	})
+	if i < 0 {
+		return path.StuckThread{}, false
+	}
+	return stuck[i], true
+}
+
+func tracer(f path.Facts) *path.Holder {
+	if f.Sandbox.Process == nil {
+		return nil
+	}
+	return f.Sandbox.Process.Tracer
 }

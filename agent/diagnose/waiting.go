@@ -54,6 +54,48 @@ func synUnanswered(f path.Facts) time.Duration {
 	return unanswered(f, f.Traffic.EnvdWaiting, f.Traffic.LastEnvdSYN)
 }
 
+// unansweredFor is how long the guest has left requests of whatever kind unanswered. Where
+// no hooks are, the agent's own question is all that is known.
+func unansweredFor(f path.Facts) time.Duration {
+	if f.Traffic != nil {
+		return max(arpUnanswered(f), synUnanswered(f))
+	}
+	if h := f.Health; h.TimedOut || h.Unreachable {
+		return h.Took
+	}
+	return 0
+}
+
+// asksInVain says whether requests to the guest fail for want of an answer: SYNs or ARP wait
+// too long, or envd has left the agent's own question unanswered.
+func asksInVain(f path.Facts) bool {
+	h := f.Health
+	return unansweredFor(f) > Patience || !h.Time.IsZero() && (h.TimedOut || h.Unreachable)
+}
+
+// resentMost is the longest pause between two times that a client sends a request again.
+const resentMost = 30 * time.Second
+
+// awaited is how long requests have waited whose clients still wait. TCP sends a SYN again
+// after as long as it has waited already: whoever has not by then has given up.
+func awaited(f path.Facts) time.Duration {
+	t := f.Traffic
+	if t == nil {
+		return 0
+	}
+	wanted := func(first, last time.Time) bool {
+		return f.Now.Sub(last) <= min(last.Sub(first), resentMost)+3*time.Second
+	}
+	var d time.Duration
+	if wanted(t.ARPWaiting, t.LastARPRequest) {
+		d = arpUnanswered(f)
+	}
+	if wanted(t.EnvdWaiting, t.LastEnvdSYN) {
+		d = max(d, synUnanswered(f))
+	}
+	return d
+}
+
 // unansweredEvidence tells what waits for the guest.
 func unansweredEvidence(f path.Facts) []string {
 	t := f.Traffic

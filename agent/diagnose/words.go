@@ -68,8 +68,11 @@ func vpeer(f path.Facts) string {
 }
 
 // logs says where the VMM's words and the guest's console are. Of a foreign sandbox
-// only its launcher knows.
+// only its launcher knows, unless its VMM writes them to a file.
 func logs(f path.Facts) string {
+	if f.Sandbox.Foreign && f.Sandbox.ConsoleFile != "" {
+		return f.Sandbox.ConsoleFile
+	}
 	if f.Sandbox.Foreign {
 		return "the log that its launcher, " + cmp.Or(f.Sandbox.Source, "whichever it is") + ", keeps"
 	}

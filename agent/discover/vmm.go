@@ -22,6 +22,7 @@ type VMM struct {
 	Netns    netns.Cookie // where it is; 0: could not be read
 	Inode    uint64       // of that namespace; 0: could not be read
 	Identity identity.Identity
+	Console  string // the file that keeps the guest's console; empty: unknown, or there is none
 	// Zombie is set where it has ended and nobody has waited for it: its launcher
 	// still counts on it.
 	Zombie bool

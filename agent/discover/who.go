@@ -130,7 +130,7 @@ func (w *who) within(f *identity.Facts, inode uint64) {
 // whether the pid is still that process's, so that nothing is taken from the pid's next
 // owner; false where the process has ended.
 func (w *who) read(s proc.Stat, f *identity.Facts) (*VMM, bool) {
-	v := &VMM{Process: s.Process, Started: s.Process.Started(), Command: s.Command, Parent: s.Parent}
+	v := &VMM{Process: s.Process, Started: s.Process.Started(), Command: s.Command, Parent: s.Parent, Console: consoleOf(s.Process.PID, s.Parent)}
 	v.place()
 	w.within(f, v.Inode)
 	return v, stillThere(s)

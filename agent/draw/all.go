@@ -42,8 +42,10 @@ func All(w io.Writer, slots []path.Slot, on Screen) {
 	}
 }
 
+// isHealthy says whether nothing is wrong with a path; one that is paused is as it should be.
 func isHealthy(s path.Slot) bool {
-	return s.Diagnosis.State == path.OK && len(s.Diagnosis.Findings) == 0
+	state := s.Diagnosis.State
+	return (state == path.OK || state == path.Paused) && len(s.Diagnosis.Findings) == 0
 }
 
 // namedMost bounds how many findings a summary names.

@@ -186,7 +186,7 @@ func shapeWords(shape registry.Shape) string {
 	return ", " + string(shape) + " path"
 }
 
-var marks = map[path.State]string{path.OK: "ok     ", path.Broken: "BROKEN ", path.Undecided: "?      ", path.Booting: "booting"}
+var marks = map[path.State]string{path.OK: "ok     ", path.Broken: "BROKEN ", path.Undecided: "?      ", path.Booting: "booting", path.Paused: "paused "}
 
 func title(s path.Slot) string {
 	if s.Sandbox.Name != "" {
@@ -220,7 +220,7 @@ func Place(s path.Slot, h path.Hop) string {
 }
 
 func painter(color bool) func(path.State, string) string {
-	codes := map[path.State]string{path.OK: "32", path.Broken: "1;31", path.Undecided: "33", path.Booting: "36"}
+	codes := map[path.State]string{path.OK: "32", path.Broken: "1;31", path.Undecided: "33", path.Booting: "36", path.Paused: "36"}
 	return func(s path.State, text string) string {
 		if !color || codes[s] == "" {
 			return text

@@ -67,6 +67,8 @@ var pictures = map[string]path.Slot{
 			{Code: "envd-refused", Hop: path.Envd, Severity: path.Critical, Cause: "nothing listens on envd's port", Evidence: []string{"a RST"}, Fix: "read the guest's console"}}}),
 	"booting": slot("new", path.Diagnosis{State: path.Booting, Hops: hops("ok", "listens", "ok", "listens",
 		"booting", "NO-CARRIER", "unknown", "behind the break", "unknown", "behind the break")}),
+	"paused": slot("resting", path.Diagnosis{State: path.Paused, Hops: hops("ok", "listens", "ok", "listens",
+		"ok", "carrier", "paused", "paused by its API; no request waits for it", "unknown", "not checked: the VM is paused")}),
 	"fused": shaped(registry.Fused, slot("fast", path.Diagnosis{State: path.OK, Hops: []path.HopState{{Hop: path.Proxy, State: path.OK, Detail: "listens"}, {Hop: path.Tap, State: path.OK, Detail: "carrier"}, {Hop: path.Guest, State: path.OK, Detail: "last frame 2s ago"}, {Hop: path.Envd, State: path.OK, Detail: "answered"}}})),
 	"dnat": shaped(registry.DNAT, slot("up", path.Diagnosis{State: path.OK, Hops: hops("ok", "listens", "ok", "the kernel passes on",
 		"ok", "carrier", "ok", "last frame 2s ago", "ok", "answered")})),

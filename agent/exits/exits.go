@@ -104,9 +104,19 @@ func (w *Watcher) Lost() (n uint64, err error) {
 	return n, nil
 }
 
-// Run calls ended for every end of a watched process, and signalled for each signal
-// that asks one to stop or to go on, just before it does; until the context ends.
-func (w *Watcher) Run(ctx context.Context, ended func(Exit), signalled func(pid int, stop bool)) error {
+// Told is what Run calls for what happens to watched processes.
+type Told struct {
+	Ended func(Exit)
+	// Signalled is called for each signal that asks one to stop or to go on, just before
+	// it does.
+	Signalled func(pid int, stop bool)
+	// Kicked is called where one has sent threads of its own a real-time signal, once
+	// for several within an instant: Firecracker pauses and resumes its vCPUs so.
+	Kicked func(pid int)
+}
+
+// Run calls what is told until the context ends.
+func (w *Watcher) Run(ctx context.Context, to Told) error {
 	stop := context.AfterFunc(ctx, func() { _ = w.reader.Flush() }) // a closed reader returns anyway
 	defer stop()
 	var r ringbuf.Record
@@ -125,9 +135,11 @@ func (w *Watcher) Run(ctx context.Context, ended func(Exit), signalled func(pid 
 		}
 		switch bpf.ExitsTale(told.Tale) {
 		case bpf.ExitsTaleTALE_ENDED:
-			ended(exitOf(told))
+			to.Ended(exitOf(told))
+		case bpf.ExitsTaleTALE_KICKED:
+			to.Kicked(int(told.Pid))
 		default:
-			signalled(int(told.Pid), bpf.ExitsTale(told.Tale) == bpf.ExitsTaleTALE_STOPPED)
+			to.Signalled(int(told.Pid), bpf.ExitsTale(told.Tale) == bpf.ExitsTaleTALE_STOPPED)
 		}
 	}
 }

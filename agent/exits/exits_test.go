@@ -203,6 +203,43 @@ func TestForgottenIsNotTold(t *testing.T) {
 	}
 }
 
+// A process that signals its own threads, as Firecracker does with its vCPUs, is told of;
+// what another sends it is not.
+func TestKickIsTold(t *testing.T) {
+	nettest.NeedRoot(t)
+	w := open(t)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `trap : 40; while read line; do for i in 1 2 3; do kill -40 $$; done; echo done; done`)
+	child := nettest.Start(t, "", cmd)
+	if err := w.Watch(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	kick := func() {
+		if _, err := fmt.Fprintln(child.In); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := child.Out.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kick()
+	select {
+	case pid := <-w.kicks:
+		if pid != cmd.Process.Pid {
+			t.Errorf("pid %d is told, not %d", pid, cmd.Process.Pid)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it was not told")
+	}
+	if err := cmd.Process.Signal(syscall.Signal(40)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-w.kicks:
+		t.Error("told more than once, or of another's signal")
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
 var toldSize = binary.Size(bpf.ExitsTold{})
 
 func FuzzDecode(f *testing.F) {
@@ -222,6 +259,7 @@ type told struct {
 	*Watcher
 	c     chan Exit
 	stops chan bool
+	kicks chan int
 }
 
 func open(t *testing.T) *told {
@@ -241,8 +279,10 @@ func openAt(t *testing.T, pids proc.Numbers) *told {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c, stops, done := make(chan Exit, 16), make(chan bool, 16), make(chan error, 1)
-	go func() { done <- w.Run(ctx, func(e Exit) { c <- e }, func(_ int, stop bool) { stops <- stop }) }()
+	c, stops, kicks, done := make(chan Exit, 16), make(chan bool, 16), make(chan int, 16), make(chan error, 1)
+	go func() {
+		done <- w.Run(ctx, Told{Ended: func(e Exit) { c <- e }, Signalled: func(_ int, stop bool) { stops <- stop }, Kicked: func(pid int) { kicks <- pid }})
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -252,7 +292,7 @@ func openAt(t *testing.T, pids proc.Numbers) *told {
 			t.Error(err)
 		}
 	})
-	return &told{w, c, stops}
+	return &told{w, c, stops, kicks}
 }
 
 func (w *told) next(t *testing.T) Exit {

@@ -24,19 +24,31 @@ var consolePatterns = []struct {
 // maxLine bounds what of a guest's words is passed on.
 const maxLine = 160
 
-// consoleFaults returns the first line of each kind. It is the guest that writes:
-// whatever is not plain text is left out.
+// consoleFaults returns the last line of each kind: a program may have written such a line
+// before the kernel did. It is the guest that writes: whatever is not plain text is left
+// out.
 func consoleFaults(text []byte) (found []path.ConsoleFault) {
 	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, endOfPanic) {
+			continue
+		}
 		for _, p := range consolePatterns {
-			known := slices.ContainsFunc(found, func(f path.ConsoleFault) bool { return f.Code == p.code })
-			if !known && p.line.MatchString(line) {
-				found = append(found, path.ConsoleFault{Code: p.code, Line: plain(line)})
+			if !p.line.MatchString(line) {
+				continue
 			}
+			i := slices.IndexFunc(found, func(f path.ConsoleFault) bool { return f.Code == p.code })
+			if i < 0 {
+				i = len(found)
+				found = append(found, path.ConsoleFault{Code: p.code})
+			}
+			found[i].Line = plain(line)
 		}
 	}
 	return found
 }
+
+// endOfPanic begins the line with which Linux repeats what it panicked of.
+const endOfPanic = "---[ end Kernel panic"
 
 func plain(line string) string {
 	line = clean.Text(strings.Join(strings.FieldsFunc(strings.ToValidUTF8(line, ""), func(r rune) bool { return r <= ' ' || r == 0x7f }), " "))

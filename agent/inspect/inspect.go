@@ -34,9 +34,13 @@ type Said struct {
 }
 
 // Console finds what a guest's kernel and init say of their failure. A file that
-// is not there says nothing; one that has not grown says what it said before.
+// is not there says nothing; one that has not grown says what it said before, as does one
+// that went with its VMM.
 func Console(file string, before Said) (Said, error) {
 	info, err := os.Stat(file)
+	if errors.Is(err, os.ErrNotExist) && strings.HasPrefix(file, "/proc/") {
+		return before, nil
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return Said{}, nil
 	}

@@ -288,7 +288,7 @@ func (e emitter) sandbox(s *path.Slot) {
 	if !b.Since.IsZero() {
 		e.gauge(sandboxCreated, float64(b.Since.UnixMilli())/1000, b.ID, s.Netns)
 	}
-	for _, state := range []path.State{path.OK, path.Broken, path.Undecided, path.Booting} {
+	for _, state := range []path.State{path.OK, path.Broken, path.Undecided, path.Booting, path.Paused} {
 		e.gauge(pathState, boolFloat(s.Diagnosis.State == state), b.ID, s.Netns, string(state))
 	}
 	e.seenUp(s)

@@ -10,12 +10,14 @@ import (
 type State string
 
 // The states. Booting stands for problems that a sandbox may have until its boot
-// grace is over; Idle is a slot without a sandbox, which is healthy.
+// grace is over; Idle is a slot without a sandbox, which is healthy; Paused is a VM
+// that stands still on purpose while nobody waits for it: neither ok nor broken.
 const (
 	OK        State = "ok"
 	Broken    State = "broken"
 	Undecided State = "unknown" // not enough is known to say
 	Booting   State = "booting"
+	Paused    State = "paused"
 	Idle      State = "idle"
 	// Unidentified is a tap that somebody holds whom no rule knows: neither idle nor
 	// broken.
@@ -23,7 +25,7 @@ const (
 )
 
 // States are all states, from the one that matters least to the one that matters most.
-var States = []State{Idle, Unidentified, OK, Booting, Undecided, Broken}
+var States = []State{Idle, Unidentified, Paused, OK, Booting, Undecided, Broken}
 
 // Empty is the state of a tap without a sandbox, which no stranger is known to hold. A
 // tap has carrier while somebody holds it: where nobody knows who does, it is not idle.

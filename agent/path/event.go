@@ -44,6 +44,8 @@ const (
 	Unbound     EventKind = "unbound" // it went
 	VMMFound    EventKind = "vmm-started"
 	VMMExited   EventKind = "vmm-exited"
+	VMPaused    EventKind = "vm-paused"
+	VMResumed   EventKind = "vm-resumed"
 	Problem     EventKind = "problem" // a finding appeared
 	Cleared     EventKind = "cleared" // it went
 )

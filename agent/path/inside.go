@@ -33,6 +33,9 @@ type Inside struct {
 	// MissingDNAT says that no rule passes what comes for a dnat path's address on
 	// to the guest.
 	MissingDNAT Tristate `json:"missing_dnat"`
+	// Replies says whether the guest answers IP at all: it was sent a datagram to a port
+	// that nobody listens at, while a SYN waited.
+	Replies Tristate `json:"guest_replies"`
 	// Egress is how the host treats what the guest begins; nil: the namespace does
 	// not pass it on, or that was not asked.
 	Egress *Egress  `json:"egress,omitempty"`

@@ -193,7 +193,8 @@ type Sandbox struct {
 	VMMCommand string         `json:"vmm_command,omitempty"`
 	Shape      registry.Shape `json:"shape"` // empty: unknown
 	Booting    bool           `json:"booting"`
-	Ending     bool           `json:"ending"` // it is being removed, as was wanted
+	Ending     bool           `json:"ending"`           // it is being removed, as was wanted
+	Paused     bool           `json:"paused,omitempty"` // its launcher's record says that it is
 	VMMPID     int            `json:"vmm_pid,omitempty"`
 	VMMAlive   Tristate       `json:"vmm_alive"`
 	VMMStopped Tristate       `json:"vmm_stopped"` // by SIGSTOP or a debugger
@@ -202,11 +203,15 @@ type Sandbox struct {
 	VMMExit   *VMMExit  `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen
 	VMMUser   *User     `json:"vmm_user,omitempty"` // nil: unknown
 	API       *VMMAPI   `json:"vmm_api,omitempty"`  // nil: not asked, or it has none
+	// Process is what a close look at the VMM's process found; nil: there was none.
+	Process *VMMProcess `json:"vmm_process,omitempty"`
 	// Holds is taps that the VMM has open, wherever, a few of many; nil: unknown.
 	Holds   []HeldTap      `json:"vmm_holds"`
 	Console []ConsoleFault `json:"console,omitempty"`
-	Since   time.Time      `json:"since,omitzero"` // creation
-	Boot    *Boot          `json:"boot,omitempty"`
+	// ConsoleFile is where the guest's console is kept; empty: nobody knows.
+	ConsoleFile string    `json:"console_file,omitempty"`
+	Since       time.Time `json:"since,omitzero"` // creation
+	Boot        *Boot     `json:"boot,omitempty"`
 }
 
 // Orphan is the end of a launcher that left its sandboxes behind.
@@ -236,6 +241,8 @@ type HeldTap struct {
 type ConsoleFault struct {
 	Code string `json:"code"` // the check that it speaks for
 	Line string `json:"line"`
+	// Read is when the agent read it first: when it was written nobody knows.
+	Read time.Time `json:"read,omitzero"`
 }
 
 // VMMExit is the end of a VMM's process as the kernel told it.

@@ -29,7 +29,7 @@ type schema map[string]any
 // words are the values of this package's kinds of strings.
 var words = map[reflect.Type][]string{
 	reflect.TypeFor[Tristate](): {"unknown", "no", "yes"},
-	reflect.TypeFor[State]():    {string(OK), string(Broken), string(Undecided), string(Booting), string(Idle), string(Unidentified)},
+	reflect.TypeFor[State]():    {string(OK), string(Broken), string(Undecided), string(Booting), string(Paused), string(Idle), string(Unidentified)},
 	reflect.TypeFor[Severity](): {string(Critical), string(Warning)},
 	reflect.TypeFor[Hop]():      {string(Proxy), string(Relay), string(Tap), string(Guest), string(Envd)},
 	reflect.TypeFor[Phase]():    phaseWords(),

@@ -127,7 +127,8 @@ func (s *Slots) DueQuestions(now, since time.Time, most int) (due []Question) {
 			break
 		}
 		st := p.stay
-		ready := p.device.Carrier == path.Yes && p.diagnosis.State != path.Booting && p.key.Claim == 0
+		ready := p.device.Carrier == path.Yes && p.diagnosis.State != path.Booting && !s.isPaused(p) && // it is let rest
+			p.key.Claim == 0
 		if !ready || st.asked.open > 0 || p.space.Path == "" || !p.addrs().Guest.IsValid() {
 			continue
 		}
@@ -139,6 +140,13 @@ func (s *Slots) DueQuestions(now, since time.Time, most int) (due []Question) {
 		}
 	}
 	return due
+}
+
+// isPaused says whether the VM of a place is paused: no question may wake it, keep it from
+// being paused, or count as a client that waits for it.
+func (s *Slots) isPaused(p *place) bool {
+	_, paused := s.paused[p]
+	return paused
 }
 
 // TakeAnswer takes what came of a question. Echoes is how long a proxy goes on with a
@@ -164,8 +172,9 @@ func (s *Slots) TakeAnswer(q Question, got path.Health, echoes time.Duration, du
 	s.touch(p)
 }
 
-// DueAPIs returns the VMMs in trouble that have an API to be asked by. The others are
-// left alone: what a VMM was given to do does not change.
+// DueAPIs returns VMMs that have an API to be asked by: those in trouble, and those that
+// were not asked since they came or signalled their vCPUs. The others are left alone:
+// what a VMM was given to do does not change.
 func (s *Slots) DueAPIs(most int) (due []Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,13 +183,28 @@ func (s *Slots) DueAPIs(most int) (due []Target) {
 		if st.Socket == "" || st.vmm.PID == 0 || st.vmm.alive == path.No {
 			continue
 		}
-		if _, ok := s.troubled[p]; ok && len(due) < most {
+		if _, ok := s.troubled[p]; (ok || st.vmm.askAPI) && len(due) < most {
+			st.vmm.askAPI = false
 			due = append(due, s.target(p))
-		} else if !ok && st.vmm.api != nil && st.vmm.api.Error != "" { // a silence that nobody minded
+		} else if !ok && st.vmm.api != nil && st.vmm.api.Error != "" && st.vmm.api.State != path.VMMPaused { // a silence that nobody minded
 			st.vmm.api = nil
 		}
 	}
 	return due
+}
+
+// PausedSome returns a few of the sandboxes that are paused and in no trouble. That they
+// go on is mostly reported, but not by every freezer.
+func (s *Slots) PausedSome(most int) (some []Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.paused { // in another order each time
+		if _, troubled := s.troubled[p]; !troubled && len(some) < most {
+			p.stay.vmm.askAPI = true
+			some = append(some, s.target(p))
+		}
+	}
+	return some
 }
 
 // TakeAPI takes what a VMM answered.
@@ -202,6 +226,9 @@ func (s *Slots) TakeAPI(t Target, got *path.VMMAPI) {
 		}
 		if was != nil { // what it was given does not change
 			got.Interfaces = was.Interfaces
+		}
+		if was != nil && was.State == path.VMMPaused && !got.Gone { // it writes its snapshot, and answers nobody
+			got.State = was.State
 		}
 	}
 	p.stay.vmm.api = got

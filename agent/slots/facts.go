@@ -55,13 +55,13 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 	f.Sandbox = &path.Sandbox{
 		ID: st.SandboxID, Name: st.Name, TemplateID: st.TemplateID, BuildID: st.BuildID, Team: st.Team, Labels: st.Labels,
 		Source: st.Launcher, Foreign: st.foreign, Shape: p.shapeOf(), Orphan: st.orphan,
-		Since: st.created, Booting: st.booting(now), Ending: st.endingAt(now), Boot: st.boot,
+		Since: st.created, Booting: st.booting(now), Ending: st.endingAt(now), Paused: st.state == registry.Paused, ConsoleFile: st.Console, Boot: st.boot,
 		VMMPID: st.vmm.PID, VMMCommand: st.vmm.command, VMMAlive: st.vmm.alive, VMMStopped: st.vmm.stopped, VMMZombie: st.vmm.zombie,
 		VMMExit: st.vmm.exit, API: st.vmm.api, Holds: st.held,
 	}
 	if c := st.inspection; c != nil {
 		f.Rules, f.Inside = c.Rules, c.Inside
-		f.Sandbox.Console, f.Sandbox.VMMUser = c.Console, c.VMMUser
+		f.Sandbox.Console, f.Sandbox.VMMUser, f.Sandbox.Process = c.Console, c.VMMUser, c.VMM
 		f.Device.Tun, f.Device.Neighbour = c.Tun, c.Neighbour
 	}
 }

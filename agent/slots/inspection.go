@@ -17,7 +17,8 @@ type Inspection struct {
 	Inside    path.Inside
 	Tun       *path.Tun
 	Neighbour *path.Neighbour
-	VMMUser   *path.User // nil: unknown
+	VMMUser   *path.User       // nil: unknown
+	VMM       *path.VMMProcess // nil: unknown
 }
 
 // TakeInspection takes what a look found.
@@ -54,10 +55,19 @@ func (s *Slots) TakeConsole(t Target, faults []path.ConsoleFault) {
 	if p.stay.inspection != nil {
 		found = *p.stay.inspection
 	}
-	if slices.Equal(found.Console, faults) {
+	said := make([]path.ConsoleFault, len(faults)) // what was read before keeps its time
+	for i, fault := range faults {
+		said[i] = path.ConsoleFault{Code: fault.Code, Line: fault.Line, Read: time.Now()}
+		for _, was := range found.Console {
+			if was.Code == fault.Code && was.Line == fault.Line {
+				said[i] = was
+			}
+		}
+	}
+	if slices.Equal(found.Console, said) {
 		return
 	}
-	found.Console = faults
+	found.Console = said
 	p.stay.inspection = &found
 	s.touch(p)
 }
@@ -116,7 +126,7 @@ func (s *Slots) readdress(p *place, before Addrs) {
 		s.unheard[p] = struct{}{}
 	}
 	if c := p.stay.inspection; c != nil {
-		p.stay.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser}
+		p.stay.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser, VMM: c.VMM}
 	}
 	s.cfg.Ask(Inspect, p.key)
 	s.cfg.Ask(Listen)

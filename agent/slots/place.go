@@ -228,7 +228,7 @@ func (s *Slots) drop(p *place, now time.Time) {
 	if p.space.absent == p {
 		p.space.absent = nil
 	}
-	for _, set := range []map[*place]struct{}{s.bound, s.due, s.restless, s.troubled, s.waiting, s.boots, s.leaving, s.taken, s.down} {
+	for _, set := range []map[*place]struct{}{s.bound, s.due, s.restless, s.troubled, s.waiting, s.boots, s.leaving, s.paused, s.taken, s.down} {
 		delete(set, p)
 	}
 	p.space = nil

@@ -36,6 +36,7 @@ const (
 	Hold                // who holds these taps is to be read
 	Inspect             // these are to be looked at closely
 	Listen              // who listens is to be read
+	API                 // a VMM is to be asked by its API
 	Hook                // Orders has hooks to be put on or taken off
 )
 
@@ -89,6 +90,7 @@ type Slots struct {
 	asking   map[*place]struct{} // the same, as sockets show
 	boots    map[*place]struct{} // whose boot is not settled
 	leaving  map[*place]struct{} // whose VMM has gone
+	paused   map[*place]struct{} // whose VM is
 	down     map[*place]struct{} // whose tap is administratively down
 	unlinked map[*space]struct{} // whose links are still to be read
 	claiming map[*space]struct{} // with processes that say they are VMMs
@@ -116,7 +118,7 @@ func New(cfg Config) *Slots {
 		cfg: cfg, began: time.Now(),
 		spaces: map[netns.Cookie]*space{}, taps: map[netns.Device]*place{}, host: newHostVeths(),
 		bound: map[*place]struct{}{}, due: map[*place]struct{}{}, unheard: map[*place]struct{}{}, restless: map[*place]struct{}{}, troubled: map[*place]struct{}{},
-		waiting: map[*place]struct{}{}, asking: map[*place]struct{}{}, boots: map[*place]struct{}{}, leaving: map[*place]struct{}{},
+		waiting: map[*place]struct{}{}, asking: map[*place]struct{}{}, boots: map[*place]struct{}{}, leaving: map[*place]struct{}{}, paused: map[*place]struct{}{},
 		claiming: map[*space]struct{}{}, unlinked: map[*space]struct{}{}, down: map[*place]struct{}{}, byVMM: map[int]map[*place]struct{}{}, taken: map[*place]struct{}{}, ids: map[string]Process{}, dead: map[Process]time.Time{}, bootPhases: map[path.Phase]*Times{},
 	}
 }

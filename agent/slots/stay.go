@@ -108,7 +108,7 @@ func (s *Slots) end(p *place, now time.Time) {
 	s.forgetVMM(p)
 	s.freeID(p.stay)
 	p.stay, p.diagnosis, p.device.MACWas, p.guest = nil, path.Diagnosis{}, "", netip.Addr{}
-	for _, set := range []map[*place]struct{}{s.bound, s.unheard, s.restless, s.troubled, s.waiting, s.asking, s.boots, s.leaving} {
+	for _, set := range []map[*place]struct{}{s.bound, s.unheard, s.restless, s.troubled, s.waiting, s.asking, s.boots, s.leaving, s.paused} {
 		delete(set, p)
 	}
 	s.bindings.Add(1)

@@ -34,6 +34,7 @@ type Target struct {
 
 	Carrier path.Tristate
 	Waiting bool // a SYN is, and nothing has come from the guest since
+	Waited  bool // a SYN is, for longer than a guest takes to answer
 	Booting bool
 }
 
@@ -58,10 +59,14 @@ func (s *Slots) target(p *place) Target {
 		Socket: st.Socket, Console: st.Console, TemplateDir: st.TemplateDir,
 		Carrier: p.device.Carrier, Booting: st.booting(time.Now())}
 	if f := p.traffic; f != nil {
+		t.Waited = !f.EnvdWaiting.IsZero() && time.Since(f.EnvdWaiting) > waitsLong
 		t.Waiting = !f.EnvdWaiting.IsZero() && f.ARPWaiting.IsZero() && f.LastReceive.Before(f.EnvdWaiting)
 	}
 	return t
 }
+
+// waitsLong is how long a SYN may wait before it is asked why. Guests answer sooner.
+const waitsLong = 500 * time.Millisecond
 
 // of returns the place of a target that still has the same sandbox; nil: it has not.
 func (s *Slots) of(t Target) *place {

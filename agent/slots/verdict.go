@@ -103,6 +103,22 @@ func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) {
 		p.view = &path.Slot{Facts: c.Facts, Diagnosis: d}
 	}
 	s.sort(p, passing)
+	s.notePause(p, &c.Facts)
+}
+
+// notePause notes whether the VM of a place is paused, and reports where that changes.
+func (s *Slots) notePause(p *place, f *path.Facts) {
+	by := f.PausedBy()
+	switch was := s.isPaused(p); {
+	case by != "" && !was:
+		s.paused[p] = struct{}{}
+		s.tell(p, f.Now, path.VMPaused, "the VM is paused, by "+by.String())
+	case by == "" && was:
+		delete(s.paused, p)
+		if f.Sandbox.VMMAlive != path.No {
+			s.tell(p, f.Now, path.VMResumed, "the VM goes on")
+		}
+	}
 }
 
 // known returns the findings that were reported and not cleared, by code, and since

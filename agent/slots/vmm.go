@@ -41,6 +41,7 @@ type vmm struct {
 	reported bool          // the kernel will report its end
 	exit     *path.VMMExit // as the kernel reported it; nil: it has not
 	api      *path.VMMAPI  // nil: not asked
+	askAPI   bool          // what it says of itself may be another thing by now
 	// goneSince is since when it is known to be gone; zero: it is not.
 	goneSince time.Time
 	// beside are the other processes that held the tap while this one did: what
@@ -80,7 +81,7 @@ func (s *Slots) takeVMM(p *place, o *occupant) {
 	st := p.stay
 	if o.vmm.Process != st.vmm.Process {
 		s.forgetVMM(p)
-		st.vmm = &vmm{Process: o.vmm.Process, command: o.vmm.Command, started: o.vmm.Started,
+		st.vmm = &vmm{Process: o.vmm.Process, askAPI: true, command: o.vmm.Command, started: o.vmm.Started,
 			reported: s.cfg.TellsExits && !s.cfg.NoHooks} // a look that ends at once hears nothing
 		if pid := o.vmm.PID; pid != 0 {
 			if s.byVMM[pid] == nil {
@@ -174,6 +175,19 @@ func (s *Slots) TakeProcess(t Target, is ProcessState) {
 	if v.alive != was.alive || v.stopped != was.stopped || v.zombie != was.zombie {
 		s.resolve(p, now)
 		s.touch(p)
+	}
+}
+
+// Kicked notes that a VMM has just signalled its vCPUs, to pause or to go on perhaps: it is
+// asked by its API which.
+func (s *Slots) Kicked(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.byVMM[pid] {
+		if p.stay.Socket != "" {
+			p.stay.vmm.askAPI = true
+			s.cfg.Ask(API, p.key)
+		}
 	}
 }
 

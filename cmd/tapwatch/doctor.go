@@ -37,8 +37,8 @@ func doctorCommand() *cobra.Command {
 		Long: `Doctor asks the running agent for the path of one sandbox (by id, name,
 namespace or tap), or of every sandbox of the host, and draws it. Where no agent runs it
 reads the kernel itself, once, as root: it changes nothing and sees no traffic, so
-it asks each sandbox's envd for its health. The exit status is 0 where all is well,
-1 where there is a finding, 2 where that could not be told: there is no such
+it asks each sandbox's envd for its health. The exit status is 0 where all is well
+(a paused sandbox that no request waits for is), 1 where there is a finding, 2 where that could not be told: there is no such
 sandbox, it boots, somebody unidentified or unknown holds a tap, or doctor may not
 read the kernel. A sandbox that the configuration silences does not count, whatever
 is wrong with it.`,

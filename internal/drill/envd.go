@@ -59,13 +59,6 @@ var envdFaults = []Fault{
 			return func() error { stop(); <-done; return nil }, nil
 		},
 	},
-	{
-		Name: "guest-firewall", What: "the guest drops what it would answer the host",
-		Hop: path.Envd, Expected: "envd-no-answer",
-		Make: func(ctx context.Context, b *Box) (func() error, error) {
-			return nil, b.shell(ctx, `(sleep 0.2; ip route add blackhole `+b.Slot.TapIP().String()+`/32) >/dev/null 2>&1 &`)
-		},
-	},
 }
 
 // shell runs a script as root in the guest. What cuts the connection to envd must

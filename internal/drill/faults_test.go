@@ -70,6 +70,7 @@ var notDrilled = map[string]string{
 	"guest-no-init":     "the built-in initrd finds an init, or panics by itself",
 	"guest-no-cgroup2":  "the built-in kernel has cgroup2",
 	"init-missing":      "a template more, for what init-not-executable shows as well",
+	"envd-no-answer":    "the built-in guest's kernel has no packet filter",
 	"envd-not-runnable": "a template more, for what envd-missing shows as well",
 }
 

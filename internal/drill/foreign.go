@@ -35,8 +35,16 @@ var foreignFaults = []Fault{
 		Hop: path.Guest, Expected: "vmm-not-started", Foreign: attached(path.VMMNotStarted),
 	},
 	{
-		Name: "fc-paused", What: "a Firecracker's vCPUs are paused",
+		Name: "fc-paused", What: "a Firecracker's vCPUs are paused, while requests wait for its guest",
 		Hop: path.Guest, Expected: "vmm-paused", Foreign: attached(path.VMMPaused),
+		Harm: func(slot network.Slot, _ *os.Process) error {
+			go askGuest(slot)
+			return nil
+		},
+	},
+	{
+		Name: "fc-memory-stalls", What: "nobody answers the page faults of a Firecracker (userfaultfd)",
+		Hop: path.Guest, Expected: "vmm-blocked", Foreign: stalling(attached(path.VMMRunning)),
 	},
 	{
 		Name: "fc-api-silent", What: "a Firecracker answers neither its API nor for its guest",

@@ -34,6 +34,27 @@ var guestFaults = []Fault{
 		},
 	},
 	{
+		Name: "guest-eth0-down", What: "the guest takes its eth0 down",
+		Hop: path.Guest, Expected: "guest-offline",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `(sleep 0.2; ip link set eth0 down) >/dev/null 2>&1 &`)
+		},
+	},
+	{
+		Name: "guest-address-gone", What: "the guest removes the address of its eth0",
+		Hop: path.Guest, Expected: "guest-offline",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `(sleep 0.2; ip addr flush dev eth0) >/dev/null 2>&1 &`)
+		},
+	},
+	{
+		Name: "guest-no-route", What: "the guest has its address with /32, and no route back",
+		Hop: path.Guest, Expected: "guest-no-reply",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `(sleep 0.2; ip addr flush dev eth0; ip addr add `+b.Slot.GuestIP().String()+`/32 dev eth0) >/dev/null 2>&1 &`)
+		},
+	},
+	{
 		Name: "guest-panic", What: "the guest's kernel panics (sysrq c)",
 		Hop: path.Guest, Expected: "guest-panic",
 		Make: func(ctx context.Context, b *Box) (func() error, error) {

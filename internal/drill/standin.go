@@ -24,6 +24,7 @@ type standIn struct {
 	NIC     bool   `json:"nic"`   // GET /vm/config names tap0
 	Attach  bool   `json:"attach"`
 	VnetHdr bool   `json:"vnet_hdr"`
+	Stalls  bool   `json:"stalls"` // a thread waits for a page that no handler gives it
 
 	Unreaped bool `json:"-"` // its launcher does not wait for it
 }
@@ -52,6 +53,11 @@ func StandIn() error {
 			return fmt.Errorf("stand in for a Firecracker: %w", err)
 		}
 		defer tap.Close()
+	}
+	if s.Stalls {
+		if err := stall(); err != nil {
+			return fmt.Errorf("stand in for a Firecracker: %w", err)
+		}
 	}
 	ln, err := net.Listen("unix", os.Args[len(os.Args)-1])
 	if err != nil {

@@ -47,6 +47,27 @@ var vmmFaults = []Fault{
 		},
 	},
 	{
+		Name: "vmm-frozen", What: "the control group of the VMM is frozen, while requests wait for it",
+		Hop: path.Guest, Expected: "vmm-paused",
+		Make: func(_ context.Context, b *Box) (func() error, error) {
+			return inGroup(b.VMM.PID, []groupFile{{"cgroup.freeze", "1", "0"}, {"freezer.state", "FROZEN", "THAWED"}})
+		},
+	},
+	{
+		Name: "vmm-throttled", What: "the control group of the VMM gets a hundredth of a CPU",
+		Hop: path.Guest, Expected: "vmm-starved",
+		Make: func(_ context.Context, b *Box) (func() error, error) {
+			return inGroup(b.VMM.PID, []groupFile{{"cpu.max", "1000 100000", "max"}, {"cpu.cfs_quota_us", "1000", "-1"}})
+		},
+	},
+	{
+		Name: "guest-reboots", What: "the guest reboots, and its VMM ends with status 0",
+		Hop: path.Tap, Expected: "vmm-exited",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `(sleep 0.2; busybox reboot -f) >/dev/null 2>&1 &`)
+		},
+	},
+	{
 		Name: "vmm-wrong-namespace", What: "the VMM runs in another namespace, on a tap of the same name",
 		Hop: path.Tap, Expected: "vmm-elsewhere",
 		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {

@@ -61,8 +61,15 @@ func ProcessOf(pid int) (Process, error) {
 
 // StatOf reads the process that has this pid now, be it a zombie. The error is
 // ErrGone where no process has it.
-func StatOf(pid int) (Stat, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+func StatOf(pid int) (Stat, error) { return statOf(pid, "/proc/"+strconv.Itoa(pid)+"/stat") }
+
+// StatOfThread reads a thread of a process in the same way: the start is the thread's.
+func StatOfThread(pid, tid int) (Stat, error) {
+	return statOf(tid, "/proc/"+strconv.Itoa(pid)+"/task/"+strconv.Itoa(tid)+"/stat")
+}
+
+func statOf(pid int, file string) (Stat, error) {
+	b, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return Stat{}, fmt.Errorf("read process %d: %w: %w", pid, ErrGone, err)
 	}

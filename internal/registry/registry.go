@@ -30,6 +30,7 @@ const (
 	Running State = "running" // envd answered /health once
 	Failed  State = "failed"  // VMM exited or envd never answered; kept for a look
 	Ending  State = "ending"  // it is being removed
+	Paused  State = "paused"  // its VM stands still until it is resumed
 )
 
 // Slot is one namespace with its veth pair and tap. Sandbox is nil while the

@@ -17,7 +17,7 @@ func arguments(s vmm.Spec, accel Accel) ([]string, error) {
 	}
 	vcpus := orDefault(s.VCPUs, 1)
 	args := append(base(accel, vcpus),
-		"-name", escape("tapwatch-"+s.SandboxID),
+		"-name", escape("tapwatch-"+s.SandboxID)+",debug-threads=on", // the agent knows vCPUs by them
 		"-smp", strconv.Itoa(vcpus),
 		"-m", strconv.Itoa(orDefault(s.MemoryMiB, 256))+"M",
 		"-kernel", s.Kernel,

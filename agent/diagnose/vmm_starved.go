@@ -1,0 +1,60 @@
+package diagnose
+
+import (
+	"fmt"
+	"time"
+
+	"tapwatch/agent/path"
+)
+
+const (
+	// starvedShare is from which part of the time on, without a CPU that it wants, a VMM
+	// is starved; starvedLack is how much it must have wanted.
+	starvedShare, starvedLack = 0.8, 0.3
+	// periodsLeast is how many periods of a quota must have passed to judge by.
+	periodsLeast = 5
+)
+
+var vmmStarved = Check{
+	Code:      "vmm-starved",
+	Title:     "The VMM does not get the CPU that its guest needs",
+	Hop:       path.Guest,
+	Severity:  path.Critical,
+	DependsOn: append([]string{"vmm-stopped", "vmm-paused", "vmm-blocked"}, tapFaults...),
+	Run: func(f path.Facts) Result {
+		p := f.Sandbox.Process
+		if p == nil || f.Sandbox.VMMAlive == path.No || !asksInVain(f) { // a quota that does its work is no fault
+			return notApplicable()
+		}
+		var evidence []string
+		if f.Traffic != nil {
+			evidence = unansweredEvidence(f)
+		}
+		if t := p.Cgroup.Throttle; t != nil && t.Periods >= periodsLeast && t.Share() >= starvedShare {
+			return wrong(path.Finding{
+				Cause: fmt.Sprintf("the VMM (pid %d) is held back by its CPU quota of %.3g CPUs: in %d of %d periods it did not last, and the guest answers too late",
+					f.Sandbox.VMMPID, t.CPUs, t.Throttled, t.Periods),
+				Evidence: append([]string{fmt.Sprintf("%s, and nr_periods and nr_throttled of cpu.stat beside it, over %s", t.File, inWords(t.Over))}, evidence...),
+				Fix:      "give its control group more: write a larger quota to " + t.File,
+			})
+		}
+		if v := p.VCPUs; v != nil && v.Lack >= starvedLack && v.Lack/(v.Lack+v.Ran) >= starvedShare {
+			return wrong(path.Finding{
+				Cause: fmt.Sprintf("the VMM (pid %d) waits for a CPU in %.0f%% of the time in which its guest wants to run: the host has too few for what runs on it",
+					f.Sandbox.VMMPID, 100*v.Lack/(v.Lack+v.Ran)),
+				Evidence: append(append([]string{vcpuEvidence(v)}, pressureEvidence(f)...), evidence...),
+				Fix:      "see who takes the CPUs (top, /proc/pressure/cpu), and the weight and CPU set of the VMM's control group: run fewer sandboxes here, or give this one its share",
+			})
+		}
+		return notApplicable()
+	},
+}
+
+// vcpuEvidence says what the threads of the vCPUs did.
+func vcpuEvidence(v *path.VCPUs) string {
+	who := fmt.Sprintf("%d threads of vCPUs", v.Threads)
+	if !v.Named {
+		who = fmt.Sprintf("%d threads besides the VMM's first", v.Threads)
+	}
+	return fmt.Sprintf("%s, over %s: ran on %.2f CPUs, waited for %.2f, began to run %d times", who, v.Over.Round(100*time.Millisecond), v.Ran, v.Lack, v.Runs)
+}
