@@ -52,6 +52,7 @@ var Checks = []Check{
 	relayFDLimit,
 	relayNotAccepting,
 	ipForwardOff,
+	hostRuleDrops,
 	ruleDrops,
 	tapElsewhere,
 	tapMissing,

@@ -21,18 +21,20 @@ var envdNoAnswer = Check{
 		case t == nil && !f.Health.Time.IsZero() && !f.Health.Connected && !f.Health.Refused && !f.Health.Unreachable:
 			return wrong(path.Finding{
 				Cause:    "a SYN to envd's port stayed unanswered: a firewall in the guest drops it, or the guest is overloaded, paused, or hangs",
-				Evidence: []string{healthEvidence(f)},
+				Evidence: append([]string{healthEvidence(f)}, unjudged(f)...),
 				Fix:      "see whether the VMM is stopped or starved of CPU; then the guest's own packet filter",
 			})
 		case t == nil:
 			return notApplicable()
+		case synUnanswered(f) > Patience && cutOff(f):
+			return behindRules()
 		case synUnanswered(f) > Patience && synUnanswered(f) < askedAfter && !t.LastReceive.After(t.EnvdWaiting):
 			return unsure("a SYN waits, and nothing has come from the guest since: it is being asked by ARP")
 		case synUnanswered(f) > Patience:
 			return wrong(path.Finding{
 				Cause: "SYNs to envd's port stay unanswered: a firewall in the guest drops them, or the guest is overloaded or paused",
-				Evidence: append(unansweredEvidence(f),
-					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
+				Evidence: append(append(unansweredEvidence(f),
+					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)), unjudged(f)...),
 				Fix: "see whether the VMM is stopped or starved of CPU; then the guest's own packet filter",
 			})
 		case !sinceAttach(f, t.LastEnvdSYNACK):

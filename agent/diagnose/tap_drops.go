@@ -14,7 +14,7 @@ var tapDrops = Check{
 	Title:     "The kernel drops frames to the guest",
 	Hop:       path.Tap,
 	Severity:  path.Warning,
-	DependsOn: slices.Concat([]string{"rule-drops", "guest-silent"}, guestFaults),
+	DependsOn: slices.Concat([]string{"host-rule-drops", "rule-drops", "guest-silent"}, guestFaults),
 	Last:      true,
 	Run: func(f path.Facts) Result {
 		if f.Traffic == nil {

@@ -154,7 +154,7 @@ func TestEgress(t *testing.T) {
 		nettest.IptablesLegacy(t, host, "-t", "nat", "-A", "POSTROUTING", "-s", "10.11.0.0/16", "-o", "wan", "-j", "MASQUERADE")
 		change(t, host, ns)
 		nettest.In(t, host, func() (err error) {
-			rules, err := filter.ReadHostRules()
+			rules, err := filter.Read()
 			if err == nil {
 				e, err = Egress(p, as, rules)
 			}
