@@ -67,7 +67,10 @@ func (v *view) payload(e *expr.Payload) value {
 			lo, hi := v.length()
 			return value{lo: binary.BigEndian.AppendUint16(nil, uint16(lo)), hi: binary.BigEndian.AppendUint16(nil, uint16(hi)), varies: sometimes}
 		}
-		h = v.ipv4()
+		if v.network.bytes == nil {
+			v.network = v.ipv4()
+		}
+		h = v.network
 	case expr.PayloadBaseTransportHeader:
 		if v.ARP != 0 {
 			return value{absent: true}
@@ -75,7 +78,10 @@ func (v *view) payload(e *expr.Payload) value {
 		if from, to := v.from.Port(), v.to.Port(); e.Len == 2 && (e.Offset == 0 && from == 0 || e.Offset == 2 && to == 0) {
 			return value{lo: []byte{firstPort >> 8, firstPort & 0xff}, hi: []byte{0xff, 0xff}, varies: perhaps, why: "a client's port"}
 		}
-		h = v.tcp()
+		if v.transport.bytes == nil {
+			v.transport = v.tcp()
+		}
+		h = v.transport
 	default:
 		return value{why: "the packet's data"}
 	}

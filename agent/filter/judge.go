@@ -198,9 +198,14 @@ func (t translation) judge(to *path.Filters, p *Packet, chain string) {
 // course follows a packet through the rules of one chain.
 type course struct {
 	fate
-	reach answer // how surely it comes to the next rule
-	why   string // of the rule that made this less than known
+	passing answer // how surely it comes to the next rule
+	// unspared is how surely no rule before has let it go: what comes there or was
+	// dropped already is dropped by a rule that drops it.
+	unspared answer
+	why      string // of the rule that made this less than known
 }
+
+func newCourse() course { return course{passing: yes, unspared: yes} }
 
 // verdict is what a rule does with a packet that it takes.
 type verdict struct {
@@ -225,7 +230,7 @@ const (
 // rule takes the next rule: how surely it takes the packet, why that is not known, and
 // what it does with it. Into follows a jump.
 func (c *course) rule(takes answer, why, by string, v verdict, into func() fate) {
-	is := min(c.reach, takes)
+	is := min(c.passing, takes)
 	if is == no || v.kind == goesOn {
 		return
 	}
@@ -233,7 +238,9 @@ func (c *course) rule(takes answer, why, by string, v verdict, into func() fate)
 	case accepts:
 		c.accepts = max(c.accepts, is)
 	case drops:
-		c.drop(is, takes, why, by)
+		c.drop(takes, takes, why, by)
+		c.passing = min(c.passing, takes.not())
+		return
 	case returns:
 		c.through = max(c.through, is)
 	case translates:
@@ -241,51 +248,64 @@ func (c *course) rule(takes answer, why, by string, v verdict, into func() fate)
 		v.to.is, v.to.by = is, by
 		c.to = append(c.to, v.to)
 	case anything:
-		c.obscure = true
-		c.drop(perhaps, perhaps, why, by)
-		c.accepts = max(c.accepts, perhaps)
 		takes = perhaps
+		c.obscure = true
+		c.drop(takes, takes, why, by)
+		c.accepts = max(c.accepts, takes)
 	case jumps, goesTo:
-		sub := into()
-		if sub.drops > no {
-			c.drop(min(is, sub.drops), takes, why, sub.by+", from rule"+after(by))
-		}
-		c.accepts = max(c.accepts, min(is, sub.accepts))
-		c.obscure = c.obscure || sub.obscure
-		if c.drops == perhaps {
-			c.notJudged = append(c.notJudged, sub.notJudged...)
-		}
-		for _, t := range sub.to {
-			t.is = min(is, t.is)
-			c.translates = max(c.translates, t.is)
-			c.to = append(c.to, t)
-		}
-		if v.kind == jumps {
-			c.less(max(takes.not(), min(takes, sub.through)), why)
-			return
-		}
-		c.through = max(c.through, min(is, sub.through))
+		c.jump(takes, why, by, v.kind == goesTo, into())
+		return
 	}
-	c.less(takes.not(), why)
+	c.less(takes.not(), takes.not(), why)
+}
+
+// jump takes what another chain does with the packet. From one that it goes to it does
+// not come back.
+func (c *course) jump(takes answer, why, by string, goes bool, sub fate) {
+	is := min(c.passing, takes)
+	if sub.drops > no {
+		c.drop(min(takes, sub.drops), takes, why, sub.by+", from rule"+after(by))
+	}
+	c.accepts = max(c.accepts, min(is, sub.accepts))
+	c.obscure = c.obscure || sub.obscure
+	if c.drops == perhaps {
+		c.notJudged = append(c.notJudged, sub.notJudged...)
+	}
+	for _, t := range sub.to {
+		t.is = min(is, t.is)
+		c.translates = max(c.translates, t.is)
+		c.to = append(c.to, t)
+	}
+	back := sub.through
+	if goes {
+		c.through = max(c.through, min(is, back))
+		back = no
+	}
+	spared := max(sub.accepts, sub.translates)
+	if goes {
+		spared = max(spared, sub.through)
+	}
+	c.less(max(takes.not(), min(takes, back)), max(takes.not(), min(takes, spared.not())), why)
 }
 
 // after is the number in "by rule 3".
 func after(by string) string { return by[len("by rule"):] }
 
-// less makes it less sure that the next rule is come to.
-func (c *course) less(is answer, why string) {
-	if is == perhaps && c.reach > perhaps {
+// less makes it less sure that the next rule is come to, and that none let it go.
+func (c *course) less(passing, unspared answer, why string) {
+	if unspared == perhaps && c.unspared > perhaps {
 		c.why = why
 	}
-	c.reach = min(c.reach, is)
+	c.passing, c.unspared = min(c.passing, passing), min(c.unspared, unspared)
 }
 
-func (c *course) drop(is, takes answer, why, by string) {
-	if is > c.drops {
-		c.drops, c.by = is, by
+func (c *course) drop(sure, takes answer, why, by string) {
+	sure = min(sure, c.unspared)
+	if sure > c.drops {
+		c.drops, c.by = sure, by
 	}
 	switch {
-	case is != perhaps:
+	case sure != perhaps:
 	case takes == perhaps:
 		c.notJudged = append(c.notJudged, by[len("by "):]+" ("+why+")")
 	case c.why != "":
@@ -295,7 +315,7 @@ func (c *course) drop(is, takes answer, why, by string) {
 
 // ends is the fate at the end of the rules.
 func (c *course) ends() fate {
-	c.through = max(c.through, c.reach)
+	c.through = max(c.through, c.passing)
 	return c.fate
 }
 
@@ -304,12 +324,15 @@ const maxJumps = 16
 
 // walk follows a packet through a chain and those that it leads to.
 func (r *Rules) walk(c *chain, v *view, depth int) fate {
-	follow := course{reach: yes}
+	follow := newCourse()
 	for n, exprs := range c.rules {
-		if follow.reach == no {
+		if follow.passing == no {
 			break
 		}
 		m := r.match(c, exprs, v)
+		if m.takes == no {
+			continue
+		}
 		by := fmt.Sprintf("by rule %d", n+1)
 		if depth > 0 {
 			by += " of chain " + c.name

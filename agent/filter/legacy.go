@@ -149,23 +149,26 @@ const noPolicy = ^uint32(0)
 // chain walks one chain. Policy is where its policy stands, left how many entries may
 // still be looked at.
 func (t *legacy) chain(v *view, at, policy uint32, depth int, left *int) fate {
-	follow := course{reach: yes}
-	for n := 1; follow.reach > no; n++ {
+	follow := newCourse()
+	for n := 1; follow.passing > no; n++ {
 		e, ok := t.entry(at)
 		name, number := e.target()
 		if *left--; !ok || name == "ERROR" || *left < 0 { // the table's end, or another chain's beginning
 			follow.rule(yes, "the table's end", fmt.Sprintf("by rule %d", n), verdict{kind: anything}, nil)
 			break
 		}
+		takes, why := e.takes(v)
+		isPolicy := at == policy
+		if at += e.next; takes == no {
+			continue
+		}
 		by := fmt.Sprintf("by rule %d", n)
 		if depth > 0 {
 			by += " of another chain"
 		}
-		if at == policy {
+		if isPolicy {
 			by = "by its policy"
 		}
-		at += e.next
-		takes, why := e.takes(v)
 		to := e.verdict(name, number, at, v)
 		if to.kind == jumps && depth >= maxJumps {
 			to.kind = anything

@@ -43,18 +43,24 @@ type matching struct {
 	rules *Rules
 	table *nftables.Table
 	v     *view
-	regs  map[uint32]value // by the number of their first four bytes
+	regs  []register
 
-	odd   string           // an expression that gave some register a value
+	odd string // an expression that gave some register a value
 
 	takes   answer
 	why     string // what of the packet, or of the rule, is not known
 	verdict verdict
 }
 
+// register is what was loaded from one on, by the number of its first four bytes.
+type register struct {
+	word uint32
+	value
+}
+
 // match runs a rule's expressions on a packet, as the kernel's registers do.
 func (r *Rules) match(c *chain, exprs []expr.Any, v *view) *matching {
-	m := &matching{rules: r, table: c.table, v: v, regs: map[uint32]value{}, takes: yes}
+	m := &matching{rules: r, table: c.table, v: v, takes: yes}
 	for _, e := range exprs {
 		m.step(e)
 		if m.takes == no || m.verdict.kind != goesOn {
@@ -141,7 +147,7 @@ func (m *matching) statement(e expr.Any) {
 			m.ends(v, "target "+e.Name)
 		}
 	case *expr.Verdict:
-		m.ends(verdictOf(e), "")
+		m.ends(verdictOf(e), "queue")
 	case *expr.Reject:
 		m.ends(verdict{kind: drops}, "")
 	case *expr.Masq:
@@ -227,7 +233,7 @@ func (m *matching) strange(name string) {
 	switch name {
 	case "counter", "log", "last", "dup", "notrack", "flow_offload", "secmark", "cthelper", "cttimeout", "ctexpect":
 	case "rt", "socket", "osf", "xfrm", "tunnel", "inner", "exthdr", "hash", "bitwise", "payload":
-		clear(m.regs)
+		m.regs = nil
 		m.odd = name
 	default:
 		m.ends(verdict{kind: anything}, name)
@@ -272,24 +278,41 @@ func (m *matching) take(e *expr.Lookup, element *nftables.SetElement, found answ
 
 // load gives a register a value. What the packet has not is not loaded: the kernel ends
 // the rule there.
-func (m *matching) load(register uint32, v value) {
+func (m *matching) load(into uint32, v value) {
 	if v.absent {
 		m.takes = no
 		return
 	}
-	m.regs[word(register)] = v
+	at := word(into)
+	for i := range m.regs {
+		if m.regs[i].word == at {
+			m.regs[i].value = v
+			return
+		}
+	}
+	m.regs = append(m.regs, register{at, v})
+}
+
+// held returns what was loaded into a register.
+func (m *matching) held(at uint32) (v value, ok bool) {
+	for i := range m.regs {
+		if m.regs[i].word == at {
+			return m.regs[i].value, true
+		}
+	}
+	return value{}, false
 }
 
 // read returns the value of some bytes from a register on: of several registers where
 // one is not enough, as sets of pairs have them.
-func (m *matching) read(register uint32, size int) value {
-	at := word(register)
-	v, ok := m.regs[at]
+func (m *matching) read(from uint32, size int) value {
+	at := word(from)
+	v, ok := m.held(at)
 	if !ok {
 		return m.within(at, size)
 	}
 	for len(v.lo) < size && v.known() {
-		more := m.regs[at+uint32(len(v.lo)+3)/4]
+		more, _ := m.held(at + uint32(len(v.lo)+3)/4)
 		if !more.known() {
 			return value{why: more.why}
 		}
@@ -305,8 +328,8 @@ func (m *matching) read(register uint32, size int) value {
 // within reads a part of a value that begins in another register: of a map's address
 // and port, say.
 func (m *matching) within(at uint32, size int) value {
-	for start, v := range m.regs {
-		if skip := int(at-start) * 4; at > start && v.known() && skip+size <= len(v.lo) {
+	for _, v := range m.regs {
+		if skip := int(at-v.word) * 4; at > v.word && v.known() && skip+size <= len(v.lo) {
 			return value{lo: v.lo[skip : skip+size]}
 		}
 	}

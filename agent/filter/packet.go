@@ -86,6 +86,8 @@ type view struct {
 	from, to netip.AddrPort
 	tracked  bool // the hook knows the connection
 	link     bool // the hook is a device's, or a bridge's
+
+	network, transport header // once a rule has asked for them
 }
 
 // at returns the packet as a chain sees it; ok is false where it does not pass there.

@@ -157,7 +157,6 @@ func TestJudge(t *testing.T) {
 		"what is past a rate":        {base{hook: in, policy: accepts, rules: r(rule(limit, drop))}, "partly: drops some of a request, by rule 1"},
 		"what is within a rate":      {base{hook: in, policy: drops, rules: r(rule(limit, accept))}, "partly: drops some of a request, by its policy"},
 		"by chance":                  {base{hook: in, policy: accepts, rules: r(rule([]expr.Any{&expr.Numgen{Register: 1, Modulus: 100, Type: unix.NFT_NG_RANDOM}, &expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4}, &expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: []byte{0, 0, 0, 30}}}, drop))}, "partly: by rule 1"},
-		"past a quota":               {base{hook: in, policy: accepts, rules: r(rule([]expr.Any{&expr.Quota{Bytes: 100, Consumed: 200, Over: true}}, drop))}, "drops: by rule 1"},
 		"within a quota":             {base{hook: in, policy: accepts, rules: r(rule([]expr.Any{&expr.Quota{Bytes: 1 << 40, Over: true}}, drop))}, ""},
 		"a chain":                    {base{hook: in, policy: accepts, rules: r(leadTo(expr.VerdictJump)), other: r(drop)}, "drops: by rule 1 of chain other, from rule 1"},
 		"a chain that gives it back": {base{hook: in, policy: drops, rules: r(leadTo(expr.VerdictJump), accept)}, ""},
@@ -168,7 +167,6 @@ func TestJudge(t *testing.T) {
 		"a mark, by a chain":         {base{hook: in, policy: accepts, rules: r(rule(meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), leadTo(expr.VerdictJump))), other: r(drop)}, "not judged: rule 1 of chain other, from rule 1 (meta mark)"},
 		"a mark, another port":       {base{hook: in, policy: accepts, rules: r(rule(toPort(22), meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), drop))}, ""},
 		"given a mark":               {base{hook: in, policy: accepts, rules: r([]expr.Any{&expr.Immediate{Register: 1, Data: []byte{7, 0, 0, 0}}, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1}})}, ""},
-		"a queue":                    {base{hook: in, policy: accepts, rules: r([]expr.Any{&expr.Queue{Num: 7}})}, "not judged: rule 1 (queue)"},
 		"loopback alone, by number":  {base{hook: in, policy: drops, rules: r(rule(meta(expr.MetaKeyIIF, expr.CmpOpEq, 1), accept))}, "drops: by its policy"},
 
 		"answers, by direction":      {base{hook: out, policy: accepts, rules: r(rule(ctDirection(1), drop))}, "drops: chain one of table some drops an answer, by rule 1"},
@@ -328,16 +326,60 @@ func TestCourse(t *testing.T) {
 		"some accepted before":            {[]step{{sometimes, accepts}, {yes, drops}}, sometimes, sometimes, no},
 		"surely accepted before":          {[]step{{yes, accepts}, {yes, drops}}, no, yes, no},
 		"some of what perhaps comes":      {[]step{{perhaps, accepts}, {sometimes, drops}}, perhaps, perhaps, perhaps},
+		"some, or dropped before":         {[]step{{perhaps, drops}, {sometimes, drops}}, sometimes, no, perhaps},
+		"all, or dropped before":          {[]step{{perhaps, drops}, {yes, drops}}, yes, no, no},
 		"anything":                        {[]step{{yes, anything}}, perhaps, perhaps, perhaps},
 		"not taken":                       {[]step{{no, drops}, {no, anything}}, no, no, yes},
 		"given back, and dropped no more": {[]step{{yes, returns}, {yes, drops}}, no, no, yes},
 	} {
-		follow := course{reach: yes}
+		follow := newCourse()
 		for _, s := range c.steps {
 			follow.rule(s.takes, "why", "by rule 1", verdict{kind: s.kind}, nil)
 		}
 		if f := follow.ends(); f.drops != c.drops || f.accepts != c.accepts || f.through != c.through {
 			t.Errorf("%s: drops %d, accepts %d, through %d", name, f.drops, f.accepts, f.through)
+		}
+	}
+}
+
+// A quota takes packets as long as it lasts, or from then on.
+func TestQuota(t *testing.T) {
+	for _, c := range []struct {
+		q    expr.Quota
+		want answer
+	}{
+		{expr.Quota{Bytes: 100, Consumed: 20}, yes}, {expr.Quota{Bytes: 100, Consumed: 100}, no},
+		{expr.Quota{Bytes: 100, Consumed: 20, Over: true}, no}, {expr.Quota{Bytes: 100, Consumed: 200, Over: true}, yes},
+	} {
+		m := matching{takes: yes}
+		if m.statement(&c.q); m.takes != c.want {
+			t.Errorf("%+v: %d, want %d", c.q, m.takes, c.want)
+		}
+	}
+}
+
+// An expression that is not known may do anything, one that only gives a register a
+// value makes that unknown.
+func TestStrangeExpressions(t *testing.T) {
+	equals := &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}}
+	for name, c := range map[string]struct {
+		exprs []expr.Any
+		takes answer
+		kind  kind
+		why   string
+	}{
+		"redirects by itself":              {[]expr.Any{&strange{name: "tproxy"}}, yes, anything, "tproxy"},
+		"loads":                            {[]expr.Any{&strange{name: "socket"}, equals, drop[0]}, perhaps, drops, "socket"},
+		"does nothing to it":               {[]expr.Any{&strange{name: "last"}, drop[0]}, yes, drops, ""},
+		"changes the packet":               {[]expr.Any{&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Len: 2}}, yes, anything, "it changes the packet"},
+		"a queue":                          {[]expr.Any{&expr.Verdict{Kind: expr.VerdictQueue}}, yes, anything, "queue"},
+		"of a register that holds nothing": {[]expr.Any{equals, drop[0]}, perhaps, drops, "a value that is not known"},
+	} {
+		p := toRelay.Packets()[0]
+		v, _ := p.atHook(*nftables.ChainHookInput, 0)
+		m := (&Rules{}).match(&chain{}, c.exprs, &v)
+		if m.takes != c.takes || m.verdict.kind != c.kind || m.why != c.why {
+			t.Errorf("%s: takes %d, does %d, why %q", name, m.takes, m.verdict.kind, m.why)
 		}
 	}
 }

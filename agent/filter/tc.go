@@ -100,7 +100,8 @@ func tcFilters(c *nlsafe.Conn, index, parent uint32, ours func(string) bool) (li
 		if err != nil {
 			return nil, err
 		}
-		if handle == 0 || ours(name) { // 0: the head of a list, and no filter
+		head := handle == 0 || kind == "u32" && handle&0xfff == 0 // of a list, and no filter
+		if head || ours(name) {
 			continue
 		}
 		list = append(list, strings.TrimSpace(kind+" "+name))
