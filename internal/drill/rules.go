@@ -75,6 +75,16 @@ var ruleFaults = []Fault{
 		},
 	},
 	{
+		Name: "drop-rule-user", What: "a rule in the namespace drops what root's sockets send, the relay's among them",
+		Hop: path.Relay, Expected: "rule-drops",
+		Make: func(_ context.Context, b *Box) (func() error, error) {
+			return addRule(b.Slot.Netns(), at(nftables.TableFamilyIPv4, nftables.ChainHookOutput), []expr.Any{
+				&expr.Meta{Key: expr.MetaKeySKUID, Register: 1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)},
+			}, drop)
+		},
+	},
+	{
 		Name: "drop-rule-device", What: "a chain of the tap's own (netdev) drops the TCP segments of the guest",
 		Hop: path.Relay, Expected: "rule-drops",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
