@@ -47,6 +47,8 @@ func ReadRules(ns string, packets, translated []Packet) (f path.Filters, is path
 func (r *Rules) Judge(packets []Packet) (f path.Filters) {
 	f.Drops = []string{} // none, which is not the same as unknown
 	f.NotJudged = slices.Clone(r.unread)
+	packets = slices.Clone(packets)
+	r.hide(packets)
 	for i := range packets {
 		p := &packets[i]
 		for _, c := range r.chains {
@@ -65,6 +67,30 @@ func (r *Rules) Judge(packets []Packet) (f path.Filters) {
 		*l = unique(*l)
 	}
 	return f
+}
+
+// hide marks the packets whose source the rules change on the way out. What it is then
+// is not asked: the answers come back to it.
+func (r *Rules) hide(packets []Packet) {
+	type way struct {
+		device string
+		far    netip.AddrPort
+	}
+	hidden := map[way]bool{}
+	for i := range packets {
+		if p := &packets[i]; p.Opens && !p.Answer && p.Out != "" {
+			is, _ := r.Translates(p, *nftables.ChainHookPostrouting)
+			hidden[way{p.Out, p.To}] = is != path.No
+		}
+	}
+	for i := range packets {
+		p := &packets[i]
+		its := way{p.Out, p.To}
+		if p.Answer {
+			its = way{p.In, p.From}
+		}
+		p.hidden = hidden[its]
+	}
 }
 
 // unique keeps the first of what is said several times.

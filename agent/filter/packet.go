@@ -31,6 +31,8 @@ type Packet struct {
 	Answer bool    // it is of the other direction than what began the connection
 	ARP    uint16  // the operation of an ARP packet; 0: it is a TCP segment
 	User   *uint32 // whose socket sends it; nil: unknown
+
+	hidden bool // beyond this namespace it has another source, or of an answer destination
 }
 
 // Packets are those of an exchange that differ to rules: what opens a connection, and
@@ -139,16 +141,22 @@ func (p *Packet) atHook(hook nftables.ChainHook, priority int32) (v view, ok boo
 	return v, ok
 }
 
-// untranslated puts back what DNAT has not changed yet.
+// untranslated puts back the destination that is not translated yet.
 func (v *view) untranslated() {
-	if !v.Answer && v.Public.IsValid() {
+	switch {
+	case v.Answer && v.hidden:
+		v.to = netip.AddrPort{}
+	case !v.Answer && v.Public.IsValid():
 		v.to = v.Public
 	}
 }
 
-// translated puts back the source that who asked knows.
+// translated puts in the source that is known beyond this namespace.
 func (v *view) translated() {
-	if v.Answer && v.Public.IsValid() {
+	switch {
+	case !v.Answer && v.hidden:
+		v.from = netip.AddrPort{}
+	case v.Answer && v.Public.IsValid():
 		v.from = v.Public
 	}
 }

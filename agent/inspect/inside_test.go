@@ -199,6 +199,12 @@ func TestEgress(t *testing.T) {
 			func(t *testing.T, host, _ string) { acceptNeighbours(t, host) },
 			func(e path.Egress) bool { return e.Drops != nil && len(e.Drops) == 0 },
 		},
+		"private addresses are dropped outside, where it has another": {
+			func(t *testing.T, host, _ string) {
+				nettest.IptablesLegacy(t, host, "-t", "raw", "-A", "PREROUTING", "-i", "wan", "-d", "10.11.0.0/16", "-j", "DROP")
+			},
+			func(e path.Egress) bool { return e.Drops != nil && len(e.Drops) == 0 },
+		},
 		"nothing masquerades": {
 			func(t *testing.T, host, _ string) { nettest.IptablesLegacy(t, host, "-t", "nat", "-F") },
 			func(e path.Egress) bool { return e.Translated == path.No },
