@@ -22,7 +22,7 @@ type inspector struct {
 	turn     []slots.Target // those that are still to be looked at in this round
 	asked    *asker         // what the kernel reported
 	consoles *consoles      // nil: they are read in turn only
-	egress   egress
+	host     *hostRules
 	vmms     inspect.VMMs
 	freezers *freezers // nil: they are read in turn only
 	replies  replies
@@ -41,7 +41,7 @@ type lookAt struct {
 
 func newInspector(s *slots.Slots, port uint16, log *slog.Logger) *inspector {
 	return &inspector{slots: s, port: port, log: log.With("part", "inspector"), asked: newAsker(noticeDelay, 9, noticeRest),
-		busy: map[lookAt]bool{}, said: map[string]inspect.Said{}}
+		host: newHostRules(), busy: map[lookAt]bool{}, said: map[string]inspect.Said{}}
 }
 
 const (
@@ -65,6 +65,9 @@ func (i *inspector) run(ctx context.Context) {
 	defer parts.Wait()
 	parts.Go(func() {
 		i.asked.run(ctx, func(keys []slots.Key) { i.lookAtAll(ctx, i.slots.Targets(keys...)) })
+	})
+	parts.Go(func() {
+		i.host.changed.run(ctx, func([]slots.Key) { i.hostChanged() })
 	})
 	if i.consoles != nil {
 		parts.Go(func() { i.consoles.run(ctx, i) })

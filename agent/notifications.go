@@ -96,15 +96,21 @@ func (a *Agent) runNotifications(ctx context.Context) error {
 	return g.Wait()
 }
 
-// changed has a namespace looked at, or every one where something was not heard.
+// changed has a namespace looked at, or every one where something was not heard. NoNSID
+// is the agent's own: what its rules do with the path of every slot is judged again.
 func (a *Agent) changed(id netns.NSID, all bool) {
+	if all || id == netns.NoNSID {
+		a.inspector.host.changed.ask()
+	}
 	if all {
 		for _, t := range a.slots.Bound(nil) {
 			a.inspector.asked.ask(t.Key)
 		}
 		return
 	}
-	if c, ok := a.discover.Resolve(id); ok {
+	if id == netns.NoNSID {
+		a.inspector.asked.ask(a.slots.In(a.self)...)
+	} else if c, ok := a.discover.Resolve(id); ok {
 		a.inspector.asked.ask(a.slots.In(c)...)
 	}
 }

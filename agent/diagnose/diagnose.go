@@ -59,6 +59,7 @@ var Checks = []Check{
 	relayFDLimit,
 	relayNotAccepting,
 	ipForwardOff,
+	hostRuleDrops,
 	ruleDrops,
 	tapElsewhere,
 	tapMissing,

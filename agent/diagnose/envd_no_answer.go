@@ -21,11 +21,13 @@ var envdNoAnswer = Check{
 		case t == nil && !f.Health.Time.IsZero() && !f.Health.Connected && !f.Health.Refused && !f.Health.Unreachable:
 			return wrong(path.Finding{
 				Cause:    "a SYN to envd's port stayed unanswered: a firewall in the guest drops it, the guest has no route back, or it is overloaded or hangs",
-				Evidence: []string{healthEvidence(f)},
+				Evidence: append([]string{healthEvidence(f)}, unjudged(f)...),
 				Fix:      "see whether the VMM is starved of CPU; then the guest's routes and its packet filter",
 			})
 		case t == nil:
 			return notApplicable()
+		case synUnanswered(f) > Patience && cutOff(f):
+			return behindRules()
 		case synUnanswered(f) > Patience && synUnanswered(f) < askedAfter && !t.LastReceive.After(t.EnvdWaiting):
 			return unsure("a SYN waits, and nothing has come from the guest since: it is being asked by ARP")
 		case synUnanswered(f) > Patience:
@@ -42,8 +44,8 @@ func noAnswer(f path.Facts) path.Finding {
 	t := f.Traffic
 	finding := path.Finding{
 		Cause: "SYNs to envd's port stay unanswered: a firewall in the guest drops them, envd accepts no connection and its queue is full, the guest has no route back, or it is overloaded",
-		Evidence: append(unansweredEvidence(f),
-			"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
+		Evidence: append(append(unansweredEvidence(f),
+			"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)), unjudged(f)...),
 		Fix: "see in the guest its packet filter (nft list ruleset), envd's accept queue (ss -ltn) and the route back (ip route get " + f.Device.Addr + "): its console is in " + logs(f),
 	}
 	refusedElse := t.LastPortRefused.After(t.EnvdWaiting)

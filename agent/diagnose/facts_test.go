@@ -27,7 +27,7 @@ func healthy() path.Facts {
 		Relay: path.Listener{Addr: "10.12.0.15:49983", Listening: path.Yes, Queue: path.Queue{Max: 5},
 			Process: path.Process{PID: 4300, Command: "socat", Stopped: path.No, Files: 8, MaxFiles: 1024}},
 		Veth:  path.Veth{Host: "veth-7", HostUp: path.Yes, Peer: "eth0", PeerUp: path.Yes, MTU: 1500},
-		Rules: path.Rules{Forwards: path.Yes, Drops: []string{}},
+		Rules: path.Rules{Forwards: path.Yes, Filters: path.Filters{Drops: []string{}}, Host: path.Filters{Drops: []string{}}},
 		Device: path.Device{
 			Name: "tap0", MTU: 1500, MAC: "02:fc:00:00:00:06", Addr: "169.254.0.22", GuestAddr: "169.254.0.21",
 			Kind: "tun", Persistent: path.Yes, Exists: path.Yes, AdminUp: path.Yes, Carrier: path.Yes, Operstate: "up", Since: secondsAgo(59), Ups: 1, Downs: 1,
@@ -98,7 +98,11 @@ func notForwarding(f *path.Facts) {
 }
 
 func filtered(f *path.Facts) {
-	f.Rules.Drops = []string{"chain input of table filter drops what layer 1 sends the relay, by rule 1"}
+	f.Rules.Drops = []string{"chain input of table filter drops what the proxy sends the relay, by rule 1"}
+}
+
+func filteredByHost(f *path.Facts) {
+	f.Rules.Host.Drops = []string{"chain OUTPUT of table filter drops what the proxy sends the relay, by rule 4"}
 }
 
 func tapMoved(f *path.Facts) {

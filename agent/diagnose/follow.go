@@ -49,7 +49,7 @@ func lastGood(f path.Facts) time.Time {
 
 // follow adds what requests show to what the checks have found.
 func follow(f path.Facts, d *path.Diagnosis) {
-	if f.Requests == nil || d.State == path.Booting {
+	if f.Requests == nil || d.State == path.Booting || d.State == path.Paused {
 		return
 	}
 	switch {

@@ -15,16 +15,18 @@ var guestNoARP = Check{
 		case t == nil && f.Health.Unreachable:
 			return wrong(path.Finding{
 				Cause:    "the guest does not answer ARP for " + f.Device.GuestAddr + ": it is silent, has no or another address, or hangs",
-				Evidence: []string{healthEvidence(f), carrierPresent(f)},
+				Evidence: append([]string{healthEvidence(f), carrierPresent(f)}, unjudged(f)...),
 				Fix:      "read the guest's console (" + logs(f) + "); with a running agent the doctor tells more: it sees the guest's frames",
 			})
 		case t == nil || !heard(f):
 			return notApplicable()
+		case arpUnanswered(f) > Patience && cutOff(f):
+			return behindRules()
 		case arpUnanswered(f) > Patience:
 			return wrong(path.Finding{
 				Cause: "the guest does not answer ARP for " + f.Device.GuestAddr + ": it has no or another address, or it hangs",
-				Evidence: append(unansweredEvidence(f),
-					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
+				Evidence: append(append(unansweredEvidence(f),
+					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)), unjudged(f)...),
 				Fix: "compare the kernel's ip= argument and the address of the guest's NIC (" + logs(f) + "); if its last frame is old, see whether the VMM is stopped or its vCPU spins",
 			})
 		}

@@ -32,6 +32,9 @@ var guestSilent = Check{
 		if max(arpUnanswered(f), synUnanswered(f)) <= Patience {
 			return unsure("no frame from the guest yet, and nothing has waited long for one")
 		}
+		if cutOff(f) {
+			return behindRules()
+		}
 		present := "the VMM holds " + f.Device.Name
 		if f.Device.Holders != nil && len(f.Device.Holders) == 0 { // a macvtap has its carrier from below
 			present = f.Device.Name + " has carrier"

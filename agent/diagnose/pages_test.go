@@ -42,6 +42,7 @@ var examples = map[string]path.Facts{
 	"veth-down":       changed(vethCut),
 	"ip-forward-off":  changed(notForwarding),
 	"rule-drops":      changed(filtered),
+	"host-rule-drops": changed(filteredByHost),
 	"tap-elsewhere":   changed(tapMoved),
 	"vmm-elsewhere":   changed(inAnotherNamespace, noTrafficYet),
 	"envd-hung":       changed(silentEnvd),

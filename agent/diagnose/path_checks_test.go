@@ -28,8 +28,41 @@ func TestRuleDrops(t *testing.T) {
 	tryCheck(t, ruleDrops, []look{
 		{"none", healthy(), "beside", nil},
 		{"not known", changed(func(f *path.Facts) { f.Rules.Drops = nil }), "beside", nil},
-		{"one", changed(filtered), "problem", []string{"chain input of table filter drops what layer 1 sends the relay"}},
+		{"one", changed(filtered), "problem", []string{"a packet filter in ns-7 drops what the path needs", "chain input of table filter drops what the proxy sends the relay", "ip netns exec ns-7 nft"}},
+		{"one, and others that are not judged", changed(filtered, func(f *path.Facts) { f.Rules.NotJudged = []string{"one (fib)", "two"} }), "problem", []string{"2 rules that may drop this were not judged: one (fib); two"}},
+		{"none, and others that are not judged", changed(func(f *path.Facts) { f.Rules.NotJudged = []string{"one"} }), "beside", nil},
+		{"one that redirects", changed(func(f *path.Facts) { f.Rules.Redirects = []string{"chain pre of table nat redirects a request"} }), "problem", []string{"redirects what the path needs", "chain pre of table nat"}},
+		{"some, of the host", changed(filtered, filteredByHost), "suppressed", []string{"host-rule-drops"}},
 	})
+	some := changed(func(f *path.Facts) { f.Rules.Partly = []string{"chain input drops some of a request"} })
+	tryCheck(t, ruleDrops, []look{{"a rate", some, "problem", []string{"drops some of what the path needs"}}})
+	if d := Run(some); d.State != path.OK || d.Findings[0].Severity != path.Warning {
+		t.Errorf("a rate: %s", summary(d))
+	}
+}
+
+func TestHostRuleDrops(t *testing.T) {
+	tryCheck(t, hostRuleDrops, []look{
+		{"none", healthy(), "beside", nil},
+		{"not known", changed(func(f *path.Facts) { f.Rules.Host.Drops = nil }), "beside", nil},
+		{"one", changed(filteredByHost), "problem", []string{"a packet filter in the host's namespace drops what the path needs", "chain OUTPUT of table filter", "nft list ruleset"}},
+		{"behind a veth that is down", changed(filteredByHost, vethCut), "suppressed", []string{"veth-down"}},
+	})
+}
+
+// TestWhatIsNotJudged: where silence is the only proof of a cause, rules that may be
+// another are named.
+func TestWhatIsNotJudged(t *testing.T) {
+	strange := func(f *path.Facts) {
+		f.Rules.NotJudged, f.Rules.Host.NotJudged = []string{"chain input of table filter, rule 3 (fib)"}, []string{"the XDP program on veth-7"}
+	}
+	want := []string{"on the host: 1 rule that may drop this was not judged: the XDP program on veth-7", "in ns-7: 1 rule that may drop this was not judged: chain input of table filter, rule 3 (fib)"}
+	tryCheck(t, guestNoARP, []look{{"no answer to ARP", changed(wrongAddress, strange), "problem", want}})
+	tryCheck(t, envdNoAnswer, []look{{"no answer to SYNs", changed(synDropped, strange), "problem", want}})
+	behind := []string{"a packet filter stands between it and who asks"}
+	tryCheck(t, guestNoARP, []look{{"cut off", changed(wrongAddress, filtered), "unknown", behind}})
+	tryCheck(t, guestSilent, []look{{"cut off", changed(guestMute, filtered), "unknown", behind}})
+	tryCheck(t, envdNoAnswer, []look{{"cut off", changed(synDropped, filteredByHost), "unknown", behind}})
 }
 
 func TestWhereTheVMMsHandIs(t *testing.T) {

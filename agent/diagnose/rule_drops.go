@@ -1,6 +1,11 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"fmt"
+	"strings"
+
+	"tapwatch/agent/path"
+)
 
 var ruleDrops = Check{
 	Code:      "rule-drops",
@@ -8,15 +13,57 @@ var ruleDrops = Check{
 	Hop:       path.Relay,
 	Fused:     path.Tap, // the proxy dials through the same namespace
 	Severity:  path.Critical,
-	DependsOn: []string{"veth-down"},
-	Run: func(f path.Facts) Result {
-		if len(f.Rules.Drops) == 0 {
-			return notApplicable()
-		}
-		return wrong(path.Finding{
-			Cause:    "a packet filter in " + where(f) + " drops what the path needs",
-			Evidence: f.Rules.Drops,
-			Fix:      in(f) + "nft list ruleset (or iptables-save), and take the rule out: nft delete rule ..., by its handle",
-		})
-	},
+	DependsOn: []string{"veth-down", "host-rule-drops"},
+	Run:       func(f path.Facts) Result { return byRules(f.Rules.Filters, where(f), in(f)) },
+}
+
+// byRules is what the packet filters of a namespace do with the path. Inside stands
+// before a command that is to run there.
+func byRules(rules path.Filters, where, inside string) Result {
+	finding := path.Finding{
+		Evidence: append(rules.Stop(), rules.Partly...),
+		Fix:      inside + "nft list ruleset (or iptables-save), and take the rule out: nft delete rule ..., by its handle",
+	}
+	switch {
+	case len(rules.Drops) > 0:
+		finding.Cause = "a packet filter in " + where + " drops what the path needs"
+	case len(rules.Redirects) > 0:
+		finding.Cause = "a packet filter in " + where + " redirects what the path needs"
+	case len(rules.Partly) > 0:
+		finding.Cause = "a packet filter in " + where + " drops some of what the path needs"
+		finding.Severity = path.Warning
+	default:
+		return notApplicable()
+	}
+	finding.Evidence = append(finding.Evidence, notJudged(rules.NotJudged)...)
+	return wrong(finding)
+}
+
+// notJudged says which rules may be the cause as well; nothing where all are understood.
+func notJudged(rules []string) []string {
+	switch len(rules) {
+	case 0:
+		return nil
+	case 1:
+		return []string{"1 rule that may drop this was not judged: " + rules[0]}
+	}
+	return []string{fmt.Sprintf("%d rules that may drop this were not judged: %s", len(rules), strings.Join(rules, "; "))}
+}
+
+// cutOff says whether a packet filter is known to keep the guest from being asked, or from
+// being heard: its silence is then no fault of its own.
+func cutOff(f path.Facts) bool { return len(f.Rules.Stop())+len(f.Rules.Host.Stop()) > 0 }
+
+// behindRules is what is known of a guest that is cut off.
+func behindRules() Result { return unsure("a packet filter stands between it and who asks") }
+
+// unjudged is the same of all rules on the path: of the host, and of the tap's namespace.
+func unjudged(f path.Facts) (evidence []string) {
+	for _, rule := range notJudged(f.Rules.Host.NotJudged) {
+		evidence = append(evidence, "on the host: "+rule)
+	}
+	for _, rule := range notJudged(f.Rules.NotJudged) {
+		evidence = append(evidence, "in "+where(f)+": "+rule)
+	}
+	return evidence
 }

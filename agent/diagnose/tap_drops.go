@@ -15,7 +15,7 @@ var tapDrops = Check{
 	Hop:       path.Tap,
 	Severity:  path.Warning,
 	Loses:     true,
-	DependsOn: slices.Concat([]string{"rule-drops", "guest-silent"}, guestFaults),
+	DependsOn: slices.Concat([]string{"host-rule-drops", "rule-drops", "guest-silent"}, guestFaults),
 	Last:      true,
 	Run: func(f path.Facts) Result {
 		if f.Traffic == nil {

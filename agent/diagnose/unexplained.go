@@ -29,6 +29,7 @@ func unexplainedAt(f path.Facts, d *path.Diagnosis) path.Finding {
 	if right := excluded(d); right != "" {
 		finding.Evidence = append(finding.Evidence, "found right: "+right)
 	}
+	finding.Evidence = append(finding.Evidence, unjudged(f)...)
 	return unexplained.named(finding, at.hop)
 }
 

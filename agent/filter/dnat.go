@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -25,19 +24,17 @@ var AllPorts = [2]uint16{0, 0xffff}
 // or by map, and of iptables-legacy. Only chains that packets from outside pass
 // (prerouting) are read.
 func DNATs() ([]DNAT, error) {
-	c, err := nftables.New(nftables.AsLasting()) // one socket for all questions
+	r, err := Read()
 	if err != nil {
 		return nil, fmt.Errorf("read DNAT rules: %w", err)
 	}
-	list, err := nftDNATs(c)
-	if err := errors.Join(err, c.CloseLasting()); err != nil {
-		return nil, fmt.Errorf("read DNAT rules: %w", err)
+	var list []DNAT
+	for _, c := range r.chains {
+		if c.base && c.hook == prerouting && c.kind == nftables.ChainTypeNAT && c.ofIPv4() {
+			list = r.dnats(list, c, DNAT{Ports: AllPorts}, 0)
+		}
 	}
-	tables, err := readLegacy()
-	if err != nil {
-		return nil, fmt.Errorf("read DNAT rules of iptables-legacy: %w", err)
-	}
-	for _, t := range tables {
+	for _, t := range r.tables {
 		list = append(list, t.dnats()...)
 	}
 	return list, nil
@@ -49,50 +46,21 @@ const prerouting = 0
 // maxDNATs bounds what is read: beyond it the namespace is not a sandbox's.
 const maxDNATs = 1024
 
-func nftDNATs(c *nftables.Conn) (list []DNAT, err error) {
-	s, err := listChains(c)
-	if err != nil {
-		return nil, err
-	}
-	for _, chain := range s.chains {
-		if chain.Hooknum == nil || *chain.Hooknum != *nftables.ChainHookPrerouting || chain.Type != nftables.ChainTypeNAT {
-			continue
-		}
-		if list, err = s.dnats(list, chain, DNAT{Ports: AllPorts}, 0); err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
-}
-
 // dnats adds those of a chain and of the chains that it leads to; narrowed
 // holds what the rules on the way there ask for.
-func (s *ruleset) dnats(list []DNAT, chain *nftables.Chain, narrowed DNAT, depth int) ([]DNAT, error) {
-	rules, ok := s.rules[chain]
-	if !ok {
-		var err error
-		if rules, err = s.conn.GetRules(chain.Table, chain); err != nil {
-			return nil, err
-		}
-		s.rules[chain] = rules
-	}
-	for _, r := range rules {
+func (r *Rules) dnats(list []DNAT, c *chain, narrowed DNAT, depth int) []DNAT {
+	for _, exprs := range c.rules {
 		if len(list) >= maxDNATs {
 			break
 		}
-		found, leads := dnatsOf(r.Exprs, narrowed, func(name string) *set { return s.readSet(chain.Table, name) })
+		found, leads := dnatsOf(exprs, narrowed, func(name string) *set { return r.readSet(c.table, name) })
 		list = append(list, found...)
 		if leads == nil || depth >= maxJumps {
 			continue
 		}
-		to := s.find(chain.Table, leads.chain)
-		if to == nil {
-			continue
-		}
-		var err error
-		if list, err = s.dnats(list, to, leads.narrowed, depth+1); err != nil {
-			return nil, err
+		if to := r.find(c.table, leads.chain); to != nil {
+			list = r.dnats(list, to, leads.narrowed, depth+1)
 		}
 	}
-	return list, nil
+	return list
 }

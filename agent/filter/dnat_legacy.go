@@ -73,24 +73,3 @@ func (e entry) all() bool {
 	}
 	return true
 }
-
-// natRange reads struct nf_nat_ipv4_multi_range_compat or nf_nat_range2 of
-// include/uapi/linux/netfilter/nf_nat.h: by their lengths.
-func natRange(b []byte) (to netip.Addr, port uint16) {
-	const mapIPs, specified = 1, 2 // NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED
-	addrAt, portAt, flagsAt := 8, 16, 4
-	if len(b) >= 40 {
-		addrAt, portAt, flagsAt = 4, 36, 0
-	}
-	if len(b) < 20 {
-		return to, 0
-	}
-	flags := binary.NativeEndian.Uint32(b[flagsAt:])
-	if flags&mapIPs != 0 {
-		to = netip.AddrFrom4([4]byte(b[addrAt:]))
-	}
-	if flags&specified != 0 {
-		port = binary.BigEndian.Uint16(b[portAt:])
-	}
-	return to, port
-}

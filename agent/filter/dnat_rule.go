@@ -195,15 +195,6 @@ func eachOf(ways []*way, e *expr.Lookup, s *set) (each []*way) {
 	return each
 }
 
-// word is the number of a register's first four bytes: the registers 1 to 4 are of
-// 16 bytes, and those from 8 on name four of these each.
-func word(register uint32) uint32 {
-	if register < 8 {
-		return (register - 1) * 4
-	}
-	return register - 8
-}
-
 // value returns bytes of a register, nil where they are not known.
 func (w *way) value(register uint32, size int) []byte {
 	at := word(register)

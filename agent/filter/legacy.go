@@ -4,12 +4,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"unsafe"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
+
+	"tapwatch/agent/path"
 )
 
 // Tables of iptables-legacy are read by getsockopt, as iptables-save does. A table
@@ -106,100 +109,97 @@ func getsockopt(fd, opt int, b []byte) error {
 	return nil
 }
 
-func (t *legacy) drops(packets []Packet) (drops []string) {
-	if t.name == "nat" {
-		return nil
+// from enum nf_inet_hooks of include/uapi/linux/netfilter.h, as iptables calls them
+var hookNames = [hooks]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
+
+// priorities are those of the tables, from enum nf_ip_hook_priorities.
+var priorities = map[string]int32{"raw": -300, "mangle": -150, "nat": translatesDest, "security": 50}
+
+// judge adds what the table does with a packet at each hook that it passes.
+func (t *legacy) judge(f *path.Filters, p *Packet) {
+	if t.name == "nat" && (!p.Opens || p.Answer) {
+		return
 	}
-	for i := range packets {
-		if at := t.walk(&packets[i]); at.verdict == dropped {
-			drops = append(drops, fmt.Sprintf("chain %s of table %s (iptables-legacy) drops %s, %s",
-				hookNames[packets[i].Hook], t.name, packets[i].What, at.how))
-		}
+	for h := range nftables.ChainHook(hooks) {
+		t.walk(p, h).judge(f, p, fmt.Sprintf("chain %s of table %s (iptables-legacy)", hookNames[h], t.name), false)
 	}
-	return drops
 }
 
-// from enum nf_inet_hooks of include/uapi/linux/netfilter.h, as iptables calls them
-var hookNames = map[nftables.ChainHook]string{0: "PREROUTING", 1: "INPUT", 2: "FORWARD", 3: "OUTPUT", 4: "POSTROUTING"}
-
-// walk follows a packet from its hook through the table.
-func (t *legacy) walk(p *Packet) result {
-	h := uint32(p.Hook)
-	if h >= hooks || t.valid&(1<<h) == 0 {
-		return result{}
+// walk follows a packet from a hook through the table. That a packet does not pass there,
+// or that the table has no such hook, does nothing to it.
+func (t *legacy) walk(p *Packet, hook nftables.ChainHook) fate {
+	if uint32(hook) >= hooks || t.valid&(1<<hook) == 0 {
+		return fate{}
 	}
-	return t.chain(p, t.begins[h], t.underflow[h], 0)
+	priority := priorities[t.name]
+	if t.name == "nat" && hook == *nftables.ChainHookPostrouting {
+		priority = translatesFrom
+	}
+	v, ok := p.atHook(hook, priority)
+	if !ok {
+		return fate{}
+	}
+	left := maxEntries
+	return t.chain(&v, t.begins[hook], t.underflow[hook], 0, &left)
 }
 
 // noPolicy is that of a chain that a rule leads to.
 const noPolicy = ^uint32(0)
 
-// chain walks one chain. Policy is where its policy stands.
-func (t *legacy) chain(p *Packet, at, policy uint32, depth int) result {
-	for n := 1; ; n++ {
+// chain walks one chain. Policy is where its policy stands, left how many entries may
+// still be looked at.
+func (t *legacy) chain(v *view, at, policy uint32, depth int, left *int) fate {
+	follow := newCourse()
+	for n := 1; follow.passing > no; n++ {
 		e, ok := t.entry(at)
-		if !ok {
-			return result{unclear, ""}
+		name, number := e.target()
+		if *left--; !ok || name == "ERROR" || *left < 0 { // the table's end, or another chain's beginning
+			follow.rule(yes, "the table's end", fmt.Sprintf("by rule %d", n), verdict{kind: anything}, nil)
+			break
 		}
-		how := fmt.Sprintf("by rule %d", n)
-		if at == policy {
-			how = "by its policy"
-		}
-		at += e.next
-		takes := e.takes(p)
-		if takes == no {
+		takes, why := e.takes(v)
+		isPolicy := at == policy
+		if at += e.next; takes == no {
 			continue
 		}
-		r, ends := t.verdict(p, e, takes, how, at, depth)
-		if ends {
-			return r
+		by := fmt.Sprintf("by rule %d", n)
+		if depth > 0 {
+			by += " of another chain"
 		}
+		if isPolicy {
+			by = "by its policy"
+		}
+		to := e.verdict(name, number, at, v)
+		if to.kind == jumps && depth >= maxJumps {
+			to.kind = anything
+		}
+		follow.rule(takes, why, by, to, func() fate { return t.chain(v, uint32(number), noPolicy, depth+1, left) })
 	}
+	return follow.ends()
 }
 
-// verdict is what a rule that takes a packet does with it; ends says whether the
-// chain ends there. Next is where the next rule is.
-func (t *legacy) verdict(p *Packet, e entry, takes answer, how string, next uint32, depth int) (result, bool) {
-	name, v := e.target()
-	switch name {
-	case "":
-	case "ERROR": // the table's end, or another chain's beginning
-		return result{unclear, ""}, true
-	default:
-		verdict := target(name)
-		switch {
-		case verdict == nil:
-			return result{}, false
-		case takes == perhaps:
-			return result{unclear, ""}, true
-		case verdict.Kind == verdictNAT:
-			return result{translated, ""}, true
-		case verdict.Kind == verdictMasquerade:
-			return result{translated, Masquerade}, true
-		}
-		return result{dropped, how}, true
-	}
+// verdict is what a rule does with a packet that it takes. Next is where the next rule
+// is.
+func (e entry) verdict(name string, number int32, next uint32, v *view) verdict {
 	const drop, accept, back = -1, -2, -5 // -NF_DROP-1, -NF_ACCEPT-1, XT_RETURN
+	const isGoto = 1 << 1                 // IPT_F_GOTO
 	switch {
-	case v >= 0 && uint32(v) == next: // a jump to what follows: no target
-		return result{}, false
-	case takes == perhaps:
-		return result{unclear, ""}, true
-	case v == drop:
-		return result{dropped, how}, true
-	case v == accept:
-		return result{accepted, ""}, true
-	case v == back:
-		return result{}, true
-	case v < 0 || depth >= maxJumps:
-		return result{unclear, ""}, true
+	case name != "":
+		return target(name, e.targeted[matchHead:], v)
+	case number >= 0 && uint32(number) == next: // a jump to what follows: no target
+		return verdict{}
+	case number == drop:
+		return verdict{kind: drops}
+	case number == accept:
+		return verdict{kind: accepts}
+	case number == back:
+		return verdict{kind: returns}
+	case number < 0:
+		return verdict{kind: anything}
+	case e.flags&isGoto != 0:
+		return verdict{kind: goesTo}
 	}
-	r := t.chain(p, uint32(v), noPolicy, depth+1)
-	if r.verdict == dropped {
-		r.how += " of another chain, from rule" + strings.TrimPrefix(how, "by rule")
-	}
-	const isGoto = 1 << 1 // IPT_F_GOTO
-	return r, r.verdict != none || e.flags&isGoto != 0
+	return verdict{kind: jumps}
 }
 
 // entry is struct ipt_entry.
@@ -230,6 +230,9 @@ func (t *legacy) entry(at uint32) (e entry, ok bool) {
 
 // target returns its name, and the verdict of the standard target, which has none.
 func (e entry) target() (name string, verdict int32) {
+	if len(e.targeted) < matchHead {
+		return "", 0
+	}
 	name = unix.ByteSliceToString(e.targeted[2:31])
 	if name == "" && len(e.targeted) >= matchHead+4 {
 		verdict = int32(binary.NativeEndian.Uint32(e.targeted[matchHead:]))
@@ -237,40 +240,53 @@ func (e entry) target() (name string, verdict int32) {
 	return name, verdict
 }
 
-// takes says whether the rule is for a packet.
-func (e entry) takes(p *Packet) answer {
+// takes says how surely the rule is for a packet, and what is not known of that.
+func (e entry) takes(v *view) (takes answer, why string) {
 	h, inverted := e.head, e.head[83]
 	const in, out, src, dst, frag, proto = 0x01, 0x02, 0x08, 0x10, 0x20, 0x40 // IPT_INV_*
-	differs := func(mask byte, same bool) bool { return same == (inverted&mask != 0) }
-	from, to := p.From.Addr().As4(), p.To.Addr().As4()
-	number := binary.NativeEndian.Uint16(h[80:])
-	switch {
-	case differs(src, masks(from[:], h[8:12], h[0:4])),
-		differs(dst, masks(to[:], h[12:16], h[4:8])),
-		differs(in, masks(ifname(p.In), h[48:64], h[16:32])),
-		differs(out, masks(ifname(p.Out), h[64:80], h[32:48])),
-		number != 0 && differs(proto, number == unix.IPPROTO_TCP),
-		e.flags&1 != 0 && inverted&frag == 0: // IPT_F_FRAG: ours are none
-		return no
+	takes = yes
+	and := func(mask byte, a answer, what string) {
+		if inverted&mask != 0 {
+			a = a.not()
+		}
+		if takes = min(takes, a); a == perhaps && why == "" {
+			why = what
+		}
 	}
-	takes := yes
-	for b := e.matches; len(b) > 0; {
+	and(src, masksAddr(v.from.Addr(), h[8:12], h[0:4]), "the packet's source")
+	and(dst, masksAddr(v.to.Addr(), h[12:16], h[4:8]), "the packet's destination")
+	and(in, is(masks(ifname(v.in), h[48:64], h[16:32])), "")
+	and(out, is(masks(ifname(v.out), h[64:80], h[32:48])), "")
+	if number := binary.NativeEndian.Uint16(h[80:]); number != 0 {
+		and(proto, is(number == unix.IPPROTO_TCP), "")
+	}
+	if e.flags&1 != 0 { // IPT_F_FRAG: ours are none
+		and(frag, no, "")
+	}
+	for b := e.matches; len(b) > 0 && takes > no; {
 		n := 0
 		if len(b) >= matchHead {
 			n = int(binary.NativeEndian.Uint16(b))
 		}
 		if n < matchHead || n > len(b) {
-			return perhaps
+			return perhaps, "a match"
 		}
-		switch p.legacyMatch(unix.ByteSliceToString(b[2:31]), b[31], b[matchHead:n]) {
-		case no:
-			return no
-		case perhaps:
-			takes = perhaps
-		}
+		name := unix.ByteSliceToString(b[2:31])
+		and(0, v.xtables(name, b[31], b[matchHead:n]), "match "+name)
 		b = b[n:]
 	}
-	return takes
+	return takes, why
+}
+
+// masksAddr says whether an address is what is wanted, as far as a mask goes.
+func masksAddr(a netip.Addr, mask, want []byte) answer {
+	if !a.Is4() {
+		if binary.NativeEndian.Uint32(mask) == 0 {
+			return yes
+		}
+		return perhaps
+	}
+	return is(masks(a.AsSlice(), mask, want))
 }
 
 // masks says whether a value is what is wanted, as far as a mask goes.
@@ -281,42 +297,4 @@ func masks(v, mask, want []byte) bool {
 		}
 	}
 	return true
-}
-
-// legacyMatch answers a match, as struct xt_tcp, xt_state_info and
-// xt_conntrack_mtinfo2 have it.
-func (p *Packet) legacyMatch(name string, revision byte, data []byte) answer {
-	const byState, alias = 1, 1 << 13 // XT_CONNTRACK_STATE; XT_CONNTRACK_STATE_ALIAS says only how it was written
-	switch {
-	case name == "comment":
-		return yes
-	case name == "tcp" && len(data) >= 12:
-		if data[8] != 0 || data[9] != 0 || data[11] != 0 { // option, flags, inversions
-			return perhaps
-		}
-		port := func(at int) uint16 { return binary.NativeEndian.Uint16(data[at:]) }
-		return p.ports([2]uint16{port(0), port(2)}, [2]uint16{port(4), port(6)})
-	case name == "state" && len(data) >= 4:
-		return p.inState(binary.NativeEndian.Uint32(data), false)
-	case name == "conntrack" && revision >= 2 && len(data) >= 152:
-		flags, inverted, state := binary.NativeEndian.Uint16(data[146:]), binary.NativeEndian.Uint16(data[148:]), binary.NativeEndian.Uint16(data[150:])
-		if flags&^alias != byState {
-			return perhaps
-		}
-		return p.inState(uint32(state), inverted&byState != 0)
-	}
-	return perhaps
-}
-
-// inState says whether the packet's state of connection is in a mask of
-// NF_CT_STATE_BITs.
-func (p *Packet) inState(mask uint32, inverted bool) answer {
-	mine := uint32(ctNew)
-	if p.Established {
-		mine = ctEstablished
-	}
-	if (mask&mine != 0) != inverted {
-		return yes
-	}
-	return no
 }

@@ -1,181 +1,438 @@
 package filter
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/binary"
+	"net/netip"
 
+	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 )
 
-// answer says whether a rule takes a packet.
+// answer says how surely something is so, in this order.
 type answer int
 
 const (
-	no answer = iota
+	no        answer = iota
+	perhaps          // it is not known
+	sometimes        // it is known to differ from packet to packet: a rate, chance, a length
 	yes
-	perhaps
 )
 
-// ctNew and ctEstablished are NF_CT_STATE_BIT of include/uapi/linux/netfilter.
-const (
-	ctEstablished = 1 << 1
-	ctNew         = 1 << 3
-)
-
-// Verdicts for rules that give a packet another address: at prerouting another
-// destination, at postrouting another source.
-const (
-	verdictNAT        = expr.VerdictKind(1 << 16)
-	verdictMasquerade = expr.VerdictKind(1<<16 + 1)
-)
-
-// match runs a rule's expressions on a packet, as the kernel's registers do, and
-// returns its verdict, nil where the rule has none. Sets gives what a rule looks into.
-func match(exprs []expr.Any, p *Packet, sets func(name string) *set) (answer, *expr.Verdict) {
-	regs := map[uint32][]byte{}
-	takes := yes
-	for _, e := range exprs {
-		if v := ending(e); v != nil {
-			return takes, v
-		}
-		if p.load(e, regs) {
-			continue
-		}
-		is, v := p.asked(e, regs, sets)
-		switch is {
-		case no:
-			return no, nil
-		case perhaps:
-			takes = perhaps
-		}
-		if v != nil {
-			return takes, v
-		}
+func (a answer) not() answer {
+	switch a {
+	case no:
+		return yes
+	case yes:
+		return no
 	}
-	return takes, nil
+	return a
 }
 
-// ending is the verdict of an expression which ends a rule, else nil.
-func ending(e expr.Any) *expr.Verdict {
-	switch e := e.(type) {
-	case *expr.Verdict:
-		return e
-	case *expr.Reject:
-		return &expr.Verdict{Kind: expr.VerdictDrop}
-	case *expr.NAT:
-		return &expr.Verdict{Kind: verdictNAT}
-	case *expr.Masq:
-		return &expr.Verdict{Kind: verdictMasquerade}
-	case *expr.Target:
-		return target(e.Name)
-	}
-	return nil
-}
-
-// load takes an expression that only gives a register a value, or does nothing to
-// a packet's way.
-func (p *Packet) load(e expr.Any, regs map[uint32][]byte) bool {
-	switch e := e.(type) {
-	case *expr.Meta:
-		regs[e.Register] = p.meta(e)
-	case *expr.Payload:
-		regs[e.DestRegister] = p.payload(e)
-	case *expr.Ct:
-		regs[e.Register] = p.ct(e)
-	case *expr.Bitwise:
-		regs[e.DestRegister] = masked(regs[e.SourceRegister], e)
-	case *expr.Immediate:
-		regs[e.Register] = e.Data
-	case *expr.Counter, *expr.Log, *expr.Target:
-	default:
-		return false
-	}
-	return true
-}
-
-// asked answers an expression that a packet may fail; a look into a map of verdicts
-// has one.
-func (p *Packet) asked(e expr.Any, regs map[uint32][]byte, sets func(name string) *set) (answer, *expr.Verdict) {
-	switch e := e.(type) {
-	case *expr.Cmp:
-		return compare(regs[e.Register], e), nil
-	case *expr.Match:
-		return p.iptables(e), nil
-	case *expr.Lookup:
-		return lookup(e, sets(e.SetName), regs)
-	}
-	return perhaps, nil
-}
-
-// target is the verdict of a target of iptables; nil: it has none, or another than
-// is of interest here.
-func target(name string) *expr.Verdict {
-	switch name {
-	case "REJECT":
-		return &expr.Verdict{Kind: expr.VerdictDrop}
-	case "DNAT", "SNAT":
-		return &expr.Verdict{Kind: verdictNAT}
-	case "MASQUERADE":
-		return &expr.Verdict{Kind: verdictMasquerade}
-	}
-	return nil
-}
-
-// compare gives perhaps where the register is not known.
-func compare(v []byte, e *expr.Cmp) answer {
-	if v == nil || len(v) < len(e.Data) {
-		return perhaps
-	}
-	c := bytes.Compare(v[:len(e.Data)], e.Data)
-	var takes bool
-	switch e.Op {
-	case expr.CmpOpEq:
-		takes = c == 0
-	case expr.CmpOpNeq:
-		takes = c != 0
-	case expr.CmpOpLt:
-		takes = c < 0
-	case expr.CmpOpLte:
-		takes = c <= 0
-	case expr.CmpOpGt:
-		takes = c > 0
-	case expr.CmpOpGte:
-		takes = c >= 0
-	default:
-		return perhaps
-	}
-	if takes {
+func is(b bool) answer {
+	if b {
 		return yes
 	}
 	return no
 }
 
-func masked(v []byte, e *expr.Bitwise) []byte {
-	if v == nil || len(v) < len(e.Mask) || len(e.Xor) < len(e.Mask) {
-		return nil
-	}
-	out := make([]byte, len(e.Mask))
-	for i := range out {
-		out[i] = v[i]&e.Mask[i] ^ e.Xor[i]
-	}
-	return out
+// matching is one rule at work on one packet.
+type matching struct {
+	rules *Rules
+	table *nftables.Table
+	v     *view
+	regs  []register
+
+	odd string // an expression that gave some register a value
+
+	takes   answer
+	why     string // what of the packet, or of the rule, is not known
+	verdict verdict
 }
 
-// meta returns what the packet has of it, nil for what is not known.
-func (p *Packet) meta(e *expr.Meta) []byte {
-	switch e.Key {
-	case expr.MetaKeyL4PROTO:
-		return []byte{unix.IPPROTO_TCP}
-	case expr.MetaKeyNFPROTO:
-		return []byte{unix.NFPROTO_IPV4}
-	case expr.MetaKeyIIFNAME:
-		return ifname(p.In)
-	case expr.MetaKeyOIFNAME:
-		return ifname(p.Out)
+// register is what was loaded from one on, by the number of its first four bytes.
+type register struct {
+	word uint32
+	value
+}
+
+// match runs a rule's expressions on a packet, as the kernel's registers do.
+func (r *Rules) match(c *chain, exprs []expr.Any, v *view) *matching {
+	m := &matching{rules: r, table: c.table, v: v, takes: yes}
+	for _, e := range exprs {
+		m.step(e)
+		if m.takes == no || m.verdict.kind != goesOn {
+			break
+		}
 	}
-	return nil
+	return m
+}
+
+// and takes one more condition of the rule.
+func (m *matching) and(a answer, why string) {
+	if a == perhaps && m.why == "" {
+		m.why = cmp.Or(why, m.odd, "a value that is not known")
+	}
+	m.takes = min(m.takes, a)
+}
+
+func (m *matching) step(e expr.Any) {
+	switch e := e.(type) {
+	case *expr.Meta:
+		if !e.SourceRegister { // else it gives the packet a mark or the like
+			m.load(e.Register, m.v.meta(e.Key))
+		}
+	case *expr.Payload:
+		if e.OperationType == expr.PayloadWrite {
+			m.ends(verdict{kind: anything}, "it changes the packet")
+			return
+		}
+		m.load(e.DestRegister, m.v.payload(e))
+	case *expr.Ct:
+		if e.Register != 0 { // else it changes what is known of the connection
+			m.load(e.Register, m.v.ct(e))
+		}
+	case *expr.Fib:
+		m.load(e.Register, m.v.fib(e))
+	case *expr.Numgen:
+		m.load(e.Register, anything32)
+	case *expr.Immediate:
+		m.load(e.Register, value{lo: e.Data})
+	case *expr.Bitwise:
+		m.load(e.DestRegister, m.read(e.SourceRegister, int(e.Len)).masked(e))
+	case *expr.Byteorder:
+		m.load(e.DestRegister, m.read(e.SourceRegister, int(e.Len)).swapped(int(e.Size)))
+	case *expr.Cmp:
+		v := m.read(e.Register, len(e.Data))
+		m.and(v.compare(e.Op, e.Data), v.why)
+	case *expr.Range:
+		v := m.read(e.Register, len(e.FromData))
+		in := min(v.compare(expr.CmpOpGte, e.FromData), v.compare(expr.CmpOpLte, e.ToData))
+		if e.Op == expr.CmpOpNeq {
+			in = in.not()
+		}
+		m.and(in, v.why)
+	case *expr.Lookup:
+		m.lookup(e)
+	default:
+		m.statement(e)
+	}
+}
+
+// statement takes an expression that asks for more than a register's value, or does
+// something.
+func (m *matching) statement(e expr.Any) {
+	switch e := e.(type) {
+	case *expr.Limit, *expr.Connlimit:
+		m.and(sometimes, "")
+	case *expr.Quota: // what it has counted until now
+		m.and(is((e.Consumed >= e.Bytes) == e.Over), "")
+	case *expr.Dynset:
+		if len(e.Exprs) > 0 {
+			m.and(sometimes, "") // a rate for each element
+		}
+	case *expr.Objref:
+		m.object(e)
+	case *expr.Match:
+		a, why := m.iptables(e)
+		m.and(a, why)
+	case *expr.Target:
+		data, err := xt.Marshal(xt.TableFamily(m.table.Family), e.Rev, e.Info)
+		if err != nil {
+			data = nil
+		}
+		if v := target(e.Name, data, m.v); v.kind != goesOn {
+			m.ends(v, "target "+e.Name)
+		}
+	case *expr.Verdict:
+		m.ends(verdictOf(e), "queue")
+	case *expr.Reject:
+		m.ends(verdict{kind: drops}, "")
+	case *expr.Masq:
+		m.ends(verdict{kind: translates, to: translation{source: true, masquerades: true}}, "")
+	case *expr.NAT:
+		to := translation{source: e.Type == expr.NATTypeSourceNAT, known: true}
+		m.translation(&to, e.RegAddrMin, e.RegProtoMin)
+	case *expr.Redir:
+		to := translation{own: true, known: true}
+		m.translation(&to, 0, e.RegisterProtoMin)
+	case *strange:
+		m.strange(e.name)
+	}
+}
+
+// ends sets what the rule does. Why says what is not known of that.
+func (m *matching) ends(v verdict, why string) {
+	if v.kind == anything && m.why == "" {
+		m.why = why
+	}
+	m.verdict = v
+}
+
+func verdictOf(e *expr.Verdict) verdict {
+	switch e.Kind {
+	case expr.VerdictDrop:
+		return verdict{kind: drops}
+	case expr.VerdictAccept, expr.VerdictStop:
+		return verdict{kind: accepts}
+	case expr.VerdictReturn:
+		return verdict{kind: returns}
+	case expr.VerdictJump:
+		return verdict{kind: jumps, chain: e.Chain}
+	case expr.VerdictGoto:
+		return verdict{kind: goesTo, chain: e.Chain}
+	case expr.VerdictContinue, expr.VerdictBreak:
+		return verdict{}
+	}
+	return verdict{kind: anything}
+}
+
+// translation ends a rule that gives another address, out of registers.
+func (m *matching) translation(to *translation, addr, port uint32) {
+	if addr != 0 {
+		v := m.read(addr, 4)
+		to.known = to.known && v.known()
+		if v.known() {
+			to.addr = netip.AddrFrom4([4]byte(v.lo))
+		}
+	}
+	if port != 0 {
+		v := m.read(port, 2)
+		to.known = to.known && v.known()
+		if v.known() {
+			to.port = binary.BigEndian.Uint16(v.lo)
+		}
+	}
+	m.ends(verdict{kind: translates, to: *to}, "")
+}
+
+// Named objects that a rule refers to, from include/uapi/linux/netfilter/nf_tables.h.
+const (
+	objectQuota     = 2
+	objectLimit     = 4
+	objectConnlimit = 5
+	objectSynproxy  = 10
+)
+
+func (m *matching) object(e *expr.Objref) {
+	switch e.Type {
+	case objectLimit, objectConnlimit:
+		m.and(sometimes, "")
+	case objectQuota, 0: // 0: one of a map
+		m.and(perhaps, "a named object")
+	case objectSynproxy:
+		m.ends(verdict{kind: anything}, "synproxy")
+	}
+}
+
+// strange takes an expression that is not judged: one that only gives a register a
+// value, one that does nothing to a packet's way, or one that may do anything.
+func (m *matching) strange(name string) {
+	switch name {
+	case "counter", "log", "last", "dup", "notrack", "flow_offload", "secmark", "cthelper", "cttimeout", "ctexpect":
+	case "rt", "socket", "osf", "xfrm", "tunnel", "inner", "exthdr", "hash", "bitwise", "payload":
+		m.regs = nil
+		m.odd = name
+	default:
+		m.ends(verdict{kind: anything}, name)
+	}
+}
+
+// lookup answers a rule's look into a set. Of a map it gives the verdict or the value
+// that belongs to what was found.
+func (m *matching) lookup(e *expr.Lookup) {
+	s := m.rules.readSet(m.table, e.SetName)
+	if s == nil {
+		m.take(e, nil, perhaps, "set "+e.SetName)
+		return
+	}
+	v := m.read(e.SourceRegister, s.keyLen())
+	element, found := s.find(v)
+	m.take(e, element, found, v.why)
+}
+
+func (m *matching) take(e *expr.Lookup, element *nftables.SetElement, found answer, why string) {
+	if e.Invert {
+		found = found.not()
+	}
+	m.and(found, why)
+	switch {
+	case !e.IsDestRegSet || found == no:
+	case e.DestRegister == 0 && element == nil:
+		m.ends(verdict{kind: anything}, why)
+	case e.DestRegister == 0:
+		v, ok := parseVerdict(element.Val)
+		if !ok {
+			m.ends(verdict{kind: anything}, "set "+e.SetName)
+			return
+		}
+		m.ends(verdictOf(v), "")
+	case element == nil:
+		m.load(e.DestRegister, value{why: why})
+	default:
+		m.load(e.DestRegister, value{lo: element.Val})
+	}
+}
+
+// load gives a register a value. What the packet has not is not loaded: the kernel ends
+// the rule there.
+func (m *matching) load(into uint32, v value) {
+	if v.absent {
+		m.takes = no
+		return
+	}
+	at := word(into)
+	for i := range m.regs {
+		if m.regs[i].word == at {
+			m.regs[i].value = v
+			return
+		}
+	}
+	m.regs = append(m.regs, register{at, v})
+}
+
+// held returns what was loaded into a register.
+func (m *matching) held(at uint32) (v value, ok bool) {
+	for i := range m.regs {
+		if m.regs[i].word == at {
+			return m.regs[i].value, true
+		}
+	}
+	return value{}, false
+}
+
+// read returns the value of some bytes from a register on: of several registers where
+// one is not enough, as sets of pairs have them.
+func (m *matching) read(from uint32, size int) value {
+	at := word(from)
+	v, ok := m.held(at)
+	if !ok {
+		return m.within(at, size)
+	}
+	for len(v.lo) < size && v.known() {
+		more, _ := m.held(at + uint32(len(v.lo)+3)/4)
+		if !more.known() {
+			return value{why: more.why}
+		}
+		padded := append([]byte(nil), v.lo...)
+		for len(padded)%4 != 0 {
+			padded = append(padded, 0)
+		}
+		v.lo = append(padded, more.lo...)
+	}
+	return v.cut(size)
+}
+
+// within reads a part of a value that begins in another register: of a map's address
+// and port, say.
+func (m *matching) within(at uint32, size int) value {
+	for _, v := range m.regs {
+		if skip := int(at-v.word) * 4; at > v.word && v.known() && skip+size <= len(v.lo) {
+			return value{lo: v.lo[skip : skip+size]}
+		}
+	}
+	return value{}
+}
+
+// anything32 is a number that is another for each packet.
+var anything32 = value{lo: make([]byte, 4), hi: []byte{255, 255, 255, 255}, varies: sometimes, native: true}
+
+// meta returns what the packet has of it.
+func (v *view) meta(key expr.MetaKey) value {
+	ip := v.ARP == 0
+	switch key {
+	case expr.MetaKeyL4PROTO:
+		if !ip {
+			return value{absent: true}
+		}
+		return value{lo: []byte{unix.IPPROTO_TCP}}
+	case expr.MetaKeyNFPROTO:
+		return v.nfproto()
+	case expr.MetaKeyPROTOCOL:
+		return value{lo: binary.BigEndian.AppendUint16(nil, v.etherType())}
+	case expr.MetaKeyIIFNAME:
+		return value{lo: ifname(v.in)}
+	case expr.MetaKeyOIFNAME:
+		return value{lo: ifname(v.out)}
+	case expr.MetaKeyIIF, expr.MetaKeyOIF:
+		name := v.in
+		if key == expr.MetaKeyOIF {
+			name = v.out
+		}
+		if name == "" {
+			return value{lo: make([]byte, 4)}
+		}
+		if i := index(name); i != 0 {
+			return value{lo: binary.NativeEndian.AppendUint32(nil, i)}
+		}
+	case expr.MetaKeyLEN:
+		if !ip {
+			return value{why: "the packet's length"}
+		}
+		lo, hi := v.length()
+		return value{lo: binary.NativeEndian.AppendUint32(nil, lo), hi: binary.NativeEndian.AppendUint32(nil, hi), varies: sometimes, native: true}
+	case expr.MetaKeySKUID, expr.MetaKeySKGID:
+		return v.user(key)
+	case expr.MetaKeyPRANDOM:
+		return anything32
+	}
+	return value{why: metaNames[key]}
+}
+
+var metaNames = map[expr.MetaKey]string{
+	expr.MetaKeyMARK: "meta mark", expr.MetaKeyPRIORITY: "meta priority", expr.MetaKeyIIFTYPE: "the kind of the device", expr.MetaKeyOIFTYPE: "the kind of the device",
+	expr.MetaKeyRTCLASSID: "meta rtclassid", expr.MetaKeySECMARK: "meta secmark", expr.MetaKeyPKTTYPE: "meta pkttype", expr.MetaKeyCPU: "meta cpu",
+	expr.MetaKeyIIFGROUP: "the group of the device", expr.MetaKeyOIFGROUP: "the group of the device", expr.MetaKeyCGROUP: "meta cgroup",
+	expr.MetaKeyIIF: "the number of the device", expr.MetaKeyOIF: "the number of the device",
+}
+
+func (v *view) nfproto() value {
+	if v.link {
+		return value{why: "meta nfproto"}
+	}
+	return value{lo: []byte{unix.NFPROTO_IPV4}}
+}
+
+func (v *view) etherType() uint16 {
+	if v.ARP != 0 {
+		return unix.ETH_P_ARP
+	}
+	return unix.ETH_P_IP
+}
+
+// Bounds of what an HTTP request and its answer take, with their headers: no request
+// is shorter, and what is longer is in several packets, which the kernel may hand on as
+// one.
+const (
+	shortestRequest = 110
+	shortestAnswer  = 110
+	longest         = 65535
+	shortestSYN     = 44
+	longestSYN      = 80
+)
+
+// length is between which bounds the packet's is, as IPv4 counts it.
+func (v *view) length() (lo, hi uint32) {
+	switch {
+	case v.Opens:
+		return shortestSYN, longestSYN
+	case v.Answer:
+		return shortestAnswer, longest
+	}
+	return shortestRequest, longest
+}
+
+// user is whose socket sends the packet. What is passed on has none.
+func (v *view) user(key expr.MetaKey) value {
+	switch {
+	case v.in != "" && v.hook != *nftables.ChainHookInput:
+		return value{absent: true}
+	case key == expr.MetaKeySKUID && v.in == "" && v.User != nil:
+		return value{lo: binary.NativeEndian.AppendUint32(nil, *v.User)}
+	}
+	return value{why: "the socket's owner"}
 }
 
 func ifname(name string) []byte {
@@ -184,82 +441,85 @@ func ifname(name string) []byte {
 	return b
 }
 
-// payload returns bytes of the IPv4 and TCP headers.
-func (p *Packet) payload(e *expr.Payload) []byte {
-	header := make([]byte, 20)
-	known := make([]bool, 20)
-	put := func(at int, b []byte) {
-		for i, v := range b {
-			header[at+i], known[at+i] = v, true
-		}
+// index returns a device's number in the thread's namespace; 0: unknown.
+func index(name string) uint32 {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0
 	}
-	switch e.Base {
-	case expr.PayloadBaseNetworkHeader:
-		put(0, []byte{0x45})
-		put(9, []byte{unix.IPPROTO_TCP})
-		put(12, p.From.Addr().AsSlice())
-		put(16, p.To.Addr().AsSlice())
-	case expr.PayloadBaseTransportHeader:
-		if p.From.Port() != 0 {
-			put(0, binary.BigEndian.AppendUint16(nil, p.From.Port()))
-		}
-		if p.To.Port() != 0 {
-			put(2, binary.BigEndian.AppendUint16(nil, p.To.Port()))
-		}
-	default:
-		return nil
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
 	}
-	end := e.Offset + e.Len
-	if end > uint32(len(header)) || end < e.Offset {
-		return nil
+	defer unix.Close(fd)
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
+		return 0
 	}
-	for _, k := range known[e.Offset:end] {
-		if !k {
-			return nil
-		}
-	}
-	return header[e.Offset:end]
+	return ifr.Uint32()
 }
 
-func (p *Packet) ct(e *expr.Ct) []byte {
-	if e.Key != expr.CtKeySTATE {
-		return nil
+// ctNew and its like are NF_CT_STATE_BIT of include/uapi/linux/netfilter.
+const (
+	ctInvalid     = 1
+	ctEstablished = 1 << 1
+	ctNew         = 1 << 3
+)
+
+// state is that of the packet's connection.
+func (v *view) state() uint32 {
+	switch {
+	case !v.tracked: // it is not known yet, which counts as invalid
+		return ctInvalid
+	case v.Opens && !v.Answer:
+		return ctNew
 	}
-	state := uint32(ctNew)
-	if p.Established {
-		state = ctEstablished
+	return ctEstablished
+}
+
+// direction is an enum ip_conntrack_dir.
+func direction(answer bool) byte {
+	if answer {
+		return 1
 	}
-	return binary.NativeEndian.AppendUint32(nil, state)
+	return 0
+}
+
+func (v *view) ct(e *expr.Ct) value {
+	switch {
+	case v.link:
+		return value{why: "the connection, on a device"}
+	case e.Key == expr.CtKeySTATE:
+		return value{lo: binary.NativeEndian.AppendUint32(nil, v.state())}
+	case !v.tracked:
+		return value{absent: true}
+	case e.Key == expr.CtKeyDIRECTION:
+		return value{lo: []byte{direction(v.Answer)}}
+	case e.Key == expr.CtKeyMARK:
+		return value{why: "ct mark"}
+	case e.Key == expr.CtKeySTATUS:
+		return value{why: "ct status"}
+	}
+	return value{why: "ct"}
+}
+
+// fib is what the routes say of the packet: only of whom its destination is.
+func (v *view) fib(e *expr.Fib) value {
+	const unicast, local = 1, 2 // RTN_UNICAST, RTN_LOCAL
+	if !e.ResultADDRTYPE || !e.FlagDADDR || v.to != v.To {
+		return value{why: "fib"}
+	}
+	kind := uint32(unicast)
+	if v.In != "" && v.Out == "" {
+		kind = local
+	}
+	return value{lo: binary.NativeEndian.AppendUint32(nil, kind)}
 }
 
 // iptables answers the match that iptables-nft keeps as its own.
-func (p *Packet) iptables(e *expr.Match) answer {
-	tcp, ok := e.Info.(*xt.Tcp)
-	if e.Name != "tcp" || !ok || tcp.InvFlags != 0 || tcp.Option != 0 || tcp.FlagsMask != 0 {
-		return perhaps
+func (m *matching) iptables(e *expr.Match) (answer, string) {
+	data, err := xt.Marshal(xt.TableFamily(m.table.Family), e.Rev, e.Info)
+	if err != nil {
+		return perhaps, "match " + e.Name
 	}
-	return p.ports(tcp.SrcPorts, tcp.DstPorts)
-}
-
-// ports says whether the packet's ports are in two ranges.
-func (p *Packet) ports(src, dst [2]uint16) answer {
-	in := func(port uint16, of [2]uint16) answer {
-		switch {
-		case of == [2]uint16{0, 0xffff}:
-			return yes
-		case port == 0:
-			return perhaps
-		case port < of[0] || port > of[1]:
-			return no
-		}
-		return yes
-	}
-	from, to := in(p.From.Port(), src), in(p.To.Port(), dst)
-	switch {
-	case from == no || to == no:
-		return no
-	case from == perhaps || to == perhaps:
-		return perhaps
-	}
-	return yes
+	return m.v.xtables(e.Name, byte(e.Rev), data), "match " + e.Name
 }

@@ -17,31 +17,45 @@ import (
 // on every look, and mostly a list of strangers.
 const maxElements = 4096
 
-// set is a set or a map of nftables, as a rule looks into it; nil: it could not be
-// read, or is of a kind that is not judged.
+// setKey names a set.
+type setKey struct {
+	family      nftables.TableFamily
+	table, name string
+}
+
+// set is a set or a map of nftables, as a rule looks into it.
 type set struct {
 	interval bool
 	elements []nftables.SetElement // of an interval: the bounds, in order
 }
 
-// readSet reads a set once in a look.
-func (s *ruleset) readSet(t *nftables.Table, name string) *set {
-	key := t.Name + "\x00" + name
-	if known, ok := s.sets[key]; ok {
+// readSet reads a set once in a look; nil: it could not be read, or is of a kind that is
+// not judged.
+func (r *Rules) readSet(t *nftables.Table, name string) *set {
+	key := setKey{t.Family, t.Name, name}
+	if known, ok := r.sets[key]; ok {
 		return known
 	}
-	s.sets[key] = nil
-	found, err := s.conn.GetSetByName(t, name)
-	if err != nil || found.Concatenation || found.HasTimeout && found.IsMap {
+	r.sets[key] = nil
+	found, err := r.conn.GetSetByName(t, name)
+	if err != nil || found.Concatenation && found.Interval || found.HasTimeout && found.IsMap {
 		return nil
 	}
-	elements, err := s.conn.GetSetElements(found)
-	if err != nil || len(elements) > maxElements {
+	elements, err := r.conn.GetSetElements(found)
+	if err != nil || len(elements) > maxElements || slices.ContainsFunc(elements, func(e nftables.SetElement) bool { return len(e.KeyEnd) > 0 }) {
 		return nil
 	}
 	read := newSet(found.Interval, elements)
-	s.sets[key] = read
+	r.sets[key] = read
 	return read
+}
+
+// keyLen is how many bytes of a packet are looked for.
+func (s *set) keyLen() (n int) {
+	for _, e := range s.elements {
+		n = max(n, len(e.Key))
+	}
+	return n
 }
 
 // newSet puts the bounds of intervals in order. Of two intervals that touch, the
@@ -63,72 +77,69 @@ func boundRank(e nftables.SetElement) int {
 	return 1
 }
 
-// find returns the element that holds a value; perhaps where that is not known.
-func (s *set) find(v []byte) (*nftables.SetElement, answer) {
-	if s == nil {
+// find returns the element that holds a value, and how surely one does.
+func (s *set) find(v value) (*nftables.SetElement, answer) {
+	if len(s.elements) == 0 {
+		return nil, no
+	}
+	if v.lo == nil {
 		return nil, perhaps
 	}
-	var found *nftables.SetElement
+	e, i := s.of(v.lo)
+	if v.hi == nil {
+		return e, is(e != nil)
+	}
+	if v.native { // bounds are in the network's order, and keys of native numbers in the machine's
+		return nil, v.varies
+	}
+	last, j := s.of(v.hi)
+	switch {
+	case s.interval && i == j: // no bound lies between
+		return e, is(e != nil)
+	case !s.interval && e == nil && last == nil && !slices.ContainsFunc(s.elements, func(e nftables.SetElement) bool {
+		return bytes.Compare(e.Key, v.lo) > 0 && bytes.Compare(e.Key, v.hi) < 0
+	}):
+		return nil, no
+	}
+	return nil, v.varies
+}
+
+// of returns the element that holds a value, nil where none does, and how many bounds
+// lie before it.
+func (s *set) of(v []byte) (found *nftables.SetElement, bounds int) {
+	var all *nftables.SetElement // holds what no other does
 	for i := range s.elements {
 		e := &s.elements[i]
-		if v == nil || len(v) < len(e.Key) || len(e.KeyEnd) > 0 {
-			return nil, perhaps
-		}
-		switch c := bytes.Compare(e.Key, v[:len(e.Key)]); {
+		switch c := bytes.Compare(e.Key, v); {
+		case len(e.Key) == 0:
+			all = e
 		case !s.interval && c == 0:
-			return e, yes
-		case s.interval && c <= 0 && e.IntervalEnd:
-			found = nil
+			return e, 0
 		case s.interval && c <= 0:
-			found = e
+			bounds++
+			if found = e; e.IntervalEnd {
+				found = nil
+			}
 		}
 	}
 	if found == nil {
-		return nil, no
+		found = all
 	}
-	return found, yes
+	return found, bounds
 }
 
-// lookup answers a rule's look into a set. Of a map it gives the verdict or the
-// value that belongs to what was found.
-func lookup(e *expr.Lookup, s *set, regs map[uint32][]byte) (answer, *expr.Verdict) {
-	element, is := s.find(regs[e.SourceRegister])
-	switch {
-	case is == perhaps:
-		if e.IsDestRegSet && e.DestRegister == 0 {
-			return perhaps, &expr.Verdict{Kind: expr.VerdictDrop} // or another: nobody knows
-		}
-		return perhaps, nil
-	case e.Invert && is == no:
-		return yes, nil
-	case e.Invert:
-		return no, nil
-	case is == no || !e.IsDestRegSet:
-		return is, nil
-	case e.DestRegister == 0:
-		return verdictOf(element.Val)
-	}
-	regs[e.DestRegister] = element.Val
-	return yes, nil
-}
-
-// verdictOf reads NFTA_DATA_VERDICT, which the library hands on as it came.
-func verdictOf(b []byte) (answer, *expr.Verdict) {
+// parseVerdict reads NFTA_DATA_VERDICT, which the library hands on as it came.
+func parseVerdict(b []byte) (v *expr.Verdict, ok bool) {
 	const code, chain = 1, 2 // NFTA_VERDICT_CODE, NFTA_VERDICT_CHAIN
-	var v *expr.Verdict
-	name := ""
+	v = &expr.Verdict{}
 	err := nlsafe.EachAttr(b, func(typ uint16, b []byte) error {
 		switch {
 		case typ == code && len(b) == 4:
-			v = &expr.Verdict{Kind: expr.VerdictKind(int32(binary.BigEndian.Uint32(b)))}
+			v.Kind, ok = expr.VerdictKind(int32(binary.BigEndian.Uint32(b))), true
 		case typ == chain:
-			name = unix.ByteSliceToString(b)
+			v.Chain = unix.ByteSliceToString(b)
 		}
 		return nil
 	})
-	if err != nil || v == nil {
-		return perhaps, &expr.Verdict{Kind: expr.VerdictDrop} // or another: nobody knows
-	}
-	v.Chain = name
-	return yes, v
+	return v, ok && err == nil
 }

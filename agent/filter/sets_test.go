@@ -58,9 +58,9 @@ func TestSets(t *testing.T) {
 				conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
 				return conn.Flush()
 			})
-			r, err := ReadRules(ns, []Packet{toRelay}, nil)
-			if err != nil || (len(r.Drops) > 0) != c.want {
-				t.Errorf("got %q, %v, want any: %t", r.Drops, err, c.want)
+			f, _, err := ReadRules(ns, toRelay.Packets(), nil)
+			if err != nil || (len(f.Drops) > 0) != c.want || len(f.NotJudged) > 0 {
+				t.Errorf("got %+v, %v, want any: %t", f, err, c.want)
 			}
 		})
 	}
@@ -79,9 +79,37 @@ func TestIntervalsThatTouch(t *testing.T) {
 	} {
 		s := newSet(true, elements)
 		for v, want := range []answer{no, yes, yes, no, no, no, no, yes, yes, no, no} {
-			if _, got := s.find([]byte{byte(v)}); got != want {
+			if _, got := s.find(value{lo: []byte{byte(v)}}); got != want {
 				t.Errorf("%s: %d: %d, want %d", name, v, got, want)
 			}
+		}
+	}
+}
+
+// What a client's port is nobody knows: a set that holds all, or none, answers anyway.
+func TestSetsOfWhatIsNotKnown(t *testing.T) {
+	begin, end := func(k byte) nftables.SetElement { return nftables.SetElement{Key: []byte{k}} }, func(k byte) nftables.SetElement {
+		return nftables.SetElement{Key: []byte{k}, IntervalEnd: true}
+	}
+	some := value{lo: []byte{10}, hi: []byte{20}, varies: perhaps}
+	for name, c := range map[string]struct {
+		interval bool
+		elements []nftables.SetElement
+		want     answer
+	}{
+		"all":              {true, []nftables.SetElement{begin(5), end(30)}, yes},
+		"none":             {true, []nftables.SetElement{begin(1), end(10), begin(21), end(30)}, no},
+		"the first half":   {true, []nftables.SetElement{begin(5), end(15)}, perhaps},
+		"one within":       {true, []nftables.SetElement{begin(12), end(13)}, perhaps},
+		"another value":    {false, []nftables.SetElement{begin(5), begin(30)}, no},
+		"one of them":      {false, []nftables.SetElement{begin(15)}, perhaps},
+		"the last":         {false, []nftables.SetElement{begin(20)}, perhaps},
+		"nothing":          {true, nil, no},
+		"everything":       {true, []nftables.SetElement{{}}, yes},
+		"not to be judged": {true, []nftables.SetElement{begin(5), end(15), begin(15), end(30)}, perhaps}, // two elements may do two things
+	} {
+		if _, got := newSet(c.interval, c.elements).find(some); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
 }

@@ -20,14 +20,14 @@ const httpsPort = 443
 // as, where they give it one of their own, the slot's address in the host, and the
 // vpeer's where they masquerade. The zero address: none, or that is not known.
 func LeavesAs(ns string, p Plan, as netip.Addr) (netip.Addr, error) {
-	out := filter.Packet{What: "what the guest sends outside", Hook: *nftables.ChainHookPostrouting, Out: p.Vpeer,
+	out := filter.Packet{What: "what the guest sends outside", In: p.Tap, Out: p.Vpeer, Opens: true,
 		From: netip.AddrPortFrom(p.Guest, 0), To: netip.AddrPortFrom(outside, httpsPort)}
 	var how string
 	is := path.Unknown
 	err := netns.Do(ns, func() error {
-		r, err := filter.ReadHostRules()
+		r, err := filter.Read()
 		if err == nil {
-			is, how = r.Translates(&out)
+			is, how = r.Translates(&out, *nftables.ChainHookPostrouting)
 		}
 		return err
 	})
@@ -44,7 +44,7 @@ func LeavesAs(ns string, p Plan, as netip.Addr) (netip.Addr, error) {
 
 // Egress asks how the host treats what a guest begins, which comes by the slot's
 // veth with that source.
-func Egress(p Plan, as netip.Addr, rules *filter.HostRules) (e path.Egress, err error) {
+func Egress(p Plan, as netip.Addr, rules *filter.Rules) (e path.Egress, err error) {
 	e.As = as.String()
 	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
 	if err != nil {
@@ -62,11 +62,10 @@ func Egress(p Plan, as netip.Addr, rules *filter.HostRules) (e path.Egress, err 
 	}
 	device := e.Route.Device
 	from, to := netip.AddrPortFrom(as, 0), netip.AddrPortFrom(outside, httpsPort)
-	packets := []filter.Packet{
-		{What: "what the guest sends outside", Hook: *nftables.ChainHookForward, In: p.HostVeth, Out: device, From: from, To: to},
-		{What: "what comes back to the guest", Hook: *nftables.ChainHookForward, In: device, Out: p.HostVeth, From: to, To: from, Established: true},
+	packets := filter.Exchange{Asks: "what the guest sends outside", Answers: "what comes back to the guest", In: p.HostVeth, Out: device, From: from, To: to}.Packets()
+	if found := rules.Judge(packets); len(found.Redirects) == 0 { // else it goes another way, through a proxy say
+		e.Drops = found.Drops
 	}
-	e.Drops = rules.Drops(packets)
-	e.Translated, _ = rules.Translates(&filter.Packet{Hook: *nftables.ChainHookPostrouting, Out: device, From: from, To: to})
+	e.Translated, _ = rules.Translates(&packets[0], *nftables.ChainHookPostrouting)
 	return e, nil
 }

@@ -13,6 +13,8 @@ import (
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 
 	"tapwatch/agent/filter"
@@ -154,7 +156,7 @@ func TestEgress(t *testing.T) {
 		nettest.IptablesLegacy(t, host, "-t", "nat", "-A", "POSTROUTING", "-s", "10.11.0.0/16", "-o", "wan", "-j", "MASQUERADE")
 		change(t, host, ns)
 		nettest.In(t, host, func() (err error) {
-			rules, err := filter.ReadHostRules()
+			rules, err := filter.Read()
 			if err == nil {
 				e, err = Egress(p, as, rules)
 			}
@@ -193,6 +195,16 @@ func TestEgress(t *testing.T) {
 			},
 			func(e path.Egress) bool { return len(e.Drops) == 0 },
 		},
+		"neighbours in one set, as E2B's network v2 has them": {
+			func(t *testing.T, host, _ string) { acceptNeighbours(t, host) },
+			func(e path.Egress) bool { return e.Drops != nil && len(e.Drops) == 0 },
+		},
+		"private addresses are dropped outside, where it has another": {
+			func(t *testing.T, host, _ string) {
+				nettest.IptablesLegacy(t, host, "-t", "raw", "-A", "PREROUTING", "-i", "wan", "-d", "10.11.0.0/16", "-j", "DROP")
+			},
+			func(e path.Egress) bool { return e.Drops != nil && len(e.Drops) == 0 },
+		},
 		"nothing masquerades": {
 			func(t *testing.T, host, _ string) { nettest.IptablesLegacy(t, host, "-t", "nat", "-F") },
 			func(e path.Egress) bool { return e.Translated == path.No },
@@ -205,6 +217,37 @@ func TestEgress(t *testing.T) {
 			}
 		})
 	}
+}
+
+// acceptNeighbours forwards what three slots beside each other send, by one set of
+// ranges that touch, and drops all else.
+func acceptNeighbours(t *testing.T, host string) {
+	t.Helper()
+	nettest.In(t, host, func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		drop := nftables.ChainPolicyDrop
+		table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "v2"})
+		chain := c.AddChain(&nftables.Chain{Name: "fwd", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &drop})
+		set := &nftables.Set{Table: table, Name: "slots", KeyType: nftables.TypeIPAddr, Interval: true}
+		var bounds []nftables.SetElement
+		for last := byte(0); last < 3; last++ {
+			bounds = append(bounds, nftables.SetElement{Key: []byte{10, 11, 0, last}}, nftables.SetElement{Key: []byte{10, 11, 0, last + 1}, IntervalEnd: true})
+		}
+		if err := c.AddSet(set, bounds); err != nil {
+			return err
+		}
+		for _, offset := range []uint32{12, 16} { // source, destination
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+				&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{2}},
+				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
+				&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}, &expr.Verdict{Kind: expr.VerdictAccept},
+			}})
+		}
+		return c.Flush()
+	})
 }
 
 // What leaves the namespace, and as whom, its rules say.

@@ -22,8 +22,8 @@ const buffer = 4 << 20
 // iptables-nft speaks through it too; iptables-legacy tells nobody.
 const nfnlgrpNFTables = 7
 
-// Watcher hears of every namespace that has an nsid in the agent's. Two sockets
-// are all that it keeps.
+// Watcher hears of every namespace that has an nsid in the agent's, and of the rules of
+// the agent's own. Two sockets are all that it keeps.
 type Watcher struct {
 	route, filter *nlsafe.Listener
 	log           *slog.Logger
@@ -60,8 +60,9 @@ func (w *Watcher) Close() {
 func (w *Watcher) Stats() Stats { return Stats{w.heard.Load(), w.lost.Load()} }
 
 // Run calls fn for each datagram with the namespace that it tells of, from two
-// goroutines, until the context ends. All is set where some were lost: any
-// namespace may have changed.
+// goroutines, until the context ends: NoNSID is the agent's own, whose routes change
+// all the time and are not told of. All is set where some were lost: any namespace
+// may have changed.
 func (w *Watcher) Run(ctx context.Context, fn func(id netns.NSID, all bool)) error {
 	var g errgroup.Group
 	for _, l := range []*nlsafe.Listener{w.route, w.filter} {
@@ -77,7 +78,7 @@ func (w *Watcher) hear(ctx context.Context, l *nlsafe.Listener, fn func(netns.NS
 			w.lost.Add(1)
 			w.log.Debug("notices of changes were lost", "err", err)
 			fn(netns.NoNSID, true)
-		case len(d.Bytes) > 0 && !d.Own:
+		case len(d.Bytes) > 0 && (!d.Own || l == w.filter):
 			w.heard.Add(1)
 			fn(netns.NSID(d.NSID), false)
 		}

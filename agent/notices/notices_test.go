@@ -112,3 +112,38 @@ func address(do func(netlink.Link, *netlink.Addr) error) error {
 	}
 	return do(l, a)
 }
+
+// Rules of the namespace that the watcher is in are told of too, without an nsid.
+func TestOwnRulesAreTold(t *testing.T) {
+	nettest.NeedRoot(t)
+	w, err := Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	heard := make(chan struct{}, 1024)
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		done <- w.Run(ctx, func(id netns.NSID, _ bool) {
+			if id == netns.NoNSID {
+				heard <- struct{}{}
+			}
+		})
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	c, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: nettest.RandomName("t")})
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.DelTable(table); _ = c.Flush() })
+	select {
+	case <-heard:
+	case <-time.After(30 * time.Second):
+		t.Fatal("a table was made, and nothing was heard")
+	}
+}

@@ -6,6 +6,7 @@ package path
 import (
 	"cmp"
 	"reflect"
+	"slices"
 	"time"
 
 	"tapwatch/internal/e2b"
@@ -295,13 +296,30 @@ type Veth struct {
 	HostMTU uint32 `json:"host_mtu,omitempty"`
 }
 
-// Rules is what the namespace does with packets on their way.
+// Rules is what the namespace does with packets on their way, and the host's own before
+// it.
 type Rules struct {
 	Forwards Tristate `json:"forwards"` // ip_forward; read in the shape dnat only
-	// Drops is the rules that surely drop what the path needs, in words; nil:
-	// unknown.
-	Drops []string `json:"drops"`
+	Filters           // of the namespace
+	Host     Filters  `json:"host"` // of the host's own namespace
 }
+
+// Filters is what the packet filters of a namespace do with the packets of a path, in
+// words.
+type Filters struct {
+	// Drops is the rules that surely drop what the path needs; nil: unknown.
+	Drops []string `json:"drops"`
+	// Redirects is the rules that surely send it elsewhere.
+	Redirects []string `json:"redirects,omitempty"`
+	// Partly is the rules that drop or redirect some of it: by a rate, by chance, or
+	// for its length.
+	Partly []string `json:"partly,omitempty"`
+	// NotJudged is the rules that may drop it and that are not understood.
+	NotJudged []string `json:"not_judged,omitempty"`
+}
+
+// Stop returns the rules that surely keep what the path needs from where it is to go.
+func (f Filters) Stop() []string { return slices.Concat(f.Drops, f.Redirects) }
 
 // Device is the tap as the kernel reports it.
 type Device struct {

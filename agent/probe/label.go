@@ -58,3 +58,9 @@ func parseLabel(name string) (l label, ok bool) {
 func (h hooks) label(direction int, clsact bool) string {
 	return label{program: directions[direction].name, owner: h.owner, clsact: clsact, dir: h.dir}.String()
 }
+
+// Ours says whether a tc filter of that name is a Tapwatch's, whichever.
+func Ours(name string) bool {
+	_, ok := parseLabel(name)
+	return ok
+}

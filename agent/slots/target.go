@@ -32,6 +32,8 @@ type Target struct {
 
 	Socket, Console, TemplateDir string
 
+	ProxyPID, RelayPID int // that listen; 0: unknown
+
 	Carrier path.Tristate
 	Waiting bool // a SYN is, and nothing has come from the guest since
 	Waited  bool // a SYN is, for longer than a guest takes to answer
@@ -57,6 +59,7 @@ func (s *Slots) target(p *place) Target {
 	t := Target{Key: p.key, Stay: st.serial, Sandbox: st.SandboxID, VMM: st.vmm.Process,
 		Path: p.space.Path, Netns: p.space.Name, Tap: p.device.Name, Veth: p.veth, Addrs: p.addrs(), Shape: p.shapeOf(), Bridge: p.device.Bridge, Foreign: st.foreign, Host: p.space.Cookie == s.cfg.Self, Frames: p.guest,
 		Socket: st.Socket, Console: st.Console, TemplateDir: st.TemplateDir,
+		ProxyPID: s.proxy.Process.PID, RelayPID: st.relay.Process.PID,
 		Carrier: p.device.Carrier, Booting: st.booting(time.Now())}
 	if f := p.traffic; f != nil {
 		t.Waited = !f.EnvdWaiting.IsZero() && time.Since(f.EnvdWaiting) > waitsLong

@@ -64,13 +64,6 @@ var relayFaults = []Fault{
 		},
 	},
 	{
-		Name: "drop-rule", What: "an nftables rule in the namespace drops what comes in for envd's port",
-		Hop: path.Relay, Expected: "rule-drops",
-		Make: func(_ context.Context, b *Box) (func() error, error) {
-			return dropRule(b.Slot.Netns())
-		},
-	},
-	{
 		Name: "dnat-rule-gone", What: "the path is by DNAT instead of a relay, and somebody flushes the namespace's rules",
 		Hop: path.Relay, Expected: "dnat-missing",
 		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
@@ -85,6 +78,18 @@ var relayFaults = []Fault{
 		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
 			req.Path = registry.DNAT
 			req.Alter = func(s *vmm.Spec) error { return setForward(s.Netns, false) }
+			return nil, nil
+		},
+	},
+	{
+		Name: "forward-policy", What: "the path is by DNAT instead of a relay, and a chain of the namespace forwards nothing",
+		Hop: path.Relay, Expected: "rule-drops",
+		Launch: func(_ *World, req *sandbox.CreateRequest) (func(), error) {
+			req.Path = registry.DNAT
+			req.Alter = func(s *vmm.Spec) error {
+				_, err := addRule(s.Netns, at(nftables.TableFamilyIPv4, nftables.ChainHookForward), drop)
+				return err
+			}
 			return nil, nil
 		},
 	},

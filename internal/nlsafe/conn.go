@@ -20,8 +20,8 @@ var ErrInterrupted = errors.New("dump interrupted by changes")
 // ErrNoAnswer is returned when none came within ten seconds.
 var ErrNoAnswer = errors.New("no netlink answer")
 
-// Conn is a request socket of NETLINK_ROUTE in the namespace of the thread that
-// dialled it. It may be used from several goroutines, one request at a time.
+// Conn is a request socket in the namespace of the thread that dialled it. It may be
+// used from several goroutines, one request at a time.
 type Conn struct {
 	mu     sync.Mutex
 	fd     int
@@ -37,9 +37,14 @@ type Stats struct {
 	Grown       uint64 // answers that did not fit the buffer as it was
 }
 
-// Dial opens a request socket in the calling thread's namespace.
-func Dial() (*Conn, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+// Dial opens a request socket of NETLINK_ROUTE in the calling thread's namespace.
+func Dial() (*Conn, error) { return open(unix.NETLINK_ROUTE) }
+
+// DialNetfilter opens one of NETLINK_NETFILTER.
+func DialNetfilter() (*Conn, error) { return open(unix.NETLINK_NETFILTER) }
+
+func open(protocol int) (*Conn, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
