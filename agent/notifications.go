@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -93,15 +94,21 @@ func (a *Agent) runNotifications(ctx context.Context) error {
 	return g.Wait()
 }
 
-// changed has a namespace looked at, or every one where something was not heard.
-func (a *Agent) changed(id netns.NSID, all bool) {
-	if all {
-		for _, t := range a.slots.Bound(nil) {
-			a.inspector.asked.ask(t.Key)
-		}
-		return
+// changed has the sandboxes looked at that a change may matter to.
+func (a *Agent) changed(n notices.Notice) {
+	c, ok := a.self, true
+	if n.In != netns.NoNSID {
+		c, ok = a.discover.Resolve(n.In)
 	}
-	if c, ok := a.discover.Resolve(id); ok {
+	switch {
+	case n.All:
+		a.inspector.asked.ask(a.slots.Beyond(netip.Prefix{}, 0)...)
+	case !ok:
+	case c == a.self:
+		if keys := a.slots.Beyond(n.To, n.Link); len(keys) > 0 {
+			a.inspector.asked.ask(keys...)
+		}
+	default:
 		a.inspector.asked.ask(a.slots.In(c)...)
 	}
 }

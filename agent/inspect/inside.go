@@ -21,7 +21,11 @@ type Plan struct {
 	HostVeth   string
 	Guest      netip.Addr
 	VpeerAddr  netip.Addr
-	Client     netip.Addr // the host's end of the veth pair
+	// Host is the address by which the proxy reaches the guest of a path that forwards;
+	// not valid: the vpeer's.
+	Host   netip.Addr
+	Client netip.Addr // the host's end of the veth pair
+	Port   uint16     // of the daemon in the guest, and of the relay
 	// Forwards is set where the namespace's kernel passes on what comes for it, to
 	// the guest (DNAT); Fused where nothing comes by the veth pair.
 	Forwards, Fused bool
@@ -42,7 +46,7 @@ var outside = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 func Inside(ns string, p Plan) (c Close) {
 	u := unread{&c.Inside.Unread}
 	if p.HostVeth != "" && p.VpeerAddr.IsValid() && !p.Fused {
-		u.note("routes of the host", u.toNamespace(&c, p))
+		u.note("routes of the host", u.toNamespace(&c, &p))
 	}
 	err := netns.Do(ns, func() error {
 		a, err := newAsker()
@@ -70,16 +74,28 @@ func (u unread) note(what string, err error) {
 }
 
 // toNamespace asks in the host's namespace.
-func (u unread) toNamespace(c *Close, p Plan) error {
+func (u unread) toNamespace(c *Close, p *Plan) error {
 	a, err := newAsker()
 	if err != nil {
 		return err
 	}
 	defer a.close()
-	if c.Inside.ToNamespace, err = a.route(Way{To: p.VpeerAddr, Wants: p.HostVeth}); err != nil || !p.Client.IsValid() || c.Inside.ToNamespace.Wrong() {
+	to := p.VpeerAddr
+	if p.Forwards && p.Host.IsValid() {
+		to = p.Host
+	}
+	dialed := netip.AddrPortFrom(to, p.Port)
+	in := &c.Inside
+	if in.ToNamespace, err = a.connect(dialed, p.HostVeth); err != nil || in.ToNamespace.Wrong() {
 		return err
 	}
-	c.Inside.FromNamespace, err = a.route(Way{To: p.Client, From: p.VpeerAddr, In: p.HostVeth, Wants: "lo"})
+	if source, err := netip.ParseAddr(in.ToNamespace.Source); err == nil {
+		p.Client = source // a route may name another source than the veth's
+	}
+	if !p.Client.IsValid() {
+		return nil
+	}
+	in.FromNamespace, err = a.route(Way{To: netip.AddrPortFrom(p.Client, clientPort), From: dialed, In: p.HostVeth, Wants: "lo"})
 	if errors.Is(err, unix.ENODEV) { // it has gone: another says so
 		return nil
 	}
@@ -90,26 +106,31 @@ func (u unread) toNamespace(c *Close, p Plan) error {
 // where its answer would find its way: else its source is refused for that.
 func (u unread) routes(a *asker, c *Close, p Plan) {
 	in := &c.Inside
-	ask := func(what string, to *path.Route, w Way) {
-		r, err := a.route(w)
+	note := func(what string, to *path.Route, r path.Route, err error) {
 		if errors.Is(err, unix.ENODEV) {
 			return
 		}
 		u.note(what, err)
 		*to = r
 	}
+	ask := func(what string, to *path.Route, w Way) {
+		r, err := a.route(w)
+		note(what, to, r, err)
+	}
+	guest := netip.AddrPortFrom(p.Guest, p.Port)
 	if p.Guest.IsValid() {
-		ask("the route to the guest", &in.ToGuest, Way{To: p.Guest, Wants: p.Tap})
+		r, err := a.connect(guest, p.Tap)
+		note("the route to the guest", &in.ToGuest, r, err)
 	}
 	if in.ToGuest.Asked != "" && !in.ToGuest.Wrong() && in.ToGuest.Source != "" && !p.Forwards {
 		if source, err := netip.ParseAddr(in.ToGuest.Source); err == nil {
-			ask("the route from the guest", &in.FromGuest, Way{To: source, From: p.Guest, In: p.Tap, Wants: "lo"})
+			ask("the route from the guest", &in.FromGuest, Way{To: netip.AddrPortFrom(source, clientPort), From: guest, In: p.Tap, Wants: "lo"})
 		}
 	}
 	if !p.Client.IsValid() {
 		return
 	}
-	r, err := a.route(Way{To: outside})
+	r, err := a.route(Way{To: netip.AddrPortFrom(outside, 0)})
 	u.note("the default route", err)
 	if err == nil {
 		in.NoDefault = path.Known(r.Device == "")
@@ -117,16 +138,19 @@ func (u unread) routes(a *asker, c *Close, p Plan) {
 	if p.Fused {
 		return
 	}
-	ask("the route to the proxy", &in.ToClient, Way{To: p.Client, Wants: p.Vpeer})
+	client, relay := netip.AddrPortFrom(p.Client, clientPort), netip.AddrPortFrom(p.VpeerAddr, p.Port)
+	back := Way{To: client, Wants: p.Vpeer}
+	if !p.Forwards && p.VpeerAddr.IsValid() && a.ownerOf(p.VpeerAddr) != "" { // else nothing answers from there
+		back.From = relay
+	}
+	ask("the route to the proxy", &in.ToClient, back)
 	switch {
 	case in.ToClient.Asked == "" || in.ToClient.Wrong():
 	case !p.Forwards:
-		ask("the route from the proxy", &in.FromClient, Way{To: p.VpeerAddr, From: p.Client, In: p.Vpeer, Wants: "lo"})
-	case p.Guest.IsValid():
-		ask("the route from the proxy", &in.FromClient, Way{To: p.Guest, From: p.Client, In: p.Vpeer, Wants: p.Tap})
-		if !in.ToGuest.Wrong() {
-			ask("the route from the guest", &in.FromGuest, Way{To: p.Client, From: p.Guest, In: p.Tap, Wants: p.Vpeer})
-		}
+		ask("the route from the proxy", &in.FromClient, Way{To: relay, From: client, In: p.Vpeer, Wants: "lo"})
+	case p.Guest.IsValid() && !in.ToGuest.Wrong():
+		ask("the route from the proxy", &in.FromClient, Way{To: guest, From: client, In: p.Vpeer, Wants: p.Tap})
+		ask("the route from the guest", &in.FromGuest, Way{To: client, From: guest, In: p.Tap, Wants: p.Vpeer})
 	}
 }
 

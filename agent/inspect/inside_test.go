@@ -42,7 +42,7 @@ func slotLike(t *testing.T) (host, ns string, p Plan) {
 	host, ns = nettest.Netns(t), nettest.Netns(t)
 	nettest.Tap(t, ns, "tap0")
 	p = Plan{Tap: "tap0", Vpeer: "eth0", HostVeth: "veth-1", Guest: netip.MustParseAddr("169.254.0.21"),
-		VpeerAddr: netip.MustParseAddr("10.12.0.3"), Client: netip.MustParseAddr("10.12.0.2")}
+		VpeerAddr: netip.MustParseAddr("10.12.0.3"), Client: netip.MustParseAddr("10.12.0.2"), Port: 49983}
 	nettest.In(t, host, func() error {
 		to, err := os.Open("/run/netns/" + ns)
 		if err != nil {
@@ -90,7 +90,7 @@ func look(t *testing.T, host, ns string, p Plan) (c Close) {
 	t.Helper()
 	nettest.In(t, host, func() error {
 		u := unread{&c.Inside.Unread}
-		u.note("host", u.toNamespace(&c, p))
+		u.note("host", u.toNamespace(&c, &p))
 		return nil
 	})
 	inner := p

@@ -8,6 +8,9 @@ type Route struct {
 	Device string `json:"device,omitempty"` // the device that it would take; empty: none
 	Source string `json:"source,omitempty"` // the address that it would send from; empty: forwarded, or none
 	Failed string `json:"failed,omitempty"` // why none, in the kernel's words
+	// LocalOn is the device of the asked namespace that has the packet's destination
+	// itself, so that it goes no further; empty: none, or that is right.
+	LocalOn string `json:"local_on,omitempty"`
 	// SourceRefused says that the packet is dropped for the sake of its source:
 	// answers to it would not leave by the device that it came by (rp_filter).
 	SourceRefused bool `json:"source_refused,omitempty"`
@@ -19,9 +22,9 @@ func (r Route) Wrong() bool { return r.Asked != "" && r.Device != r.Wants }
 // Inside is what a close look into a slot's namespace, and at the host's way to it,
 // found. What it could not read is named in Unread.
 type Inside struct {
-	ToNamespace   Route `json:"route_to_namespace"`   // in the host: to the vpeer
-	FromNamespace Route `json:"route_from_namespace"` // in the host: the vpeer's answers
-	FromClient    Route `json:"route_from_client"`    // in the namespace: what layer 1 sends
+	ToNamespace   Route `json:"route_to_namespace"`   // in the host: to the address that the proxy dials
+	FromNamespace Route `json:"route_from_namespace"` // in the host: the answers from there
+	FromClient    Route `json:"route_from_client"`    // in the namespace: what the proxy sends
 	ToClient      Route `json:"route_to_client"`      // in the namespace: its answers
 	ToGuest       Route `json:"route_to_guest"`       // in the namespace
 	FromGuest     Route `json:"route_from_guest"`     // in the namespace: the guest's answers
