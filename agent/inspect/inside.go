@@ -54,7 +54,7 @@ func Inside(ns string, p Plan) (c Close) {
 		}
 		defer a.close()
 		tap := p.Tap
-		u.ports(a, &c, &p)
+		u.bridges(a, &c, &p)
 		u.routes(a, &c, p)
 		u.tap(a, &c, tap, p)
 		c.Inside.Conntrack, err = conntrack()
@@ -116,19 +116,26 @@ func (u unread) toNamespace(c *Close, p *Plan) error {
 	return err
 }
 
-// ports puts bridges in the place of the devices that are their ports: the bridge has
+// bridges puts bridges in the place of the devices that are their ports: the bridge has
 // the addresses, and the routes lead to it.
-func (u unread) ports(a *asker, c *Close, p *Plan) {
+func (u unread) bridges(a *asker, c *Close, p *Plan) {
 	for _, device := range []*string{&p.Tap, &p.Vpeer} {
+		if *device == "" {
+			continue
+		}
 		l3, err := a.l3(*device)
+		if errors.Is(err, unix.ENODEV) {
+			continue
+		}
 		if err != nil {
-			if !errors.Is(err, unix.ENODEV) {
-				u.note("the bridge of "+*device, err)
-			}
+			u.note("the bridge of "+*device, err)
 			continue
 		}
 		if l3 != *device && device == &p.Tap {
 			c.Inside.Bridge = l3
+		}
+		if l3 != *device && device == &p.Vpeer { // its hardware address is the bridge's
+			c.Inside.Vpeer = nil
 		}
 		*device = l3
 	}
@@ -176,7 +183,7 @@ func (u unread) routes(a *asker, c *Close, p Plan) {
 		back.From = relay
 	}
 	ask("the route to the proxy", &in.ToClient, back)
-	if !in.ToClient.Wrong() {
+	if in.Vpeer != nil && !in.ToClient.Wrong() { // else there is a bridge at one end
 		in.Client, err = a.neighbour(p.Vpeer, p.Client)
 		if !errors.Is(err, unix.ENODEV) {
 			u.note("the neighbours of "+p.Vpeer, err)

@@ -140,12 +140,17 @@ func (a *asker) neighbour(link string, of netip.Addr) (*path.Neighbour, error) {
 	body = nlsafe.AppendAttr(body, unix.NDA_DST, of.AsSlice())
 	answer, err := a.conn.Get(unix.RTM_GETNEIGH, body)
 	if errors.Is(err, unix.ENOENT) {
-		return &path.Neighbour{State: "none"}, nil
+		return &path.Neighbour{Addr: of.String(), State: "none"}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the neighbour %s on %s: %w", of, link, err)
 	}
-	return parseNeighbour(answer)
+	n, err := parseNeighbour(answer)
+	if err != nil {
+		return nil, err
+	}
+	n.Addr = of.String()
+	return n, nil
 }
 
 // parseNeighbour reads RTM_NEWNEIGH.

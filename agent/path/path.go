@@ -352,6 +352,7 @@ type Tun struct {
 
 // Neighbour is the kernel's entry for an address on a link.
 type Neighbour struct {
+	Addr  string `json:"addr,omitempty"`
 	MAC   string `json:"mac,omitempty"` // empty: not known
 	State string `json:"state"`         // as ip neigh prints it, e.g. REACHABLE; none: there is no entry
 }

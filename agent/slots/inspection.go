@@ -88,7 +88,7 @@ func settled(n *path.Neighbour) *path.Neighbour {
 	if n == nil || n.State == "PERMANENT" || n.State == "NOARP" {
 		return n
 	}
-	return &path.Neighbour{MAC: n.MAC}
+	return &path.Neighbour{Addr: n.Addr, MAC: n.MAC}
 }
 
 // Topology is how requests reach the guest behind a tap, as the kernel has it.
