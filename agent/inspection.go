@@ -25,11 +25,16 @@ func (i *inspector) inspect(t slots.Target) *slots.Inspection {
 		} else {
 			c.VMM = &is
 		}
+		if c.VMMMACs, err = inspect.MACsOf(t.VMM.PID); err != nil {
+			i.log.Debug("read the VMM's command line", "err", err)
+		}
 	}
 	if t.Path == "" || t.Key.Claim != 0 {
 		return c
 	}
-	within := inspect.Inside(t.Path, planOf(t))
+	plan := planOf(t)
+	plan.Port = i.port
+	within := inspect.Inside(t.Path, plan)
 	c.Inside, c.Tun, c.Neighbour = within.Inside, within.Tun, within.Neighbour
 	if t.Shape == registry.DNAT { // no other needs it
 		if c.Rules.Forwards, err = inspect.Forwards(t.Path); err != nil {
@@ -57,7 +62,7 @@ func (i *inspector) inspect(t slots.Target) *slots.Inspection {
 
 // planOf is what a path of the target's shape needs of its namespace.
 func planOf(t slots.Target) inspect.Plan {
-	p := inspect.Plan{Tap: t.Tap, Vpeer: t.Veth.Peer, HostVeth: t.Veth.Host, Guest: t.Addrs.Guest, VpeerAddr: t.Addrs.Vpeer,
+	p := inspect.Plan{Tap: t.Tap, Vpeer: t.Veth.Peer, HostVeth: t.Veth.Host, Guest: t.Addrs.Guest, VpeerAddr: t.Addrs.Vpeer, Host: t.Addrs.Host,
 		Forwards: t.Shape == registry.DNAT, Fused: t.Shape == registry.Fused}
 	if t.Bridge != "" { // the bridge has the addresses
 		p.Guest = netip.Addr{}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -96,21 +97,26 @@ func (a *Agent) runNotifications(ctx context.Context) error {
 	return g.Wait()
 }
 
-// changed has a namespace looked at, or every one where something was not heard. NoNSID
-// is the agent's own: what its rules do with the path of every slot is judged again.
-func (a *Agent) changed(id netns.NSID, all bool) {
-	if all || id == netns.NoNSID {
-		a.inspector.host.changed.ask()
+// changed has the sandboxes looked at that a change may matter to.
+func (a *Agent) changed(n notices.Notice) {
+	if n.All || n.Filter && n.In == netns.NoNSID {
+		a.inspector.host.changed.ask() // what the host's rules do with every path
 	}
-	if all {
-		for _, t := range a.slots.Bound(nil) {
-			a.inspector.asked.ask(t.Key)
-		}
-		return
+	c, ok := a.self, true
+	if n.In != netns.NoNSID {
+		c, ok = a.discover.Resolve(n.In)
 	}
-	if id == netns.NoNSID {
+	switch {
+	case n.All:
+		a.inspector.asked.ask(a.slots.Beyond(netip.Prefix{}, 0)...)
+	case !ok:
+	case n.Filter && c == a.self:
 		a.inspector.asked.ask(a.slots.In(a.self)...)
-	} else if c, ok := a.discover.Resolve(id); ok {
+	case c == a.self:
+		if keys := a.slots.Beyond(n.To, n.Link); len(keys) > 0 {
+			a.inspector.asked.ask(keys...)
+		}
+	default:
 		a.inspector.asked.ask(a.slots.In(c)...)
 	}
 }

@@ -28,6 +28,8 @@ type Check struct {
 	// Last is set on a warning that faults of later hops explain too: it is looked
 	// for after all hops, and changes the state of none. Time alone ends it.
 	Last bool
+	// Fades is set where time alone may end the problem, or make it less.
+	Fades bool
 	// InBoot is set where a problem is one also while the sandbox is booting.
 	InBoot bool
 	// Inferred is set where the problem follows from what is configured, counted or said,
@@ -46,10 +48,12 @@ var Checks = []Check{
 	proxyNotListening,
 	proxyFDLimit,
 	proxyNotAccepting,
+	tcpMemory,
 	vethDown,
 	hostRoute,
 	returnRoute,
-	rpFilter,
+	vethNeighbour,
+	vethQdisc,
 	noDefaultRoute,
 	noEgress,
 	conntrackFull,
@@ -58,8 +62,11 @@ var Checks = []Check{
 	relayNotListening,
 	relayFDLimit,
 	relayNotAccepting,
+	relayNoPorts,
 	ipForwardOff,
 	hostRuleDrops,
+	inputRoute,
+	rpFilter,
 	ruleDrops,
 	tapElsewhere,
 	tapMissing,
@@ -79,6 +86,8 @@ var Checks = []Check{
 	tapNoVnetHdr,
 	tapAddress,
 	guestRoute,
+	tapNoARP,
+	tapQdisc,
 	tapQueueFull,
 	tapDrops,
 	initMissing,
@@ -121,7 +130,7 @@ var carrierFaults = []string{
 }
 
 // tapFaults are those that explain a guest that cannot be reached.
-var tapFaults = append([]string{"no-carrier", "tap-no-vnet-hdr", "tap-address", "guest-route"}, carrierFaults...)
+var tapFaults = append([]string{"no-carrier", "tap-no-vnet-hdr", "tap-address", "guest-route", "tap-noarp"}, carrierFaults...)
 
 // guestFaults are those that explain a guest which does not answer.
 var guestFaults = slices.Concat([]string{"guest-no-init", "guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-blocked", "vmm-starved", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "guest-offline", "guest-hung"}, initCodes, tapFaults)
@@ -286,7 +295,7 @@ func Passing(d path.Diagnosis) bool {
 		return true // a holder that may let go in a moment
 	}
 	return slices.ContainsFunc(Checks, func(c Check) bool {
-		return c.Last && slices.ContainsFunc(d.Findings, func(f path.Finding) bool { return f.Code == c.Code })
+		return (c.Last || c.Fades) && slices.ContainsFunc(d.Findings, func(f path.Finding) bool { return f.Code == c.Code })
 	})
 }
 

@@ -37,7 +37,7 @@ func requests(relay, guest path.Asked) func(*path.Facts) {
 	return func(f *path.Facts) { f.Requests = &path.Requests{Relay: relay, Guest: guest} }
 }
 
-func losing(hop path.Hop, after, before string) func(*path.Facts) {
+func lossAt(hop path.Hop, after, before string) func(*path.Facts) {
 	return func(f *path.Facts) {
 		f.Loss = &path.Loss{Time: now, After: after, Before: before, Hop: hop, What: "SYNs", Count: 3, Of: 3, Evidence: []string{"3 of 3 SYNs were seen at " + after + ", none at " + before}}
 	}
@@ -70,7 +70,7 @@ func TestVerdictFollowsRequests(t *testing.T) {
 		{"a request does not leave the relay", changed(askedLately, requests(nothing, waiting(nothing, 2*time.Second, path.Wait{}))), "broken: ok ok broken ok ok [unexplained]", path.Tap},
 		{"one still waits from before others were answered", changed(requests(waiting(well(fine, 8*time.Second), 9*time.Second, path.Wait{Connecting: true}), fine)), "ok: ok ok ok ok ok []", ""},
 		{"all wait that began after others were answered", changed(requests(waiting(well(nothing, 8*time.Second), 7*time.Second, path.Wait{Connecting: true}), fine)), "broken: ok broken ok ok ok [unexplained]", path.Relay},
-		{"it was looked for where packets are lost", changed(requests(askedOf(0, fails{path.Lost: 3}, 0), nothing), losing(path.Tap, "eth0", "tap0")), "broken: ok ok broken ok ok [unexplained]", path.Tap},
+		{"it was looked for where packets are lost", changed(requests(askedOf(0, fails{path.Lost: 3}, 0), nothing), lossAt(path.Tap, "eth0", "tap0")), "broken: ok ok broken ok ok [unexplained]", path.Tap},
 		{"a check says why", changed(vmmDead, requests(nothing, askedOf(0, fails{path.Lost: 3}, 0))), "broken: ok ok broken unknown unknown [vmm-exited]", path.Tap},
 		{"a third fails", changed(requests(askedOf(6, fails{path.Lost: 3}, 100*time.Millisecond), nothing)), "ok: ok ok ok ok ok [degraded]", path.Relay},
 		{"one of many fails", changed(requests(askedOf(600, fails{path.Lost: 1}, 100*time.Millisecond), nothing)), "ok: ok ok ok ok ok []", ""},
@@ -84,8 +84,8 @@ func TestVerdictFollowsRequests(t *testing.T) {
 		{"the relay has taken one and asks nobody", changed(requests(waiting(nothing, 9*time.Second, path.Wait{Left: true, Acked: true}), nothing)), "unknown: ok unknown ok ok ok []", ""},
 		{"one waits long, and others are answered", changed(requests(nothing, waiting(fine, 9*time.Second, path.Wait{Left: true, Acked: true}))), "ok: ok ok ok ok ok []", ""},
 
-		{"what is inferred of a hop that nothing comes to", changed(guestMute, requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), losing(path.Tap, "the relay", "tap0")), "broken: ok ok broken unknown unknown [unexplained]", path.Tap},
-		{"drops where requests are lost", changed(dropping("TC_EGRESS", 30, 0.7), requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), losing(path.Tap, "the relay", "tap0")), "broken: ok ok broken ok ok [tap-drops]", path.Tap},
+		{"what is inferred of a hop that nothing comes to", changed(guestMute, requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), lossAt(path.Tap, "the relay", "tap0")), "broken: ok ok broken unknown unknown [unexplained]", path.Tap},
+		{"drops where requests are lost", changed(dropping("TC_EGRESS", 30, 0.7), requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), lossAt(path.Tap, "the relay", "tap0")), "broken: ok ok broken ok ok [tap-drops]", path.Tap},
 		{"what is inferred, while requests pass", changed(addressGone, requests(fine, fine)), "ok: ok ok ok ok ok [tap-address]", path.Tap},
 		{"what is inferred, while nobody asks", changed(addressGone), "broken: ok ok broken unknown unknown [tap-address]", path.Tap},
 		{"what is inferred, while requests fail", changed(addressGone, requests(askedOf(0, fails{path.Closed: 5}, 0), askedOf(0, fails{path.Lost: 5}, 0))), "broken: ok ok broken unknown unknown [tap-address]", path.Tap},
@@ -136,7 +136,7 @@ func TestAnswersAfterAFinding(t *testing.T) {
 
 func TestUnexplainedSaysWhatIsKnown(t *testing.T) {
 	relay := waiting(askedOf(1, fails{path.Lost: 2}, 4*time.Second), 2*time.Second, path.Wait{Connecting: true})
-	d := Run(changed(requests(relay, path.Asked{}), losing(path.Relay, "veth-7", "eth0 in ns-7")))
+	d := Run(changed(requests(relay, path.Asked{}), lossAt(path.Relay, "veth-7", "eth0 in ns-7")))
 	f := d.Findings[0]
 	all := f.Cause + "\n" + strings.Join(f.Evidence, "\n")
 	for _, want := range []string{

@@ -9,7 +9,7 @@ var rpFilter = Check{
 	Fused:     path.Tap,
 	Severity:  path.Critical,
 	Inferred:  true,
-	DependsOn: []string{"veth-down", "host-route", "return-route"},
+	DependsOn: []string{"veth-down", "host-route", "return-route", "input-route"},
 	Run: func(f path.Facts) Result {
 		var ev []string
 		refused := func(what, where string, r path.Route) {

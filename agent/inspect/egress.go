@@ -56,7 +56,7 @@ func Egress(p Plan, as netip.Addr, rules *filter.Rules) (e path.Egress, err erro
 		return e, err
 	}
 	defer a.close()
-	e.Route, err = a.route(Way{To: outside}) // the host's own: rp_filter and forwarding are told apart
+	e.Route, err = a.route(Way{To: netip.AddrPortFrom(outside, 0)}) // the host's own: rp_filter and forwarding are told apart
 	if err != nil || e.Route.Device == "" {
 		return e, err
 	}

@@ -2,11 +2,7 @@ package inspect
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +17,11 @@ type Plan struct {
 	HostVeth   string
 	Guest      netip.Addr
 	VpeerAddr  netip.Addr
-	Client     netip.Addr // the host's end of the veth pair
+	// Host is the address by which the proxy reaches the guest of a path that forwards;
+	// not valid: the vpeer's.
+	Host   netip.Addr
+	Client netip.Addr // the host's end of the veth pair
+	Port   uint16     // of the daemon in the guest, and of the relay
 	// Forwards is set where the namespace's kernel passes on what comes for it, to
 	// the guest (DNAT); Fused where nothing comes by the veth pair.
 	Forwards, Fused bool
@@ -41,19 +41,30 @@ var outside = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 // and changes nothing; what it could not learn stands in Unread.
 func Inside(ns string, p Plan) (c Close) {
 	u := unread{&c.Inside.Unread}
+	var err error
+	c.Inside.TCPMemory, err = tcpMemory()
+	u.note("memory of TCP", err)
 	if p.HostVeth != "" && p.VpeerAddr.IsValid() && !p.Fused {
-		u.note("routes of the host", u.toNamespace(&c, p))
+		u.note("routes of the host", u.toNamespace(&c, &p))
 	}
-	err := netns.Do(ns, func() error {
+	err = netns.Do(ns, func() error {
 		a, err := newAsker()
 		if err != nil {
 			return err
 		}
 		defer a.close()
+		tap := p.Tap
+		u.ports(a, &c, &p)
 		u.routes(a, &c, p)
-		u.tap(a, &c, p)
+		u.tap(a, &c, tap, p)
 		c.Inside.Conntrack, err = conntrack()
 		u.note("connection tracking", err)
+		c.Inside.Overflows, err = listenOverflows()
+		u.note("overflows of accept queues", err)
+		if !p.Forwards && p.Guest.IsValid() {
+			c.Inside.Ports, err = portsTo(netip.AddrPortFrom(p.Guest, p.Port))
+			u.note("ports in use", err)
+		}
 		return nil
 	})
 	u.note("namespace", err)
@@ -70,67 +81,139 @@ func (u unread) note(what string, err error) {
 }
 
 // toNamespace asks in the host's namespace.
-func (u unread) toNamespace(c *Close, p Plan) error {
+func (u unread) toNamespace(c *Close, p *Plan) error {
 	a, err := newAsker()
 	if err != nil {
 		return err
 	}
 	defer a.close()
-	if c.Inside.ToNamespace, err = a.route(Way{To: p.VpeerAddr, Wants: p.HostVeth}); err != nil || !p.Client.IsValid() || c.Inside.ToNamespace.Wrong() {
-		return err
+	to := p.VpeerAddr
+	if p.Forwards && p.Host.IsValid() {
+		to = p.Host
 	}
-	c.Inside.FromNamespace, err = a.route(Way{To: p.Client, From: p.VpeerAddr, In: p.HostVeth, Wants: "lo"})
+	dialed := netip.AddrPortFrom(to, p.Port)
+	in := &c.Inside
+	veth, err := a.port(p.HostVeth)
 	if errors.Is(err, unix.ENODEV) { // it has gone: another says so
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	l3 := veth.l3
+	u.note("qdiscs of the host", a.qdiscs(p.HostVeth, veth.qdisc, true, &in.Qdiscs))
+	if in.ToNamespace, err = a.connect(dialed, l3); err != nil || in.ToNamespace.Wrong() {
+		return err
+	}
+	if l3 == p.HostVeth { // else the bridge passes on what others ask
+		in.Vpeer, err = a.neighbour(l3, p.VpeerAddr)
+		u.note("the neighbours of "+l3, err)
+	}
+	if source, err := netip.ParseAddr(in.ToNamespace.Source); err == nil {
+		p.Client = source // a route may name another source than the veth's
+	}
+	if !p.Client.IsValid() {
+		return nil
+	}
+	in.FromNamespace, err = a.route(Way{To: netip.AddrPortFrom(p.Client, clientPort), From: dialed, In: l3, Wants: "lo"})
 	return err
 }
 
-// routes asks for the ways through the namespace. What comes in is asked for only
-// where its answer would find its way: else its source is refused for that.
-func (u unread) routes(a *asker, c *Close, p Plan) {
-	in := &c.Inside
-	ask := func(what string, to *path.Route, w Way) {
-		r, err := a.route(w)
+// ports looks at the places of the namespace's devices, and puts bridges in the place of
+// those that are their ports: the bridge has the addresses, and the routes lead to it.
+func (u unread) ports(a *asker, c *Close, p *Plan) {
+	for _, device := range []*string{&p.Tap, &p.Vpeer} {
+		if *device == "" {
+			continue
+		}
+		is, err := a.port(*device)
+		if err == nil {
+			err = a.qdiscs(*device, is.qdisc, false, &c.Inside.Qdiscs)
+		}
+		if errors.Is(err, unix.ENODEV) {
+			continue
+		}
+		if err != nil {
+			u.note("the bridge and the qdiscs of "+*device, err)
+			continue
+		}
+		l3 := is.l3
+		if l3 != *device && device == &p.Tap {
+			c.Inside.Bridge = l3
+		}
+		if l3 != *device && device == &p.Vpeer { // its hardware address is the bridge's
+			c.Inside.Vpeer = nil
+		}
+		*device = l3
+	}
+}
+
+// way is one answer of the kernel, where the devices that it was asked of are there.
+func (u unread) way(what string, to *path.Route) func(path.Route, error) {
+	return func(r path.Route, err error) {
 		if errors.Is(err, unix.ENODEV) {
 			return
 		}
 		u.note(what, err)
 		*to = r
 	}
+}
+
+// routes asks for the ways through the namespace. What comes in is asked for only
+// where its answer would find its way: else its source is refused for that.
+func (u unread) routes(a *asker, c *Close, p Plan) {
+	in := &c.Inside
+	guest := netip.AddrPortFrom(p.Guest, p.Port)
 	if p.Guest.IsValid() {
-		ask("the route to the guest", &in.ToGuest, Way{To: p.Guest, Wants: p.Tap})
+		u.way("the route to the guest", &in.ToGuest)(a.connect(guest, p.Tap))
 	}
 	if in.ToGuest.Asked != "" && !in.ToGuest.Wrong() && in.ToGuest.Source != "" && !p.Forwards {
 		if source, err := netip.ParseAddr(in.ToGuest.Source); err == nil {
-			ask("the route from the guest", &in.FromGuest, Way{To: source, From: p.Guest, In: p.Tap, Wants: "lo"})
+			u.way("the route from the guest", &in.FromGuest)(a.route(Way{To: netip.AddrPortFrom(source, clientPort), From: guest, In: p.Tap, Wants: "lo"}))
 		}
 	}
 	if !p.Client.IsValid() {
 		return
 	}
-	r, err := a.route(Way{To: outside})
+	r, err := a.route(Way{To: netip.AddrPortFrom(outside, 0)})
 	u.note("the default route", err)
 	if err == nil {
 		in.NoDefault = path.Known(r.Device == "")
 	}
-	if p.Fused {
-		return
-	}
-	ask("the route to the proxy", &in.ToClient, Way{To: p.Client, Wants: p.Vpeer})
-	switch {
-	case in.ToClient.Asked == "" || in.ToClient.Wrong():
-	case !p.Forwards:
-		ask("the route from the proxy", &in.FromClient, Way{To: p.VpeerAddr, From: p.Client, In: p.Vpeer, Wants: "lo"})
-	case p.Guest.IsValid():
-		ask("the route from the proxy", &in.FromClient, Way{To: p.Guest, From: p.Client, In: p.Vpeer, Wants: p.Tap})
-		if !in.ToGuest.Wrong() {
-			ask("the route from the guest", &in.FromGuest, Way{To: p.Client, From: p.Guest, In: p.Tap, Wants: p.Vpeer})
-		}
+	if !p.Fused {
+		u.toProxy(a, c, p)
 	}
 }
 
-func (u unread) tap(a *asker, c *Close, p Plan) {
+// toProxy asks for the ways between the guest, or the relay, and the proxy.
+func (u unread) toProxy(a *asker, c *Close, p Plan) {
+	in := &c.Inside
+	client, relay, guest := netip.AddrPortFrom(p.Client, clientPort), netip.AddrPortFrom(p.VpeerAddr, p.Port), netip.AddrPortFrom(p.Guest, p.Port)
+	back := Way{To: client, Wants: p.Vpeer}
+	if !p.Forwards && p.VpeerAddr.IsValid() && a.ownerOf(p.VpeerAddr) != "" { // else nothing answers from there
+		back.From = relay
+	}
+	u.way("the route to the proxy", &in.ToClient)(a.route(back))
+	if in.ToClient.Asked == "" || in.ToClient.Wrong() {
+		return
+	}
+	if in.Vpeer != nil { // else there is a bridge at one end
+		n, err := a.neighbour(p.Vpeer, p.Client)
+		if !errors.Is(err, unix.ENODEV) {
+			u.note("the neighbours of "+p.Vpeer, err)
+		}
+		in.Client = n
+	}
+	switch {
+	case !p.Forwards:
+		u.way("the route from the proxy", &in.FromClient)(a.route(Way{To: relay, From: client, In: p.Vpeer, Wants: "lo"}))
+	case p.Guest.IsValid() && !in.ToGuest.Wrong():
+		u.way("the route from the proxy", &in.FromClient)(a.route(Way{To: guest, From: client, In: p.Vpeer, Wants: p.Tap}))
+		u.way("the route from the guest", &in.FromGuest)(a.route(Way{To: client, From: guest, In: p.Tap, Wants: p.Vpeer}))
+	}
+}
+
+func (u unread) tap(a *asker, c *Close, tap string, p Plan) {
 	ask := func(what string, err error) {
 		if !errors.Is(err, unix.ENODEV) {
 			u.note(what, err)
@@ -139,36 +222,10 @@ func (u unread) tap(a *asker, c *Close, p Plan) {
 	var err error
 	c.Inside.TapAddrs, err = a.addresses(p.Tap)
 	ask("the addresses of the tap", err)
-	c.Tun, err = a.tun(p.Tap)
+	c.Tun, err = a.tun(tap)
 	ask("the tap", err)
 	if p.Guest.IsValid() {
 		c.Neighbour, err = a.neighbour(p.Tap, p.Guest)
 		ask("the neighbours of the tap", err)
 	}
-}
-
-// conntrack reads how full the table of connections of the thread's namespace is.
-// A kernel that tracks none has none.
-func conntrack() (c path.Conntrack, err error) {
-	const dir = "/proc/sys/net/netfilter/nf_conntrack_"
-	if c.Count, err = number(dir + "count"); errors.Is(err, os.ErrNotExist) {
-		return c, nil
-	}
-	if err != nil {
-		return c, err
-	}
-	c.Max, err = number(dir + "max")
-	return c, err
-}
-
-func number(file string) (uint64, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", file, err)
-	}
-	return n, nil
 }

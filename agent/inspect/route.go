@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,20 +12,29 @@ import (
 	"tapwatch/internal/nlsafe"
 )
 
-// Way is a packet whose way is asked for.
+// Way is a packet whose way is asked for. Rules of routing may look at its ports: one
+// with a port is a TCP segment, one without is of no protocol.
 type Way struct {
-	To, From netip.Addr // From invalid: a packet of the namespace's own
-	In       string     // the device that it comes in by; empty: of its own
-	Wants    string     // the device that it should leave by; lo: delivered here
+	To, From netip.AddrPort // From invalid: the kernel chooses the source
+	In       string         // the device that it comes in by; empty: of the namespace's own
+	Wants    string         // the device that it should leave by; lo: delivered here
 }
 
+// clientPort stands for the port of whoever connects: one of those that Linux gives by
+// default.
+const clientPort = 45000
+
+// String is the way in the words of ip route get.
 func (w Way) String() string {
-	text := w.To.String()
+	text := w.To.Addr().String()
 	if w.From.IsValid() {
-		text += " from " + w.From.String()
+		text += " from " + w.From.Addr().String()
 	}
 	if w.In != "" {
 		text += " iif " + w.In
+	}
+	if w.To.Port() != 0 {
+		text += fmt.Sprintf(" ipproto tcp sport %d dport %d", w.From.Port(), w.To.Port())
 	}
 	return text
 }
@@ -80,6 +90,21 @@ func (a *asker) name(index uint32) string {
 // noRoute is what the kernel answers where there is no way.
 var noRoute = []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EXDEV, unix.EACCES}
 
+// connect asks where a connection's packets would go, as connect(2) does: the kernel
+// first chooses their source, and then asks for the way again with that source. Rules
+// may look at it.
+func (a *asker) connect(to netip.AddrPort, wants string) (path.Route, error) {
+	r, err := a.route(Way{To: to, From: netip.AddrPortFrom(netip.Addr{}, clientPort), Wants: wants})
+	if err != nil || r.Wrong() || r.Source == "" {
+		return r, err
+	}
+	source, err := netip.ParseAddr(r.Source)
+	if err != nil {
+		return r, err
+	}
+	return a.route(Way{To: to, From: netip.AddrPortFrom(source, clientPort), Wants: wants})
+}
+
 // route asks where a packet would go. An error is that this is not known; that it
 // would go nowhere is an answer.
 func (a *asker) route(w Way) (path.Route, error) {
@@ -89,12 +114,13 @@ func (a *asker) route(w Way) (path.Route, error) {
 		return path.Route{}, err
 	}
 	answer, err := a.conn.Get(unix.RTM_GETROUTE, body)
-	if errors.Is(err, unix.EINVAL) && w.In != "" && a.refuses(w) {
-		err = unix.EXDEV
-	}
-	if errors.Is(err, unix.EINVAL) && w.In == "" { // from fib_props of net/ipv4/fib_semantics.c
-		r.Failed = "invalid argument, as for a blackhole route"
-		return r, nil
+	if errors.Is(err, unix.EINVAL) {
+		if w.In != "" && a.refuses(w) {
+			err = unix.EXDEV
+		} else {
+			r.Failed = a.whyInvalid(w)
+			return r, nil
+		}
 	}
 	for _, e := range noRoute {
 		if errors.Is(err, e) {
@@ -112,11 +138,53 @@ func (a *asker) route(w Way) (path.Route, error) {
 	r.Device = a.name(way.Device)
 	if way.Local {
 		r.Device = "lo"
+		if w.Wants != "lo" {
+			r.LocalOn = a.ownerOf(w.To.Addr())
+		}
 	}
-	if w.In == "" && way.Source.IsValid() {
+	switch {
+	case w.In != "":
+	case w.From.Addr().IsValid():
+		r.Source = w.From.Addr().String()
+	case way.Source.IsValid():
 		r.Source = way.Source.String()
 	}
 	return r, nil
+}
+
+// whyInvalid says what the kernel means by EINVAL: from ip_route_output_key_hash_rcu
+// and fib_validate_source, it is the source where that is local and should not be, or
+// the other way about; else fib_props, and the action of a rule, of a blackhole.
+func (a *asker) whyInvalid(w Way) string {
+	if from := w.From.Addr(); from.IsValid() {
+		owner := a.ownerOf(from)
+		switch {
+		case w.In == "" && owner == "":
+			return "invalid argument: no device here has the source " + from.String()
+		case w.In != "" && owner != "":
+			return "invalid argument: " + owner + " here has the source " + from.String() + " itself"
+		}
+	}
+	return "invalid argument, as for a blackhole"
+}
+
+// ownerOf returns the device of the namespace that has an address; empty: none has, or
+// that could not be read.
+func (a *asker) ownerOf(addr netip.Addr) string {
+	ms, err := a.conn.Dump(unix.RTM_GETADDR, append([]byte{unix.AF_INET}, make([]byte, unix.SizeofIfAddrmsg-1)...))
+	if err != nil {
+		return ""
+	}
+	for _, m := range ms {
+		if len(m.Body) < unix.SizeofIfAddrmsg {
+			continue
+		}
+		index := binary.NativeEndian.Uint32(m.Body[4:])
+		if p, err := nlsafe.ParseAddress(m.Body, index); err == nil && p.Addr() == addr {
+			return a.name(index)
+		}
+	}
+	return ""
 }
 
 // refuses says whether the device's rp_filter refuses a packet for its source.
@@ -131,9 +199,9 @@ func (a *asker) refuses(w Way) bool {
 	if err != nil {
 		return false
 	}
-	back := Way{To: w.From}
+	back := Way{To: netip.AddrPortFrom(w.From.Addr(), 0)}
 	if w.Wants == "lo" { // else no source of the namespace's own
-		back.From = w.To
+		back.From = netip.AddrPortFrom(w.To.Addr(), 0)
 	}
 	r, err := a.route(back)
 	switch max(all, its) {
@@ -147,14 +215,20 @@ func (a *asker) refuses(w Way) bool {
 
 func (a *asker) routeRequest(w Way) ([]byte, error) {
 	const bits = 32
-	body := make([]byte, unix.SizeofRtMsg, 64)
+	to, from := w.To.Addr(), w.From.Addr()
+	body := make([]byte, unix.SizeofRtMsg, 96)
 	body[0], body[1] = unix.AF_INET, bits
-	if w.From.IsValid() {
+	if from.IsValid() {
 		body[2] = bits
 	}
-	body = nlsafe.AppendAttr(body, unix.RTA_DST, w.To.AsSlice())
-	if w.From.IsValid() {
-		body = nlsafe.AppendAttr(body, unix.RTA_SRC, w.From.AsSlice())
+	body = nlsafe.AppendAttr(body, unix.RTA_DST, to.AsSlice())
+	if from.IsValid() {
+		body = nlsafe.AppendAttr(body, unix.RTA_SRC, from.AsSlice())
+	}
+	if w.To.Port() != 0 {
+		body = nlsafe.AppendAttr(body, unix.RTA_IP_PROTO, []byte{unix.IPPROTO_TCP})
+		body = nlsafe.AppendAttr(body, unix.RTA_SPORT, binary.BigEndian.AppendUint16(nil, w.From.Port()))
+		body = nlsafe.AppendAttr(body, unix.RTA_DPORT, binary.BigEndian.AppendUint16(nil, w.To.Port()))
 	}
 	if w.In != "" {
 		i, err := a.index(w.In)

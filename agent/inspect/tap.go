@@ -32,6 +32,58 @@ func (a *asker) tun(name string) (*path.Tun, error) {
 	return parseTun(answer)
 }
 
+// port is what a link's place among others is.
+type port struct {
+	l3    string // which device has its addresses: the bridge that it is a port of, else itself
+	qdisc string // the kind of its root queueing discipline
+}
+
+// port asks where a link stands.
+func (a *asker) port(name string) (p port, err error) {
+	body := make([]byte, unix.SizeofIfInfomsg, 64)
+	body = nlsafe.AppendAttr(body, unix.IFLA_IFNAME, append([]byte(name), 0))
+	answer, err := a.conn.Get(unix.RTM_GETLINK, body)
+	if err != nil {
+		return p, fmt.Errorf("read %s: %w", name, err)
+	}
+	var bridge uint32
+	if p.qdisc, bridge, err = parsePort(answer); err != nil {
+		return p, err
+	}
+	if p.l3 = name; bridge != 0 {
+		p.l3 = a.name(bridge)
+	}
+	return p, nil
+}
+
+// parsePort returns the root qdisc of a link of RTM_NEWLINK, and the number of the bridge
+// that it is a port of; 0: of none.
+func parsePort(body []byte) (qdisc string, bridge uint32, err error) {
+	if len(body) < unix.SizeofIfInfomsg {
+		return "", 0, fmt.Errorf("%w: %d bytes of link header", nlsafe.ErrMalformed, len(body))
+	}
+	var master uint32
+	bridged := false
+	err = nlsafe.EachAttr(body[unix.SizeofIfInfomsg:], func(typ uint16, v []byte) (err error) {
+		switch typ {
+		case unix.IFLA_QDISC:
+			qdisc = unix.ByteSliceToString(v)
+		case unix.IFLA_MASTER:
+			master, err = nlsafe.Uint32(v)
+		case unix.IFLA_LINKINFO:
+			err = nlsafe.EachAttr(v, func(typ uint16, v []byte) error {
+				bridged = bridged || typ == unix.IFLA_INFO_SLAVE_KIND && unix.ByteSliceToString(v) == "bridge"
+				return nil
+			})
+		}
+		return err
+	})
+	if !bridged {
+		master = 0
+	}
+	return qdisc, master, err
+}
+
 // parseTun reads IFLA_INFO_DATA of RTM_NEWLINK; nil where the link is no tap.
 func parseTun(body []byte) (t *path.Tun, err error) {
 	if len(body) < unix.SizeofIfInfomsg {
@@ -99,12 +151,17 @@ func (a *asker) neighbour(link string, of netip.Addr) (*path.Neighbour, error) {
 	body = nlsafe.AppendAttr(body, unix.NDA_DST, of.AsSlice())
 	answer, err := a.conn.Get(unix.RTM_GETNEIGH, body)
 	if errors.Is(err, unix.ENOENT) {
-		return &path.Neighbour{State: "none"}, nil
+		return &path.Neighbour{Addr: of.String(), State: "none"}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the neighbour %s on %s: %w", of, link, err)
 	}
-	return parseNeighbour(answer)
+	n, err := parseNeighbour(answer)
+	if err != nil {
+		return nil, err
+	}
+	n.Addr = of.String()
+	return n, nil
 }
 
 // parseNeighbour reads RTM_NEWNEIGH.

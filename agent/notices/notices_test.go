@@ -1,8 +1,11 @@
 package notices
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
@@ -30,7 +34,7 @@ func TestChangesAreTold(t *testing.T) {
 	t.Cleanup(w.Close)
 	ctx, cancel := context.WithCancel(context.Background())
 	heard, done := make(chan netns.NSID, 1024), make(chan error, 1)
-	go func() { done <- w.Run(ctx, func(id netns.NSID, _ bool) { heard <- id }) }()
+	go func() { done <- w.Run(ctx, func(n Notice) { heard <- n.In }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -46,6 +50,10 @@ func TestChangesAreTold(t *testing.T) {
 		{"rp_filter", func() error { return os.WriteFile("/proc/sys/net/ipv4/conf/tap0/rp_filter", []byte("1"), 0) }},
 		{"rule", dropAll},
 		{"address", func() error { return address(netlink.AddrAdd) }},
+		{"rule of routing", rule(netlink.FAMILY_V4)},
+		{"rule of routing, IPv6", rule(netlink.FAMILY_V6)},
+		{"permanent neighbour", func() error { return neighbour(netlink.NUD_PERMANENT) }},
+		{"qdisc", addQdisc},
 		{"address away", func() error { return address(netlink.AddrDel) }},
 	}
 	for _, c := range changes {
@@ -69,6 +77,115 @@ func TestChangesAreTold(t *testing.T) {
 	if s := w.Stats(); s.Heard < uint64(len(changes)) {
 		t.Errorf("heard %d", s.Heard)
 	}
+}
+
+// What changes all the time and says nothing is kept back by the kernel.
+func TestOrdinaryChangesAreKeptBack(t *testing.T) {
+	nettest.NeedRoot(t)
+	ns := nettest.Netns(t)
+	nettest.Tap(t, ns, "tap0")
+	id := nsid(t, ns)
+	w, err := Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	nettest.In(t, ns, func() error {
+		if err := neighbour(netlink.NUD_STALE); err != nil {
+			return err
+		}
+		return address(netlink.AddrAdd) // in the end, so that it is known what came before
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var first []byte
+	w.route.Hear(ctx, func(d nlsafe.Datagram, _ error) {
+		if d.NSID == int32(id) && first == nil {
+			first = bytes.Clone(d.Bytes)
+			cancel()
+		}
+	})
+	m, _, err := nlsafe.Next(first)
+	if err != nil || m.Type == unix.RTM_NEWNEIGH {
+		t.Errorf("the first that came is of type %d, %v", m.Type, err)
+	}
+}
+
+// A change in our own namespace says what it is about: it is on the path of all.
+func TestOwnChanges(t *testing.T) {
+	nettest.NeedRoot(t)
+	host := nettest.Netns(t)
+	nettest.Tap(t, host, "tap0")
+	var w *Watcher
+	nettest.In(t, host, func() (err error) {
+		w, err = Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
+		return err
+	})
+	t.Cleanup(w.Close)
+	ctx, cancel := context.WithCancel(context.Background())
+	heard, done := make(chan Notice, 1024), make(chan error, 1)
+	go func() { done <- w.Run(ctx, func(n Notice) { heard <- n }) }()
+	t.Cleanup(func() { cancel(); <-done })
+	var tap netns.Ifindex
+	nettest.In(t, host, func() error {
+		l, err := netlink.LinkByName("tap0")
+		tap = netns.Ifindex(l.Attrs().Index)
+		return err
+	})
+	for _, c := range []struct {
+		name string
+		do   func() error
+		want Notice
+	}{
+		{"rule", rule(netlink.FAMILY_V4), Notice{In: netns.NoNSID}},
+		{"route", blackhole, Notice{In: netns.NoNSID, To: netip.MustParsePrefix("10.12.0.3/32")}},
+		{"address", func() error { return address(netlink.AddrAdd) }, Notice{In: netns.NoNSID, Link: tap}},
+		{"neighbour", func() error { return neighbour(netlink.NUD_PERMANENT) }, Notice{In: netns.NoNSID, Link: tap}},
+		{"qdisc", addQdisc, Notice{In: netns.NoNSID, Link: tap}},
+		{"rp_filter", func() error { return os.WriteFile("/proc/sys/net/ipv4/conf/tap0/rp_filter", []byte("1"), 0) }, Notice{In: netns.NoNSID, Link: tap}},
+	} {
+		nettest.In(t, host, c.do)
+		for end := time.After(10 * time.Second); ; {
+			select {
+			case got := <-heard:
+				if got != c.want {
+					continue
+				}
+			case <-end:
+				t.Errorf("%s: no %+v", c.name, c.want)
+			}
+			break
+		}
+	}
+}
+
+func blackhole() error {
+	return netlink.RouteAdd(&netlink.Route{Type: unix.RTN_BLACKHOLE, Dst: &net.IPNet{IP: net.IPv4(10, 12, 0, 3), Mask: net.CIDRMask(32, 32)}})
+}
+
+func rule(family int) func() error {
+	return func() error {
+		r := netlink.NewRule()
+		r.Family, r.Table, r.Priority = family, 77, 50
+		return netlink.RuleAdd(r)
+	}
+}
+
+func neighbour(state int) error {
+	l, err := netlink.LinkByName("tap0")
+	if err != nil {
+		return err
+	}
+	return netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: state, IP: net.IPv4(169, 254, 0, 21), HardwareAddr: net.HardwareAddr{2, 0xfc, 0, 0, 0, 0x77}})
+}
+
+func addQdisc() error {
+	l, err := netlink.LinkByName("tap0")
+	if err != nil {
+		return err
+	}
+	return netlink.QdiscAdd(&netlink.Tbf{Rate: 1000, Buffer: netlink.Xmittime(1000, 1600), Limit: 3000,
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT, Handle: netlink.MakeHandle(1, 0)}})
 }
 
 func nsid(t *testing.T, ns string) netns.NSID {
@@ -125,8 +242,8 @@ func TestOwnRulesAreTold(t *testing.T) {
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		done <- w.Run(ctx, func(id netns.NSID, _ bool) {
-			if id == netns.NoNSID {
+		done <- w.Run(ctx, func(n Notice) {
+			if n.In == netns.NoNSID && n.Filter {
 				heard <- struct{}{}
 			}
 		})

@@ -62,6 +62,7 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 	if c := st.inspection; c != nil {
 		f.Rules, f.Inside = c.Rules, c.Inside
 		f.Sandbox.Console, f.Sandbox.VMMUser, f.Sandbox.Process = c.Console, c.VMMUser, c.VMM
+		f.Sandbox.VMMMACs = c.VMMMACs
 		f.Device.Tun, f.Device.Neighbour = c.Tun, c.Neighbour
 	}
 }

@@ -19,6 +19,7 @@ type Inspection struct {
 	Neighbour *path.Neighbour
 	VMMUser   *path.User       // nil: unknown
 	VMM       *path.VMMProcess // nil: unknown
+	VMMMACs   []string
 }
 
 // TakeInspection takes what a look found.
@@ -36,6 +37,17 @@ func (s *Slots) TakeInspection(t Target, found *Inspection) {
 	before := p.stay.inspection
 	if before != nil { // the console is read by itself
 		found.Console = before.Console
+		was, is := before.Inside.Conntrack, &found.Inside.Conntrack
+		is.LastDrop = was.LastDrop
+		if was.Max != 0 && is.Drops > was.Drops { // else it was not read before
+			is.LastDrop = time.Now()
+		}
+		if was, is := before.Inside.Overflows, found.Inside.Overflows; was != nil && is != nil {
+			is.Last = was.Last
+			if is.Count > was.Count {
+				is.Last = time.Now()
+			}
+		}
 	}
 	p.stay.inspection = found
 	if before == nil || !before.same(found) {
@@ -81,9 +93,18 @@ func (c *Inspection) same(o *Inspection) bool {
 func (c *Inspection) judged() Inspection {
 	j := *c
 	if t := &j.Inside.Conntrack; !t.NearlyFull() {
-		t.Count = 0
+		t.Count, t.Drops, t.LastDrop = 0, 0, time.Time{}
 	}
+	j.Inside.Vpeer, j.Inside.Client = settled(j.Inside.Vpeer), settled(j.Inside.Client)
 	return j
+}
+
+// settled leaves out how fresh a neighbour is, which changes all the time.
+func settled(n *path.Neighbour) *path.Neighbour {
+	if n == nil || n.State == "PERMANENT" || n.State == "NOARP" {
+		return n
+	}
+	return &path.Neighbour{Addr: n.Addr, MAC: n.MAC}
 }
 
 // Topology is how requests reach the guest behind a tap, as the kernel has it.
@@ -126,7 +147,7 @@ func (s *Slots) readdress(p *place, before Addrs) {
 		s.unheard[p] = struct{}{}
 	}
 	if c := p.stay.inspection; c != nil {
-		p.stay.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser, VMM: c.VMM}
+		p.stay.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser, VMM: c.VMM, VMMMACs: c.VMMMACs}
 	}
 	s.cfg.Ask(Inspect, p.key)
 	s.cfg.Ask(Listen)

@@ -175,6 +175,22 @@ func (s *Slots) In(c netns.Cookie) (keys []Key) {
 	return keys
 }
 
+// Beyond returns the keys of the places with a sandbox that the host reaches by an address
+// of that prefix, or by that link of its own. The zero value is any.
+func (s *Slots) Beyond(to netip.Prefix, link netns.Ifindex) (keys []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.bound {
+		if link != 0 && s.host.spaces[link] != p.space {
+			continue
+		}
+		if at := p.addrs(); !to.IsValid() || to.Contains(at.Vpeer) || to.Contains(at.Host) || to.Contains(at.Client) {
+			keys = append(keys, p.key)
+		}
+	}
+	return keys
+}
+
 // Taps returns the keys of all places.
 func (s *Slots) Taps() (keys []Key) {
 	s.mu.Lock()

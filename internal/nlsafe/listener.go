@@ -76,6 +76,20 @@ func subscribe(fd, buffer int, groups []int) error {
 	return nil
 }
 
+// Filter has the kernel keep back what a classic BPF program does not pass. What came
+// before is not filtered.
+func (s *Listener) Filter(program []unix.SockFilter) error {
+	var err error
+	cerr := s.conn.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	})
+	if err = errors.Join(cerr, err); err != nil {
+		return fmt.Errorf("filter netlink events: %w", err)
+	}
+	return nil
+}
+
 // Wait blocks until something can be received or the deadline has passed.
 func (s *Listener) Wait() error {
 	ready := false
