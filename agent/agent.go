@@ -164,13 +164,13 @@ func (a *Agent) wire() (err error) {
 	exits := openExits(a.pids, log)
 	a.recorder = recorder.New()
 	a.slots = slots.New(slots.Config{Self: a.self, Port: a.cfg.ServicePort, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
-		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, TellsExits: exits != nil, SomeHolders: !a.reader.SeesAll()})
+		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, SomeHolders: !a.reader.SeesAll()})
 	a.counters = newCounters(a.probe, a.slots, log)
 	a.hooker = newHooker(a.probe, a.slots, a.counters, log.With("part", "hooks"))
 	a.guard = newGuard(a.probe, a.slots, a.counters, a.discover, a.cfg.once, log)
 	a.vmms = newVMMs(exits, a.slots, log)
 	a.holding = newHolding(a.reader, a.slots, a.discover, a.links, a.vmms, log)
-	a.judge = newJudge(a.slots)
+	a.judge = newJudge(a.slots, registry.Dir(a.cfg.RunDir), a.vmms, a.counters)
 	a.listeners = newListeners(a.cfg, a.listening, a.slots, a.self, log)
 	a.inspector = newInspector(a.slots, a.cfg.ServicePort, log)
 	a.apis = &apis{slots: a.slots}

@@ -5,15 +5,24 @@ import (
 
 	"tapwatch/agent/diagnose"
 	"tapwatch/agent/slots"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
 )
 
 // judge runs the checks wherever facts have changed, without the lock of the slots.
+// Before a problem is told that was not told yet, it reads anew what is read now and
+// then only.
 type judge struct {
-	slots *slots.Slots
-	wake  *asker
+	slots    *slots.Slots
+	records  registry.Dir
+	vmms     *vmms
+	counters *counters
+	wake     *asker
 }
 
-func newJudge(s *slots.Slots) *judge { return &judge{slots: s, wake: newAsker(0, 0, 0)} }
+func newJudge(s *slots.Slots, records registry.Dir, v *vmms, c *counters) *judge {
+	return &judge{slots: s, records: records, vmms: v, counters: c, wake: newAsker(0, 0, 0)}
+}
 
 func (j *judge) run(ctx context.Context) {
 	j.wake.run(ctx, func([]slots.Key) { j.all() })
@@ -28,7 +37,21 @@ func (j *judge) all() {
 				facts.Traffic = nil
 			}
 			d := diagnose.Run(facts)
-			j.slots.TakeVerdict(c, d, diagnose.Passing(d))
+			if again := j.slots.TakeVerdict(c, d, diagnose.Passing(d)); again != nil {
+				j.confirm(*again)
+			}
 		}
 	}
+}
+
+// confirm reads anew what a problem may rest on. A launcher writes what it does into the
+// record of a sandbox before it does it: where the record is another than the one that
+// was read, what it says now comes first.
+func (j *judge) confirm(t slots.Target) {
+	if !t.Foreign && !j.records.Stands(t.Record.Index, t.Record.Stamp) {
+		return // discovery reads it, and the sandbox is judged by that
+	}
+	j.vmms.look(t)
+	j.counters.readSome([]netns.Device{t.Key.Device})
+	j.slots.Confirm(t)
 }

@@ -99,7 +99,7 @@ func (l *listeners) read() {
 		r.Is = l.listener(&all, r.Netns, r.Path, netip.AddrPortFrom(r.At, l.port), r.Is.Addr)
 	}
 	for some := range slices.Chunk(l.reads, chunk) {
-		l.slots.TakeRelays(some)
+		l.slots.TakeRelays(some, began)
 	}
 	clear(l.reads) // a sandbox that has gone is not kept by them
 }

@@ -156,7 +156,7 @@ func Run(f path.Facts) path.Diagnosis {
 		d.Hops = append(d.Hops, h)
 		d.State = worse(d.State, h.State)
 	}
-	warnLast(f, found, &d.Findings)
+	warnLast(f, found, &d)
 	return d
 }
 
@@ -184,6 +184,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 		case problem:
 			found[c.Code] = true
 			if f.Sandbox.Booting && !c.InBoot {
+				d.Undecided = append(d.Undecided, c.Code)
 				h.State, h.Detail = worseHop(h, path.Booting, r.finding.Cause)
 				continue
 			}
@@ -225,13 +226,20 @@ func notChecked(d *path.Diagnosis, found map[string]bool) string {
 }
 
 // warnLast runs the checks that faults of any hop may explain.
-func warnLast(f path.Facts, found map[string]bool, findings *[]path.Finding) {
+func warnLast(f path.Facts, found map[string]bool, d *path.Diagnosis) {
 	for _, c := range Checks {
-		if !c.Last || c.behind(found) || f.Sandbox.Booting {
+		if !c.Last {
 			continue
 		}
-		if r := c.Run(f); r.verdict == problem {
-			*findings = append(*findings, c.named(r.finding, c.at(f)))
+		if c.behind(found) || f.Sandbox.Booting {
+			d.Undecided = append(d.Undecided, c.Code)
+			continue
+		}
+		switch r := c.Run(f); r.verdict {
+		case problem:
+			d.Findings = append(d.Findings, c.named(r.finding, c.at(f)))
+		case unknown:
+			d.Undecided = append(d.Undecided, c.Code)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (s *Slots) TakeInspection(t Target, found *Inspection) {
 	if before != nil { // the console is read by itself
 		found.Console = before.Console
 	}
-	p.stay.inspection = found
+	p.stay.inspection, p.stay.inspected = found, t.Taken
 	if before == nil || !before.same(found) {
 		s.touch(p)
 	}

@@ -82,19 +82,76 @@ func (s *Slots) Cases() (some []Case) {
 
 // TakeVerdict takes what follows from the facts of a case, and reports what is new.
 // Passing says that time alone may end one of the findings.
-func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) {
+//
+// A finding that is new is not taken at once: each fact was read at its own time, and
+// some may be older than what the launcher has done since. Again is then the sandbox of
+// which the facts are to be read anew, before Confirm; nil: the verdict was taken.
+func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) (again *Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := c.place
 	if p.space == nil || p.stay != c.stay {
-		return
+		return nil
 	}
-	s.report(p, &d, c.Facts.Now)
+	if p.stay.suspects(&d) {
+		s.forgetEarlier(p)
+		s.restless[p] = struct{}{} // should nobody confirm it
+		t := s.target(p)
+		return &t
+	}
+	p.stay.suspected = nil
+	s.report(p, &d, &c.Facts)
 	p.diagnosis = d
 	if p.version == c.version {
 		p.view = &path.Slot{Facts: c.Facts, Diagnosis: d}
 	}
 	s.sort(p, passing)
+	return nil
+}
+
+// suspects notes the findings that are new, and says whether there is one whose facts
+// have not been read anew since it was first found.
+func (st *stay) suspects(d *path.Diagnosis) (some bool) {
+	now := map[string]bool{}
+	for i := range d.Findings {
+		code := d.Findings[i].Code
+		if _, reported := st.open[code]; !reported {
+			now[code] = st.suspected[code]
+			some = some || !now[code]
+		}
+	}
+	st.suspected = now
+	return some
+}
+
+// Confirm takes that the facts of a sandbox have been read anew: what is found now is
+// so.
+func (s *Slots) Confirm(t Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil {
+		return
+	}
+	for code := range p.stay.suspected {
+		p.stay.suspected[code] = true
+	}
+	s.touch(p)
+}
+
+// forgetEarlier forgets what was read of a sandbox while it was on its way up, and has
+// it read again: what was not there yet is no fault.
+func (s *Slots) forgetEarlier(p *place) {
+	st := p.stay
+	if !st.relayRead.IsZero() && st.relayRead.Before(st.upSince) {
+		st.relay = path.Listener{}
+		s.unheard[p] = struct{}{}
+		s.cfg.Ask(Listen)
+	}
+	if c := st.inspection; c != nil && st.inspected.Before(st.upSince) {
+		st.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser}
+		s.cfg.Ask(Inspect, p.key)
+	}
 }
 
 // opened is a finding that was reported and not cleared.
@@ -106,8 +163,8 @@ type opened struct {
 // report makes events of the findings that came and of those that went. One that is
 // unknown now is not cleared: it is once it is known to have gone. Of a sandbox that
 // is being removed nothing is.
-func (s *Slots) report(p *place, d *path.Diagnosis, now time.Time) {
-	open := p.stay.open
+func (s *Slots) report(p *place, d *path.Diagnosis, f *path.Facts) {
+	open, now := p.stay.open, f.Now
 	found := make(map[string]bool, len(d.Findings))
 	for i := range d.Findings {
 		f := &d.Findings[i]
@@ -120,7 +177,7 @@ func (s *Slots) report(p *place, d *path.Diagnosis, now time.Time) {
 		}
 		f.Since = was.since
 	}
-	if d.State == path.Idle {
+	if f.Sandbox == nil || f.Sandbox.Ending {
 		return
 	}
 	for code, was := range open {

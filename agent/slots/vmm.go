@@ -38,7 +38,6 @@ type vmm struct {
 	alive    path.Tristate
 	stopped  path.Tristate // by SIGSTOP or a debugger
 	zombie   time.Time     // since when it is one; zero: it is none
-	reported bool          // the kernel will report its end
 	exit     *path.VMMExit // as the kernel reported it; nil: it has not
 	api      *path.VMMAPI  // nil: not asked
 	// goneSince is since when it is known to be gone; zero: it is not.
@@ -80,8 +79,7 @@ func (s *Slots) takeVMM(p *place, o *occupant) {
 	st := p.stay
 	if o.vmm.Process != st.vmm.Process {
 		s.forgetVMM(p)
-		st.vmm = &vmm{Process: o.vmm.Process, command: o.vmm.Command, started: o.vmm.Started,
-			reported: s.cfg.TellsExits && !s.cfg.NoHooks} // a look that ends at once hears nothing
+		st.vmm = &vmm{Process: o.vmm.Process, command: o.vmm.Command, started: o.vmm.Started}
 		if pid := o.vmm.PID; pid != 0 {
 			if s.byVMM[pid] == nil {
 				s.byVMM[pid] = map[*place]struct{}{}
