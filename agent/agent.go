@@ -160,7 +160,7 @@ func (a *Agent) wire() (err error) {
 	if err != nil {
 		return err
 	}
-	a.inForce.rules.Store(&a.cfg.Rules)
+	a.inForce.put(&a.cfg.Rules)
 	exits := openExits(a.pids, log)
 	a.recorder = recorder.New()
 	a.slots = slots.New(slots.Config{Self: a.self, Port: a.cfg.ServicePort, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
@@ -170,7 +170,7 @@ func (a *Agent) wire() (err error) {
 	a.guard = newGuard(a.probe, a.slots, a.counters, a.discover, a.cfg.once, log)
 	a.vmms = newVMMs(exits, a.slots, log)
 	a.holding = newHolding(a.reader, a.slots, a.discover, a.links, a.vmms, log)
-	a.judge = newJudge(a.slots, registry.Dir(a.cfg.RunDir), a.vmms, a.counters)
+	a.judge = newJudge(a.slots, &a.inForce, registry.Dir(a.cfg.RunDir), a.vmms, a.counters)
 	a.listeners = newListeners(a.cfg, a.listening, a.slots, a.self, log)
 	a.inspector = newInspector(a.slots, a.cfg.ServicePort, log)
 	a.apis = &apis{slots: a.slots}
@@ -179,7 +179,7 @@ func (a *Agent) wire() (err error) {
 	}
 	a.health = newHealth(a.cfg, a.slots, a.hops)
 	handler, err := httpapi.New(httpapi.Config{
-		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Log: log.With("part", "http"),
+		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Levels: a.Levels, Log: log.With("part", "http"),
 	})
 	if err != nil {
 		return err

@@ -14,14 +14,15 @@ import (
 // then only.
 type judge struct {
 	slots    *slots.Slots
+	inForce  *inForce
 	records  registry.Dir
 	vmms     *vmms
 	counters *counters
 	wake     *asker
 }
 
-func newJudge(s *slots.Slots, records registry.Dir, v *vmms, c *counters) *judge {
-	return &judge{slots: s, records: records, vmms: v, counters: c, wake: newAsker(0, 0, 0)}
+func newJudge(s *slots.Slots, in *inForce, records registry.Dir, v *vmms, c *counters) *judge {
+	return &judge{slots: s, inForce: in, records: records, vmms: v, counters: c, wake: newAsker(0, 0, 0)}
 }
 
 func (j *judge) run(ctx context.Context) {
@@ -36,7 +37,7 @@ func (j *judge) all() {
 			if c.Blind { // what is hidden is no silence
 				facts.Traffic = nil
 			}
-			d := diagnose.Run(facts)
+			d := j.inForce.checks.Load().Run(facts)
 			if again := j.slots.TakeVerdict(c, d, diagnose.Passing(d)); again != nil {
 				j.confirm(*again)
 			}

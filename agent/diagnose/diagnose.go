@@ -30,10 +30,13 @@ type Check struct {
 	// InBoot is set where a problem is one also while the sandbox is booting.
 	InBoot bool
 	Run    func(path.Facts) Result
+
+	most path.Severity // of its findings, as the operator wants it; empty: as they are
+	off  bool          // the operator wants nothing of it
 }
 
 // Checks is every check, in the order of the path: causes before consequences.
-var Checks = []Check{
+var Checks = Set{
 	orphaned,
 	proxyWrongAddress,
 	proxyNotListening,
@@ -134,10 +137,16 @@ func unsure(because string) Result { return Result{verdict: unknown, detail: bec
 func notApplicable() Result        { return Result{} }
 func wrong(f path.Finding) Result  { return Result{verdict: problem, finding: f} }
 
-// Run applies all checks. A slot without a sandbox is idle and nothing else: its
+// Run applies all checks, as Set.Run does.
+func Run(f path.Facts) path.Diagnosis { return Checks.Run(f) }
+
+// Set is checks in the order of the path.
+type Set []Check
+
+// Run applies the checks. A slot without a sandbox is idle and nothing else: its
 // tap has no carrier because nobody should be attached. So is one whose sandbox is
 // being removed.
-func Run(f path.Facts) path.Diagnosis {
+func (s Set) Run(f path.Facts) path.Diagnosis {
 	if f.Sandbox == nil || f.Sandbox.Ending {
 		if f.Unidentified != nil {
 			return path.Diagnosis{State: path.Unidentified, Hops: []path.HopState{}, Findings: []path.Finding{}}
@@ -146,32 +155,35 @@ func Run(f path.Facts) path.Diagnosis {
 	}
 	d := path.Diagnosis{State: path.OK, Findings: []path.Finding{}}
 	found := map[string]bool{} // codes of problems, and of checks behind one
-	for _, c := range Checks {
-		if c.First && c.Run(f).verdict == problem {
+	for _, c := range s {
+		switch {
+		case c.off: // nobody knows, so what it found before is not cleared
+			d.Undecided = append(d.Undecided, c.Code)
+		case c.First && c.Run(f).verdict == problem:
 			found[c.Code] = true
 		}
 	}
 	for _, hop := range f.Hops() {
-		h := runHop(f, hop, found, &d)
+		h := s.runHop(f, hop, found, &d)
 		d.Hops = append(d.Hops, h)
 		d.State = worse(d.State, h.State)
 	}
-	warnLast(f, found, &d)
+	s.warnLast(f, found, &d)
 	return d
 }
 
 // runHop gives a hop the worst that its checks say.
-func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis) path.HopState {
+func (s Set) runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis) path.HopState {
 	h := path.HopState{Hop: hop, State: path.OK}
 	var seen []string
-	for _, c := range Checks {
-		if c.Last || c.at(f) != hop {
+	for _, c := range s {
+		if c.off || c.Last || c.at(f) != hop {
 			continue
 		}
 		if c.behind(found) {
 			found[c.Code] = true
 			d.Undecided = append(d.Undecided, c.Code)
-			h.State, h.Detail = worseHop(h, path.Undecided, notChecked(d, found))
+			h.State, h.Detail = worseHop(h, path.Undecided, s.notChecked(d, found))
 			continue
 		}
 		r := c.Run(f)
@@ -190,7 +202,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 			}
 			finding := c.named(r.finding, hop)
 			d.Findings = append(d.Findings, finding)
-			if finding.Severity == path.Warning { // requests get through, so the hop is not broken
+			if finding.Severity != path.Critical { // requests get through, so the hop is not broken
 				found[c.Code] = false
 				continue
 			}
@@ -208,7 +220,7 @@ func runHop(f path.Facts, hop path.Hop, found map[string]bool, d *path.Diagnosis
 }
 
 // notChecked says why a check behind another's cause is not run.
-func notChecked(d *path.Diagnosis, found map[string]bool) string {
+func (s Set) notChecked(d *path.Diagnosis, found map[string]bool) string {
 	for _, h := range d.Hops {
 		switch h.State {
 		case path.Broken:
@@ -217,7 +229,7 @@ func notChecked(d *path.Diagnosis, found map[string]bool) string {
 			return "not checked: the path is not up yet at the " + string(h.Hop)
 		}
 	}
-	for _, c := range Checks {
+	for _, c := range s {
 		if c.First && found[c.Code] {
 			return "not checked: the path is broken at the " + string(c.Hop)
 		}
@@ -226,9 +238,9 @@ func notChecked(d *path.Diagnosis, found map[string]bool) string {
 }
 
 // warnLast runs the checks that faults of any hop may explain.
-func warnLast(f path.Facts, found map[string]bool, d *path.Diagnosis) {
-	for _, c := range Checks {
-		if !c.Last {
+func (s Set) warnLast(f path.Facts, found map[string]bool, d *path.Diagnosis) {
+	for _, c := range s {
+		if !c.Last || c.off {
 			continue
 		}
 		if c.behind(found) || f.Sandbox.Booting {
@@ -261,7 +273,7 @@ func (c Check) behind(found map[string]bool) bool {
 
 // named is a finding of this check.
 func (c Check) named(f path.Finding, hop path.Hop) path.Finding {
-	f.Code, f.Hop, f.Severity = c.Code, hop, cmp.Or(f.Severity, c.Severity)
+	f.Code, f.Hop, f.Severity = c.Code, hop, cmp.Or(f.Severity, c.Severity).AtMost(c.most)
 	return f
 }
 

@@ -33,13 +33,13 @@ type VMM struct {
 // vmm is one VMM process of a stay. A new process gets a new one.
 type vmm struct {
 	Process
-	command  string
-	started  time.Time
-	alive    path.Tristate
-	stopped  path.Tristate // by SIGSTOP or a debugger
-	zombie   time.Time     // since when it is one; zero: it is none
-	exit     *path.VMMExit // as the kernel reported it; nil: it has not
-	api      *path.VMMAPI  // nil: not asked
+	command string
+	started time.Time
+	alive   path.Tristate
+	stopped path.Tristate // by SIGSTOP or a debugger
+	zombie  time.Time     // since when it is one; zero: it is none
+	exit    *path.VMMExit // as the kernel reported it; nil: it has not
+	api     *path.VMMAPI  // nil: not asked
 	// goneSince is since when it is known to be gone; zero: it is not.
 	goneSince time.Time
 	// beside are the other processes that held the tap while this one did: what
