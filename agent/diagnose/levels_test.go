@@ -15,11 +15,11 @@ func TestLevels(t *testing.T) {
 		want     string
 		severity path.Severity
 	}{
-		"as it is":           {path.Levels{}, "broken: ok broken ok ok ok [relay-not-listening]", path.Critical},
-		"a warning at most":  {path.Levels{Warn: []string{"relay-not-listening"}}, "unknown: ok unknown ok ok ok [relay-not-listening]", path.Warning},
-		"info at most":       {path.Levels{Info: []string{"relay-not-listening"}}, "unknown: ok unknown ok ok ok [relay-not-listening]", path.Info},
-		"off":                {path.Levels{Off: []string{"relay-not-listening"}}, "unknown: ok unknown ok ok ok []", ""},
-		"another is off":     {path.Levels{Off: []string{"tap-down"}}, "broken: ok broken ok ok ok [relay-not-listening]", path.Critical},
+		"as it is":          {path.Levels{}, "broken: ok broken ok ok ok [relay-not-listening]", path.Critical},
+		"a warning at most": {path.Levels{Warn: []string{"relay-not-listening"}}, "unknown: ok unknown ok ok ok [relay-not-listening]", path.Warning},
+		"info at most":      {path.Levels{Info: []string{"relay-not-listening"}}, "unknown: ok unknown ok ok ok [relay-not-listening]", path.Info},
+		"off":               {path.Levels{Off: []string{"relay-not-listening"}}, "unknown: ok unknown ok ok ok []", ""},
+		"another is off":    {path.Levels{Off: []string{"tap-down"}}, "broken: ok broken ok ok ok [relay-not-listening]", path.Critical},
 	} {
 		d := Checks.With(tt.levels).Run(changed(relayGone))
 		if got := summary(d); got != tt.want {

@@ -156,32 +156,50 @@ func (s *Slots) forgetEarlier(p *place) {
 
 // opened is a finding that was reported and not cleared.
 type opened struct {
-	hop   path.Hop
-	since time.Time
+	hop     path.Hop
+	since   time.Time
+	unknown uint // what was not known then, by unknown
+}
+
+// unknown says which of the facts that findings rest on are not known, a bit each.
+func unknown(f *path.Facts) (bits uint) {
+	s := f.Sandbox
+	for i, is := range []bool{
+		f.Device.Carrier == path.Unknown, f.Device.Exists == path.Unknown, f.Device.AdminUp == path.Unknown, f.Device.Holders == nil,
+		s.VMMAlive == path.Unknown, s.VMMStopped == path.Unknown, f.Traffic == nil, f.Proxy.Listening == path.Unknown,
+		f.Relay.Listening == path.Unknown, f.Veth.HostUp == path.Unknown, f.Rules.Drops == nil, len(f.Inside.Unread) > 0,
+	} {
+		if is {
+			bits |= 1 << i
+		}
+	}
+	return bits
 }
 
 // report makes events of the findings that came and of those that went. One that is
-// unknown now is not cleared: it is once it is known to have gone. Of a sandbox that
+// unknown now is not cleared: it is once it is known to have gone. Nor is one as long as
+// a fact is unknown that was known when it came: it may rest on that. Of a sandbox that
 // is being removed nothing is.
-func (s *Slots) report(p *place, d *path.Diagnosis, f *path.Facts) {
-	open, now := p.stay.open, f.Now
+func (s *Slots) report(p *place, d *path.Diagnosis, facts *path.Facts) {
+	open, now := p.stay.open, facts.Now
 	found := make(map[string]bool, len(d.Findings))
 	for i := range d.Findings {
 		f := &d.Findings[i]
 		found[f.Code] = true
 		was, reported := open[f.Code]
 		if !reported {
-			was = opened{f.Hop, now}
+			was = opened{f.Hop, now, unknown(facts)}
 			open[f.Code] = was
 			s.tell(p, now, path.Problem, f.Code+" at "+string(f.Hop)+": "+f.Cause)
 		}
 		f.Since = was.since
 	}
-	if f.Sandbox == nil || f.Sandbox.Ending {
+	if len(open) == len(found) || facts.Sandbox.Ending {
 		return
 	}
+	is := unknown(facts)
 	for code, was := range open {
-		if !found[code] && !slices.Contains(d.Undecided, code) {
+		if !found[code] && !slices.Contains(d.Undecided, code) && is&^was.unknown == 0 {
 			delete(open, code)
 			s.tell(p, now, path.Cleared, code+" at "+string(was.hop))
 		}

@@ -48,6 +48,10 @@ func TestFindingsAreClearedOnceTheyAreKnownToHaveGone(t *testing.T) {
 	step(path.Diagnosis{State: path.Undecided}) // who holds its tap is unknown, as it is being removed
 	w.space(10, recorded("i1", process(11)))    // it is not
 	step(broken)
+	w.TakeHolders(w.Taps(), nil, false) // who holds it cannot be read
+	step(path.Diagnosis{State: path.OK})
+	w.hold()
+	step(broken)
 	if got := told(); slices.Contains(got[1:], string(path.Cleared)+" envd-ref") || slices.Contains(got[1:], want[0]) {
 		t.Errorf("told %q: neither cleared nor new", got)
 	}
