@@ -112,10 +112,13 @@ func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) (again *Targ
 // suspects notes the findings that are new, and says whether there is one whose facts
 // have not been read anew since it was first found.
 func (st *stay) suspects(d *path.Diagnosis) (some bool) {
-	now := map[string]bool{}
+	var now map[string]bool
 	for i := range d.Findings {
 		code := d.Findings[i].Code
 		if _, reported := st.open[code]; !reported {
+			if now == nil {
+				now = map[string]bool{}
+			}
 			now[code] = st.suspected[code]
 			some = some || !now[code]
 		}
@@ -143,6 +146,7 @@ func (s *Slots) Confirm(t Target) {
 // it read again: what was not there yet is no fault.
 func (s *Slots) forgetEarlier(p *place) {
 	st := p.stay
+	p.changed()
 	if !st.relayRead.IsZero() && st.relayRead.Before(st.upSince) {
 		st.relay = path.Listener{}
 		s.unheard[p] = struct{}{}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/internal/e2b"
+	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
 )
 
@@ -61,15 +61,25 @@ func runQEMU(args string) error {
 		return err
 	}
 	fmt.Fprintln(console, "booting")
-	runtime.LockOSThread() // the guest's: never unlocked
 	tap, err := openOwnTap(option(args, "ifname"))
 	if err != nil {
 		return err
 	}
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("make the guest: %w", err)
+	name := nettest.RandomName("guest-")
+	if err := netns.Create(name); err != nil {
+		return err
 	}
-	wire, err := makeGuest(option(args, "mac"))
+	return netns.Do(name, func() error { // to the end
+		if err := netns.Delete(name); err != nil {
+			return err
+		}
+		return runGuest(tap, option(args, "mac"))
+	})
+}
+
+// runGuest is the guest, in the thread's namespace.
+func runGuest(tap int, mac string) error {
+	wire, err := makeGuest(mac)
 	if err != nil {
 		return fmt.Errorf("make the guest: %w", err)
 	}
