@@ -154,18 +154,14 @@ func (l *lives) takeHooks() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.slots {
-		l.agent.Load().probeless(s)
+		_ = netns.Do(s.Netns(), func() error { // it may be going
+			tap, err := netlink.LinkByName(s.Tap())
+			if err != nil {
+				return err
+			}
+			return netlink.QdiscDel(clsact(tap.Attrs().Index))
+		})
 	}
-}
-
-func (w *watcher) probeless(s network.Slot) {
-	_ = netns.Do(s.Netns(), func() error { // it may be going
-		tap, err := netlink.LinkByName(s.Tap())
-		if err != nil {
-			return err
-		}
-		return netlink.QdiscDel(clsact(tap.Attrs().Index))
-	})
 }
 
 // starve leaves the agent no file descriptor for a while.
@@ -178,7 +174,7 @@ func (l *lives) starve() {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max}, nil); err != nil {
 		l.t.Fatal(err)
 	}
-	time.AfterFunc(3*time.Second, func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &was, nil) }) // it may have ended
+	time.AfterFunc(time.Second, func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &was, nil) }) // it may have ended
 }
 
 // gone says whether the agent knows no sandbox of ours any more.
@@ -240,7 +236,8 @@ func TestOrderedForeignLivesAreQuiet(t *testing.T) {
 	f := makeFleet(t, 4, 0)
 	fc := firecracker(t)
 	l := &lives{t: t, ours: map[string]bool{}}
-	l.watch(watch(t, build(t), f.dir))
+	bin := build(t)
+	l.watch(watch(t, bin, f.dir))
 	l.agent.Load().hookedAll(f.n)
 	busy := burn(t)
 	const sandboxes = 50
@@ -253,7 +250,7 @@ func TestOrderedForeignLivesAreQuiet(t *testing.T) {
 		pause(50, 300)
 		if i == sandboxes/2 {
 			l.agent.Load().p.Kill()
-			l.watch(watch(t, build(t), f.dir))
+			l.watch(watch(t, bin, f.dir))
 		}
 		if i%5 == 0 {
 			_ = unix.Kill(vmm.Process.Pid, unix.SIGTERM) // by its parent too
