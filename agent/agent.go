@@ -170,8 +170,8 @@ func (a *Agent) wire() (err error) {
 	a.guard = newGuard(a.probe, a.slots, a.counters, a.discover, a.cfg.once, log)
 	a.vmms = newVMMs(exits, a.slots, log)
 	a.holding = newHolding(a.reader, a.slots, a.discover, a.links, a.vmms, log)
-	a.judge = newJudge(a.slots, &a.inForce, registry.Dir(a.cfg.RunDir), a.vmms, a.counters)
 	a.listeners = newListeners(a.cfg, a.listening, a.slots, a.self, log)
+	a.judge = newJudge(a.cfg, a.slots, &a.inForce, a.vmms, a.counters, a.listeners)
 	a.inspector = newInspector(a.slots, a.cfg.ServicePort, log)
 	a.apis = &apis{slots: a.slots}
 	if a.hops, err = newHops(a.cfg, a.slots, log.With("part", "hops")); err != nil {

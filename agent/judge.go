@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net/netip"
 
 	"tapwatch/agent/diagnose"
 	"tapwatch/agent/slots"
@@ -13,16 +14,18 @@ import (
 // Before a problem is told that was not told yet, it reads anew what is read now and
 // then only.
 type judge struct {
-	slots    *slots.Slots
-	inForce  *inForce
-	records  registry.Dir
-	vmms     *vmms
-	counters *counters
-	wake     *asker
+	slots     *slots.Slots
+	inForce   *inForce
+	records   registry.Dir
+	vmms      *vmms
+	counters  *counters
+	listeners *listeners
+	once      bool // a look that ends at once: nothing comes later
+	wake      *asker
 }
 
-func newJudge(s *slots.Slots, in *inForce, records registry.Dir, v *vmms, c *counters) *judge {
-	return &judge{slots: s, inForce: in, records: records, vmms: v, counters: c, wake: newAsker(0, 0, 0)}
+func newJudge(cfg Config, s *slots.Slots, in *inForce, v *vmms, c *counters, l *listeners) *judge {
+	return &judge{slots: s, inForce: in, records: registry.Dir(cfg.RunDir), vmms: v, counters: c, listeners: l, once: cfg.once, wake: newAsker(0, 0, 0)}
 }
 
 func (j *judge) run(ctx context.Context) {
@@ -49,8 +52,17 @@ func (j *judge) all() {
 // record of a sandbox before it does it: where the record is another than the one that
 // was read, what it says now comes first.
 func (j *judge) confirm(t slots.Target) {
+	if j.once {
+		j.slots.Confirm(t)
+		return
+	}
 	if !t.Foreign && !j.records.Stands(t.Record.Index, t.Record.Stamp) {
 		return // discovery reads it, and the sandbox is judged by that
+	}
+	l := j.listeners
+	if t.NoProxy && l.nowListens("", l.proxy) || t.NoRelay && t.Addrs.Vpeer.IsValid() && l.nowListens(t.Path, netip.AddrPortFrom(t.Addrs.Vpeer, l.port)) {
+		l.wake.ask() // the same
+		return
 	}
 	j.vmms.look(t)
 	j.counters.readSome([]netns.Device{t.Key.Device})

@@ -99,9 +99,16 @@ func (l *listeners) read() {
 		r.Is = l.listener(&all, r.Netns, r.Path, netip.AddrPortFrom(r.At, l.port), r.Is.Addr)
 	}
 	for some := range slices.Chunk(l.reads, chunk) {
-		l.slots.TakeRelays(some, began)
+		l.slots.TakeRelays(some)
 	}
 	clear(l.reads) // a sandbox that has gone is not kept by them
+}
+
+// nowListens says whether an address is listened on now that was not when all were read.
+func (l *listeners) nowListens(nsPath string, at netip.AddrPort) bool {
+	there, err := sockets.Listening(nsPath, at.Port())
+	_, ok := sockets.Accepting(there, at.Addr())
+	return err == nil && ok
 }
 
 // listener says whether want is listened on in a namespace. Was is the text of the

@@ -3,7 +3,6 @@ package slots
 import (
 	"net/netip"
 	"slices"
-	"time"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
@@ -63,8 +62,8 @@ func (p *place) relayAt() netip.Addr {
 	return p.vpeer()
 }
 
-// TakeRelays takes who listens where relays are expected, by a reading that began then.
-func (s *Slots) TakeRelays(some []RelayRead, began time.Time) {
+// TakeRelays takes who listens where relays are expected.
+func (s *Slots) TakeRelays(some []RelayRead) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range some {
@@ -72,7 +71,6 @@ func (s *Slots) TakeRelays(some []RelayRead, began time.Time) {
 		if p.space == nil || p.stay != some[i].stay || some[i].At != p.vpeer() { // it was looked for elsewhere
 			continue
 		}
-		p.stay.relayRead = began
 		news := replace(&p.stay.relay, some[i].Is)
 		if l := &p.stay.relay; l.Listening == path.Yes && l.Queue.FullSince.IsZero() {
 			delete(s.unheard, p)

@@ -52,7 +52,7 @@ func TestListened(t *testing.T) {
 	} {
 		r := w.Relays(nil)[0]
 		r.Is = c.is
-		w.TakeRelays([]RelayRead{r}, time.Now())
+		w.TakeRelays([]RelayRead{r})
 		if reported, watched := w.Listened(true), w.Listened(false); reported != c.reported || watched != c.watched || w.AnyQueueFull() != (c.is == full) {
 			t.Errorf("%+v: %v where the kernel reports, %v where it does not, full %v", c.is, reported, watched, w.AnyQueueFull())
 		}

@@ -64,7 +64,6 @@ type stay struct {
 	boot       *path.Boot
 
 	upSince     time.Time         // that it is no longer on its way up, where that was seen; zero: it was not
-	relayRead   time.Time         // when the reading of relay began
 	inspected   time.Time         // when the close look began
 	endingSince time.Time         // that its launcher is removing it; zero: it is not
 	open        map[string]opened // findings that were reported and not cleared, by code

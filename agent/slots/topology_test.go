@@ -58,7 +58,7 @@ func TestRelayIsOfItsAddress(t *testing.T) {
 	before, key := w.Relays(nil)[0], w.Bound(nil)[0].Key
 	read := func(r RelayRead, is path.Tristate) {
 		r.Is = path.Listener{Addr: r.At.String() + ":49983", Listening: is}
-		w.TakeRelays([]RelayRead{r}, time.Now())
+		w.TakeRelays([]RelayRead{r})
 	}
 	read(before, path.No)
 	if r := w.Views()[0].Relay; r.Listening != path.No || !w.Views()[0].Assumed {

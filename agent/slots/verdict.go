@@ -142,16 +142,11 @@ func (s *Slots) Confirm(t Target) {
 	s.touch(p)
 }
 
-// forgetEarlier forgets what was read of a sandbox while it was on its way up, and has
-// it read again: what was not there yet is no fault.
+// forgetEarlier forgets what a close look found while the sandbox was on its way up, and
+// has it looked at again: what was not there yet is no fault.
 func (s *Slots) forgetEarlier(p *place) {
 	st := p.stay
 	p.changed()
-	if !st.relayRead.IsZero() && st.relayRead.Before(st.upSince) {
-		st.relay = path.Listener{}
-		s.unheard[p] = struct{}{}
-		s.cfg.Ask(Listen)
-	}
 	if c := st.inspection; c != nil && st.inspected.Before(st.upSince) {
 		st.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser}
 		s.cfg.Ask(Inspect, p.key)
