@@ -88,7 +88,7 @@ func runGuest(tap int, mac string) error {
 	if err := setUp("eth0", "wire", "lo"); err != nil {
 		return err
 	}
-	pause(0, 200) // in which the guest refuses envd's port
+	pause(0, 500) // in which the guest refuses envd's port
 	envd, err := net.Listen("tcp4", fmt.Sprintf(":%d", e2b.EnvdPort))
 	if err != nil {
 		return err
