@@ -161,18 +161,18 @@ func (a *Agent) wire() (err error) {
 	if err != nil {
 		return err
 	}
-	a.inForce.rules.Store(&a.cfg.Rules)
+	a.inForce.put(&a.cfg.Rules)
 	exits := openExits(a.pids, log)
 	a.recorder = recorder.New()
 	a.slots = slots.New(slots.Config{Self: a.self, Port: a.cfg.ServicePort, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
-		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, TellsExits: exits != nil, SomeHolders: !a.reader.SeesAll()})
+		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, SomeHolders: !a.reader.SeesAll()})
 	a.counters = newCounters(a.probe, a.slots, log)
 	a.hooker = newHooker(a.probe, a.slots, a.counters, log.With("part", "hooks"))
 	a.guard = newGuard(a.probe, a.slots, a.counters, a.discover, a.cfg.once, log)
 	a.vmms = newVMMs(exits, a.slots, log)
 	a.holding = newHolding(a.reader, a.slots, a.discover, a.links, a.vmms, log)
-	a.judge = newJudge(a.slots)
 	a.listeners = newListeners(a.cfg, a.listening, a.slots, a.self, log)
+	a.judge = newJudge(a.cfg, a.slots, &a.inForce, a.vmms, a.counters, a.listeners)
 	a.inspector = newInspector(a.slots, a.cfg.ServicePort, log)
 	a.apis = newAPIs(a.slots)
 	if a.hops, err = newHops(a.cfg, a.slots, log.With("part", "hops")); err != nil {
@@ -181,7 +181,7 @@ func (a *Agent) wire() (err error) {
 	a.health = newHealth(a.cfg, a.slots, a.hops)
 	a.tracer = newTracer(a.cfg, a.slots, a.hops, log)
 	handler, err := httpapi.New(httpapi.Config{
-		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Log: log.With("part", "http"),
+		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Levels: a.Levels, Log: log.With("part", "http"),
 	})
 	if err != nil {
 		return err

@@ -73,6 +73,7 @@ func planOfSlot(s *discover.Slot) *slots.Plan {
 	if b := r.Sandbox; b != nil {
 		p.Sandbox = &slots.Recorded{
 			Identity: slots.Identity{SandboxID: b.ID, Name: b.Name, TemplateID: b.TemplateID, Launcher: s.Launcher, Console: b.Console, Tap: s.Tap},
+			Record:   slots.Record{Index: r.Index, Stamp: r.Stamp},
 			BuildID:  b.BuildID, TemplateDir: b.TemplateDir, State: b.State, Shape: b.Shape, Created: b.CreatedAt.UTC(),
 			VMM: slots.Process(b.VMMProcess), VMMStarted: b.VMMProcess.Started(), VMMAlive: s.VMMAlive,
 		}

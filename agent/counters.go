@@ -117,13 +117,14 @@ func (c *counters) show(d netns.Device, t *tally) {
 		ARPReply: t.counters.FirstARPReply.Time(), SYNACK: t.counters.FirstEnvdSYNACK.Time(), Guest: t.counters.GuestAddr}, t.hidings.now())
 }
 
-// hooked notes that hooks are on a tap.
+// hooked notes that hooks are on a tap, for the first time or put back.
 func (c *counters) hooked(d netns.Device) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tallies[d] == nil {
 		c.tallies[d] = &tally{}
 	}
+	c.tallies[d].whole = ktime.Now()
 }
 
 // unhooked notes that the hooks of a tap are about to go, and returns what they had

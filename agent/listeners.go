@@ -104,6 +104,13 @@ func (l *listeners) read() {
 	clear(l.reads) // a sandbox that has gone is not kept by them
 }
 
+// nowListens says whether an address is listened on now that was not when all were read.
+func (l *listeners) nowListens(nsPath string, at netip.AddrPort) bool {
+	there, err := sockets.Listening(nsPath, at.Port())
+	_, ok := sockets.Accepting(there, at.Addr())
+	return err == nil && ok
+}
+
 // listener says whether want is listened on in a namespace. Was is the text of the
 // address that was wanted the last time: most are the same.
 func (l *listeners) listener(all *listening, c netns.Cookie, nsPath string, want netip.AddrPort, was string) path.Listener {

@@ -5,11 +5,24 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tapwatch/agent/diagnose"
 	"tapwatch/agent/path"
 )
 
 // inForce are the rules of the operator that hold now.
-type inForce struct{ rules atomic.Pointer[Rules] }
+type inForce struct {
+	rules  atomic.Pointer[Rules]
+	checks atomic.Pointer[diagnose.Set]
+}
+
+func (i *inForce) put(r *Rules) {
+	checks := diagnose.Checks.With(r.Checks)
+	i.rules.Store(r)
+	i.checks.Store(&checks)
+}
+
+// Levels is what is switched off or demoted now.
+func (a *Agent) Levels() path.Levels { return a.inForce.rules.Load().Checks }
 
 // Reconfigure puts other rules into force, all of them or none. It needs no
 // capability.
@@ -18,7 +31,7 @@ func (a *Agent) Reconfigure(r Rules) error {
 	if err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
-	a.inForce.rules.Store(&r)
+	a.inForce.put(&r)
 	a.discover.Use(set)
 	a.slots.Reconsider(time.Now())
 	a.holding.ask(a.slots.Taps()...)

@@ -10,7 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tapwatch/agent/config"
+	"tapwatch/agent/diagnose"
 	"tapwatch/agent/identity"
+	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/registry"
@@ -75,10 +77,14 @@ type Rules struct {
 	Silence  []config.Silence
 	// LabelValues is how many values of one label are exported; 0 means 100.
 	LabelValues int
+	Checks      path.Levels // what is switched off or demoted
 }
 
 // compile makes the rules ready for use.
 func (r Rules) compile() (*identity.Set, error) {
+	if err := diagnose.Validate(r.Checks); err != nil {
+		return nil, err
+	}
 	return identity.Compile(r.Identity, identity.Options{VMMUsers: r.VMMUsers, Since: r.Since})
 }
 

@@ -34,6 +34,7 @@ func (a *Agent) snapshot() metrics.Snapshot {
 			Took: metrics.Histogram{Bounds: probe.AttachBounds, Counts: m.Took, Sum: m.Sum}}
 	}
 	s.Capabilities = a.capabilities()
+	s.Levels = a.Levels()
 	return s
 }
 

@@ -25,6 +25,9 @@ type tally struct {
 	// The first request that still waits for an answer, as far as reading the
 	// counters now and then can tell.
 	arpWaiting, envdWaiting ktime.Moment
+	// whole is since when both hooks stand: what was asked before may have been
+	// answered unseen.
+	whole ktime.Moment
 }
 
 // refusalPause is the pause between two refusals after which they are two troubles.
@@ -32,7 +35,8 @@ const refusalPause = ktime.Moment(10 * time.Second)
 
 // update takes newly read counters and reports whether they say anything new.
 func (t *tally) update(c *probe.Counters, now time.Time) bool {
-	if t.counters == *c {
+	older := c.Created == t.counters.Created && c.ReceivePackets+c.TransmitPackets < t.counters.ReceivePackets+t.counters.TransmitPackets
+	if t.counters == *c || older { // two may read at a time
 		return false
 	}
 	t.noteDrops(c, now)
@@ -42,8 +46,8 @@ func (t *tally) update(c *probe.Counters, now time.Time) bool {
 	t.counters = *c
 	// A guest that announces its address, as it boots, needs not reply: that it takes
 	// connections, or refuses them, shows that it was found.
-	t.arpWaiting = waiting(t.arpWaiting, c.LastARPRequest, max(c.LastARPReply, c.LastEnvdSYNACK, c.LastEnvdRefused))
-	t.envdWaiting = waiting(t.envdWaiting, c.LastEnvdSYN, max(c.LastEnvdSYNACK, c.LastEnvdRefused))
+	t.arpWaiting = waiting(t.arpWaiting, c.LastARPRequest, max(c.LastARPReply, c.LastEnvdSYNACK, c.LastEnvdRefused, t.whole))
+	t.envdWaiting = waiting(t.envdWaiting, c.LastEnvdSYN, max(c.LastEnvdSYNACK, c.LastEnvdRefused, t.whole))
 	return true
 }
 

@@ -59,3 +59,34 @@ func TestPortRefusedSince(t *testing.T) {
 		}
 	}
 }
+
+// What was asked before both hooks stood, or were put back, may have been answered
+// unseen: it is not waited for. What is asked again then is.
+func TestWhatWasAskedBeforeTheHooks(t *testing.T) {
+	h := tally{whole: 10}
+	h.update(&probe.Counters{Created: 1, LastARPRequest: 9, LastEnvdSYN: 9}, time.Now())
+	if h.arpWaiting != 0 || h.envdWaiting != 0 {
+		t.Errorf("waits since %d and %d for what was asked before", h.arpWaiting, h.envdWaiting)
+	}
+	h.update(&probe.Counters{Created: 1, LastARPRequest: 11, LastEnvdSYN: 12}, time.Now())
+	if h.arpWaiting != 11 || h.envdWaiting != 12 {
+		t.Errorf("waits since %d and %d, want 11 and 12", h.arpWaiting, h.envdWaiting)
+	}
+	h.whole = 20 // they were taken away, and put back
+	h.update(&probe.Counters{Created: 1, TransmitPackets: 1, LastARPRequest: 11, LastEnvdSYN: 12}, time.Now())
+	if h.arpWaiting != 0 || h.envdWaiting != 0 {
+		t.Errorf("waits since %d and %d for what was asked before they were put back", h.arpWaiting, h.envdWaiting)
+	}
+}
+
+// Of two that read at a time the one that read first may be heard last.
+func TestOlderReadingIsPassedOver(t *testing.T) {
+	var h tally
+	h.update(&probe.Counters{Created: 1, ReceivePackets: 5, LastEnvdSYNACK: 7}, time.Now())
+	if h.update(&probe.Counters{Created: 1, ReceivePackets: 4, LastEnvdRefused: 6}, time.Now()) || h.counters.LastEnvdSYNACK != 7 {
+		t.Errorf("an older reading was taken: %+v", h.counters)
+	}
+	if !h.update(&probe.Counters{Created: 2, ReceivePackets: 1}, time.Now()) {
+		t.Error("counters that began anew were not taken")
+	}
+}

@@ -63,11 +63,22 @@ type Config struct {
 	rules *yaml.Node // as they are written; nil: there are none
 }
 
-// Key is the name of a flag in the file.
-func Key(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
+// groups are the keys of the file below which flags are: those whose names begin so.
+var groups = []string{"checks"}
+
+// Key is the name of a flag in the file: of checks-off it is checks.off.
+func Key(flag string) string {
+	group, rest, _ := strings.Cut(flag, "-")
+	if slices.Contains(groups, group) {
+		return group + "." + underscored(rest)
+	}
+	return underscored(flag)
+}
+
+func underscored(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // Variable is the name of a flag in the environment.
-func Variable(flag string) string { return "TAPWATCH_" + strings.ToUpper(Key(flag)) }
+func Variable(flag string) string { return "TAPWATCH_" + strings.ToUpper(underscored(flag)) }
 
 // annotationLive marks the flags that can change while the agent runs.
 const annotationLive = "tapwatch_live"

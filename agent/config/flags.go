@@ -18,15 +18,32 @@ func (d *document) knows(flags *pflag.FlagSet) error {
 	var keys []string
 	flags.VisitAll(func(f *pflag.Flag) { keys = append(keys, Key(f.Name)) })
 	var errs []error
-	for key := range d.sections.Flags {
-		if slices.Contains(keys, key) {
-			continue
+	for key, value := range d.sections.Flags {
+		switch {
+		case slices.Contains(keys, key) && !strings.Contains(key, "."):
+		case slices.Contains(groups, key):
+			errs = append(errs, d.knowsGroup(key, &value, keys))
+		default:
+			text := fmt.Sprintf("unknown key %q", key)
+			if dashed := Key(key); slices.Contains(keys, dashed) {
+				text += fmt.Sprintf(": it is written %s", dashed)
+			}
+			errs = append(errs, Problem{File: d.name, Line: d.lineOf(key), Text: text})
 		}
-		text := fmt.Sprintf("unknown key %q", key)
-		if dashed := Key(key); slices.Contains(keys, dashed) {
-			text += fmt.Sprintf(": it is written %s", dashed)
+	}
+	return errors.Join(errs...)
+}
+
+// knowsGroup refuses the keys of a group that are no flags.
+func (d *document) knowsGroup(group string, n *yaml.Node, keys []string) error {
+	if n = follow(n); n.Kind != yaml.MappingNode {
+		return d.problem(group+": must be a mapping (key: value)", group)
+	}
+	var errs []error
+	for i := 0; i < len(n.Content); i += 2 {
+		if key := group + "." + n.Content[i].Value; !slices.Contains(keys, key) {
+			errs = append(errs, d.problem(fmt.Sprintf("unknown key %q", key), group, n.Content[i].Value))
 		}
-		errs = append(errs, Problem{File: d.name, Line: d.lineOf(key), Text: text})
 	}
 	return errors.Join(errs...)
 }

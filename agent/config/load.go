@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -156,5 +157,9 @@ func (d *document) value(key string) (*yaml.Node, int) {
 	if d == nil {
 		return nil, 0
 	}
-	return at(d.root, key)
+	var way []any
+	for part := range strings.SplitSeq(key, ".") {
+		way = append(way, part)
+	}
+	return at(d.root, way...)
 }

@@ -31,9 +31,9 @@ func isDegraded(f path.Facts) bool {
 	return false
 }
 
-func degradedAt(f path.Facts) path.Finding {
+func degradedAt(f path.Facts, c Check) path.Finding {
 	at := lostAt(f)
-	return degraded.named(path.Finding{
+	return c.named(path.Finding{
 		Cause:    "some requests fail: " + at.how,
 		Evidence: append(requestsEvidence(f), at.evidence...),
 		Fix:      lookFix(f, at.hop),

@@ -39,10 +39,13 @@ type Check struct {
 	// lost there, that is why.
 	Loses bool
 	Run   func(path.Facts) Result
+
+	most path.Severity // of its findings, as the operator wants it; empty: as they are
+	off  bool          // the operator wants nothing of it
 }
 
 // Checks is every check, in the order of the path: causes before consequences.
-var Checks = []Check{
+var Checks = Set{
 	orphaned,
 	proxyWrongAddress,
 	proxyNotListening,
@@ -159,13 +162,19 @@ func notApplicable() Result        { return Result{} }
 func resting(detail string) Result { return Result{verdict: paused, detail: detail} }
 func wrong(f path.Finding) Result  { return Result{verdict: problem, finding: f} }
 
-// Run applies all checks. A slot without a sandbox is idle and nothing else: its
+// Run applies all checks, as Set.Run does.
+func Run(f path.Facts) path.Diagnosis { return Checks.Run(f) }
+
+// Set is checks in the order of the path.
+type Set []Check
+
+// Run applies the checks. A slot without a sandbox is idle and nothing else: its
 // tap has no carrier because nobody should be attached. So is one whose sandbox is
 // being removed.
-func Run(f path.Facts) path.Diagnosis { return RunKnowing(f, nil) }
+func (s Set) Run(f path.Facts) path.Diagnosis { return s.RunKnowing(f, nil) }
 
 // RunKnowing is Run where some findings are known already: by code, and since when.
-func RunKnowing(f path.Facts, known map[string]time.Time) path.Diagnosis {
+func (s Set) RunKnowing(f path.Facts, known map[string]time.Time) path.Diagnosis {
 	if f.Sandbox == nil || f.Sandbox.Ending {
 		if f.Unidentified != nil {
 			return path.Diagnosis{State: path.Unidentified, Hops: []path.HopState{}, Findings: []path.Finding{}}
@@ -174,9 +183,12 @@ func RunKnowing(f path.Facts, known map[string]time.Time) path.Diagnosis {
 	}
 	d := path.Diagnosis{State: path.OK, Findings: []path.Finding{}}
 	found := map[string]bool{} // codes of problems, and of checks behind one
-	j := judging{f: f, known: known, found: found, passed: map[string]bool{}, d: &d}
-	for _, c := range Checks {
-		if c.First && c.Run(f).verdict == problem {
+	j := judging{set: s, f: f, known: known, found: found, passed: map[string]bool{}, d: &d}
+	for _, c := range s {
+		switch {
+		case c.off: // nobody knows, so what it found before is not cleared
+			d.Undecided = append(d.Undecided, c.Code)
+		case c.First && c.Run(f).verdict == problem:
 			found[c.Code] = true
 		}
 	}
@@ -185,13 +197,14 @@ func RunKnowing(f path.Facts, known map[string]time.Time) path.Diagnosis {
 		d.Hops = append(d.Hops, h)
 		d.State = worse(d.State, h.State)
 	}
-	warnLast(f, found, &d.Findings)
-	follow(f, &d)
+	s.warnLast(f, found, &d)
+	j.follow()
 	return d
 }
 
 // judging is one run of the checks.
 type judging struct {
+	set    Set
 	f      path.Facts
 	known  map[string]time.Time // findings that were there before, by code, and since when
 	found  map[string]bool      // codes of problems, and of checks behind one
@@ -204,14 +217,14 @@ func (j *judging) hop(hop path.Hop) path.HopState {
 	f, found, d := j.f, j.found, j.d
 	h := path.HopState{Hop: hop, State: path.OK}
 	var seen []string
-	for _, c := range Checks {
-		if c.Last || c.at(f) != hop {
+	for _, c := range j.set {
+		if c.off || c.Last || c.at(f) != hop {
 			continue
 		}
 		if c.behind(found) {
 			found[c.Code] = true
 			d.Undecided = append(d.Undecided, c.Code)
-			h.State, h.Detail = worseHop(h, path.Undecided, notChecked(d, found))
+			h.State, h.Detail = worseHop(h, path.Undecided, j.set.notChecked(d, found))
 			continue
 		}
 		r := c.Run(f)
@@ -231,6 +244,7 @@ func (j *judging) hop(hop path.Hop) path.HopState {
 		case problem:
 			found[c.Code] = true
 			if f.Sandbox.Booting && !c.InBoot {
+				d.Undecided = append(d.Undecided, c.Code)
 				h.State, h.Detail = worseHop(h, path.Booting, r.finding.Cause)
 				continue
 			}
@@ -240,7 +254,7 @@ func (j *judging) hop(hop path.Hop) path.HopState {
 				finding.Evidence = append(slices.Clone(finding.Evidence), "requests are answered all the same, the last one "+ago(f.Now, lastGood(f)))
 			}
 			d.Findings = append(d.Findings, finding)
-			if finding.Severity == path.Warning { // requests get through, so the hop is not broken
+			if finding.Severity != path.Critical { // requests get through, so the hop is not broken
 				found[c.Code] = false
 				continue
 			}
@@ -258,7 +272,7 @@ func (j *judging) hop(hop path.Hop) path.HopState {
 }
 
 // notChecked says why a check behind another's cause is not run.
-func notChecked(d *path.Diagnosis, found map[string]bool) string {
+func (s Set) notChecked(d *path.Diagnosis, found map[string]bool) string {
 	for _, h := range d.Hops {
 		switch h.State {
 		case path.Broken:
@@ -269,7 +283,7 @@ func notChecked(d *path.Diagnosis, found map[string]bool) string {
 			return "not checked: the VM is paused"
 		}
 	}
-	for _, c := range Checks {
+	for _, c := range s {
 		if c.First && found[c.Code] {
 			return "not checked: the path is broken at the " + string(c.Hop)
 		}
@@ -278,13 +292,20 @@ func notChecked(d *path.Diagnosis, found map[string]bool) string {
 }
 
 // warnLast runs the checks that faults of any hop may explain.
-func warnLast(f path.Facts, found map[string]bool, findings *[]path.Finding) {
-	for _, c := range Checks {
-		if !c.Last || c.behind(found) || f.Sandbox.Booting {
+func (s Set) warnLast(f path.Facts, found map[string]bool, d *path.Diagnosis) {
+	for _, c := range s {
+		if !c.Last || c.off {
 			continue
 		}
-		if r := c.Run(f); r.verdict == problem {
-			*findings = append(*findings, c.named(r.finding, c.at(f)))
+		if c.behind(found) || f.Sandbox.Booting {
+			d.Undecided = append(d.Undecided, c.Code)
+			continue
+		}
+		switch r := c.Run(f); r.verdict {
+		case problem:
+			d.Findings = append(d.Findings, c.named(r.finding, c.at(f)))
+		case unknown:
+			d.Undecided = append(d.Undecided, c.Code)
 		}
 	}
 }
@@ -306,7 +327,7 @@ func (c Check) behind(found map[string]bool) bool {
 
 // named is a finding of this check.
 func (c Check) named(f path.Finding, hop path.Hop) path.Finding {
-	f.Code, f.Hop, f.Severity = c.Code, hop, cmp.Or(f.Severity, c.Severity)
+	f.Code, f.Hop, f.Severity = c.Code, hop, cmp.Or(f.Severity, c.Severity).AtMost(c.most)
 	return f
 }
 

@@ -116,7 +116,7 @@ func TestChecksAreInOrder(t *testing.T) {
 	}
 	at := 0
 	for _, c := range Checks {
-		if !code.MatchString(c.Code) || c.Title == "" || (c.Run == nil) != (c.Hop == "") || (c.Severity != path.Critical && c.Severity != path.Warning) {
+		if !code.MatchString(c.Code) || c.Title == "" || (c.Run == nil) != (c.Hop == "") || !slices.Contains(path.Severities, c.Severity) {
 			t.Errorf("check %q lacks something, or its code is no file name: %+v", c.Code, c)
 		}
 		if _, twice := seen[c.Code]; twice {
@@ -129,8 +129,8 @@ func TestChecksAreInOrder(t *testing.T) {
 		if hop < at {
 			t.Errorf("%s, of hop %s, stands behind a check of a later hop", c.Code, c.Hop)
 		}
-		if c.Last && c.Severity != path.Warning {
-			t.Errorf("%s comes last, when the hops' states are told, and is no warning", c.Code)
+		if c.Last && c.Severity == path.Critical {
+			t.Errorf("%s comes last, when the hops' states are told, and is critical", c.Code)
 		}
 		at = max(at, hop)
 		for _, code := range c.DependsOn {
@@ -257,7 +257,7 @@ func withChecks(t *testing.T, checks ...Check) {
 }
 
 func says(code string, hop path.Hop, r Result, dependsOn ...string) Check {
-	return Check{Code: code, Hop: hop, DependsOn: dependsOn, Run: func(path.Facts) Result { return r }}
+	return Check{Code: code, Hop: hop, Severity: path.Critical, DependsOn: dependsOn, Run: func(path.Facts) Result { return r }}
 }
 
 // TestNoFaultIsNotHealth: where every check of a hop is beside the point, nobody saw it work.

@@ -48,16 +48,17 @@ func lastGood(f path.Facts) time.Time {
 }
 
 // follow adds what requests show to what the checks have found.
-func follow(f path.Facts, d *path.Diagnosis) {
+func (j *judging) follow() {
+	f, d := j.f, j.d
 	if f.Requests == nil || d.State == path.Booting || d.State == path.Paused {
 		return
 	}
 	switch {
 	case f.Requests.Failing(f.Now):
-		explain(f, d)
+		j.explain()
 	case isDegraded(f):
-		if len(d.Findings) == 0 {
-			d.Findings = append(d.Findings, degradedAt(f))
+		if c := j.set.of(degraded.Code); !c.off && len(d.Findings) == 0 {
+			d.Findings = append(d.Findings, degradedAt(f, c))
 		}
 	default:
 		waitsLong(f, d)
@@ -66,42 +67,48 @@ func follow(f path.Facts, d *path.Diagnosis) {
 
 // explain finds why requests fail among what the checks found, or says that nothing
 // does.
-func explain(f path.Facts, d *path.Diagnosis) {
+func (j *judging) explain() {
+	f, d := j.f, j.d
 	for i := range d.Hops {
 		h := &d.Hops[i]
-		if slices.ContainsFunc(d.Findings, func(x path.Finding) bool { return x.Hop == h.Hop && refuted(f, x) }) {
+		if slices.ContainsFunc(d.Findings, func(x path.Finding) bool { return x.Hop == h.Hop && j.refuted(x) }) {
 			h.State, h.Detail = path.Undecided, "not known: requests do not come to it"
 		}
 	}
-	d.Findings = slices.DeleteFunc(d.Findings, func(x path.Finding) bool { return refuted(f, x) })
-	why := slices.IndexFunc(d.Findings, func(x path.Finding) bool { return x.Severity == path.Critical })
+	d.Findings = slices.DeleteFunc(d.Findings, func(x path.Finding) bool { return j.refuted(x) })
+	why := slices.IndexFunc(d.Findings, func(x path.Finding) bool {
+		c := j.set.of(x.Code)
+		return x.Severity == path.Critical || c.Severity == path.Critical && c.most != "" // it would be, but for the operator
+	})
 	if at := lostAt(f).hop; why < 0 {
-		why = slices.IndexFunc(d.Findings, func(x path.Finding) bool { return x.Hop == at && checkOf(x.Code).Loses })
+		why = slices.IndexFunc(d.Findings, func(x path.Finding) bool { return x.Hop == at && j.set.of(x.Code).Loses })
 	}
-	if why < 0 {
-		d.Findings = append(d.Findings, unexplainedAt(f, d))
+	if c := j.set.of(unexplained.Code); why < 0 && !c.off {
+		d.Findings = append(d.Findings, unexplainedAt(f, d, c))
 		why = len(d.Findings) - 1
-	} else {
+	} else if why >= 0 {
 		x := &d.Findings[why]
-		x.Severity = path.Critical
+		x.Severity = path.Critical.AtMost(j.set.of(x.Code).most)
 		x.Evidence = append(slices.Clone(x.Evidence), requestsEvidence(f)...)
 	}
-	breaks(d, d.Findings[why])
+	if why >= 0 && d.Findings[why].Severity == path.Critical {
+		breaks(d, d.Findings[why])
+	}
 }
 
 // refuted says whether something was inferred of a hop to which requests do not even
 // come.
-func refuted(f path.Facts, x path.Finding) bool {
-	return f.Loss != nil && !f.Loss.Back && x.Severity == path.Critical && checkOf(x.Code).Inferred &&
-		slices.Index(path.Hops, x.Hop) > slices.Index(path.Hops, f.Loss.Hop)
+func (j *judging) refuted(x path.Finding) bool {
+	l := j.f.Loss
+	return l != nil && !l.Back && x.Severity == path.Critical && j.set.of(x.Code).Inferred && slices.Index(path.Hops, x.Hop) > slices.Index(path.Hops, l.Hop)
 }
 
-// checkOf is the check of a code.
-func checkOf(code string) Check {
-	if i := slices.IndexFunc(Checks, func(c Check) bool { return c.Code == code }); i >= 0 {
-		return Checks[i]
+// of is the check of a code.
+func (s Set) of(code string) Check {
+	if i := slices.IndexFunc(s, func(c Check) bool { return c.Code == code }); i >= 0 {
+		return s[i]
 	}
-	return Check{}
+	return Check{off: true}
 }
 
 // breaks makes the hop of a finding the broken one.

@@ -126,7 +126,7 @@ func TestAnswersAfterAFinding(t *testing.T) {
 		"a rule that is judged to drop it": {changed(rule, requests(fine, fine)), ago(5 * time.Second), path.Warning},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := RunKnowing(c.facts, c.known)
+			d := Checks.RunKnowing(c.facts, c.known)
 			if len(d.Findings) != 1 || d.Findings[0].Severity != c.want || (d.State == path.Broken) != (c.want == path.Critical) {
 				t.Errorf("%s: %+v", summary(d), d.Findings)
 			}

@@ -16,7 +16,7 @@ var portRefused = Check{
 	Code:      "port-refused",
 	Title:     "The guest refuses connections to another port than envd's",
 	Hop:       path.Envd,
-	Severity:  path.Warning,
+	Severity:  path.Info,
 	DependsOn: slices.Concat([]string{"guest-silent", "guest-no-arp", "envd-refused", "envd-no-answer"}, guestFaults),
 	Last:      true, // the path is well: what listens behind it is its user's
 	Run: func(f path.Facts) Result {

@@ -19,7 +19,7 @@ var unexplained = Check{
 }
 
 // unexplainedAt is the finding, with where requests are lost.
-func unexplainedAt(f path.Facts, d *path.Diagnosis) path.Finding {
+func unexplainedAt(f path.Facts, d *path.Diagnosis, c Check) path.Finding {
 	at := lostAt(f)
 	finding := path.Finding{
 		Cause:    "requests fail, and no check says why: " + at.how,
@@ -30,7 +30,7 @@ func unexplainedAt(f path.Facts, d *path.Diagnosis) path.Finding {
 		finding.Evidence = append(finding.Evidence, "found right: "+right)
 	}
 	finding.Evidence = append(finding.Evidence, unjudged(f)...)
-	return unexplained.named(finding, at.hop)
+	return c.named(finding, at.hop)
 }
 
 // place is where requests are lost, as far as is known.

@@ -2,6 +2,7 @@ package discover
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/identity"
+	"tapwatch/internal/proc"
 )
 
 // young is how long a process is read again at each scan: `ip netns exec` and
@@ -122,8 +124,9 @@ func (p *procs) again(now time.Time) {
 	}
 }
 
-// look reads one process. What cannot be read has ended, or is a zombie: a VMM that
-// was known stays known as one, for what it holds up is its sandbox.
+// look reads one process. One without a command line has ended, or is a zombie: a VMM
+// that was known stays known as one, for what it holds up is its sandbox. So does one
+// that cannot be read now, such as where no file descriptor is left.
 func (p *procs) look(pid int, s *sighting, now time.Time) {
 	p.read++
 	line := readArgs(procDir(pid), p.buf[:argsMost])
@@ -137,8 +140,14 @@ func (p *procs) look(pid int, s *sighting, now time.Time) {
 	if len(line) > 0 {
 		is, ok = p.who.claimant(pid, splitArgs(line))
 	}
+	state, unread := proc.State(0), error(nil)
+	if !ok && v != nil {
+		state, unread = v.Process.State()
+	}
 	switch {
-	case !ok && v != nil && v.Process.Zombie():
+	case unread != nil && !errors.Is(unread, proc.ErrGone):
+		return
+	case state.Zombie():
 		p.died(v, now)
 		return
 	case !ok:

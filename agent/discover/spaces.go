@@ -107,16 +107,20 @@ func (w *Watcher) keepNameless(all map[netns.Cookie]*Namespace, taken map[netns.
 		if live == nil {
 			live = w.liveNSIDs()
 		}
-		if live[e.NSID] {
+		if live == nil || live[e.NSID] { // where that cannot be asked, none has gone
 			all[c] = &Namespace{Cookie: c, NSID: e.NSID, Inode: e.Inode}
 		}
 	}
 	clear(w.ended)
 }
 
+// liveNSIDs are those in use; nil: that could not be asked.
 func (w *Watcher) liveNSIDs() map[netns.NSID]bool {
 	ids, err := netns.ListNSIDs(w.conn)
-	w.failed(err)
+	if err != nil {
+		w.failed(err)
+		return nil
+	}
 	live := make(map[netns.NSID]bool, len(ids))
 	for _, id := range ids {
 		live[id] = true

@@ -44,6 +44,12 @@ func (c Client) Paths(ctx context.Context) ([]path.Slot, error) {
 	return body.Paths, err
 }
 
+// Levels returns which checks are switched off or demoted.
+func (c Client) Levels(ctx context.Context) (l path.Levels, err error) {
+	err = c.read(ctx, "/api/v1/checks", &l)
+	return l, err
+}
+
 // History returns what happened to the sandbox with this id or name; of several
 // of one name that which is there, else the last that was.
 func (c Client) History(ctx context.Context, who string) (path.History, error) {

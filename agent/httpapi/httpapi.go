@@ -31,7 +31,9 @@ type Config struct {
 	// Lacks lists what the agent may not do here and what that takes away, a line each;
 	// nil: nothing.
 	Lacks func() []string
-	Log   *slog.Logger // nil means slog.Default
+	// Levels says which checks are switched off or demoted; nil: none.
+	Levels func() path.Levels
+	Log    *slog.Logger // nil means slog.Default
 }
 
 func (c *Config) validate() error {
@@ -63,6 +65,7 @@ func New(cfg Config) (http.Handler, error) {
 	mux.Handle("GET /metrics", metrics.Handler(cfg.Metrics, cfg.Log, cfg.Also...))
 	mux.HandleFunc("GET /api/v1/paths", a.paths)
 	mux.HandleFunc("GET /api/v1/findings", a.findings)
+	mux.HandleFunc("GET /api/v1/checks", a.checks)
 	mux.HandleFunc("GET /api/v1/events", a.events)
 	mux.HandleFunc("GET /api/v1/sandboxes", a.sandboxes)
 	mux.HandleFunc("GET /api/v1/sandboxes/{id}/history", a.history)
@@ -75,6 +78,18 @@ func New(cfg Config) (http.Handler, error) {
 // paths answers {"paths": [...]}, each a path.Slot.
 func (a *api) paths(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"paths": a.Slots()})
+}
+
+// checks answers which checks are switched off or demoted: path.Levels.
+func (a *api) checks(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, a.levels())
+}
+
+func (a *api) levels() (l path.Levels) {
+	if a.Levels != nil {
+		l = a.Levels()
+	}
+	return l
 }
 
 // healthz answers 200 once the agent has a full picture, 503 with the reason before.

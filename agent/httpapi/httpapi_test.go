@@ -23,6 +23,7 @@ type fixture struct {
 	*httptest.Server
 	events events.Hub
 	ready  error
+	levels path.Levels
 }
 
 func shared(slots []path.Slot) (out []*path.Slot) {
@@ -47,6 +48,7 @@ func serveChanging(t *testing.T, slots func() []path.Slot) *fixture {
 		Events:   &f.events,
 		Recorder: histories{},
 		Ready:    func() error { return f.ready },
+		Levels:   func() path.Levels { return f.levels },
 		Log:      slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
@@ -268,5 +270,22 @@ func TestHistory(t *testing.T) {
 	}
 	if _, body, _ := f.get(t, "/api/v1/sandboxes/i1/history", ""); !strings.Contains(body, `"phase":"vmm_started"`) || !strings.Contains(body, `"seconds":0.005`) {
 		t.Errorf("got %s", body)
+	}
+}
+
+// What is switched off or demoted is on the page, and at an address of its own.
+func TestLevels(t *testing.T) {
+	f := serve(t)
+	const words = "Checks that are"
+	if _, page, _ := f.get(t, "/", ""); strings.Contains(page, words) {
+		t.Errorf("nothing is switched off:\n%s", page)
+	}
+	f.levels = path.Levels{Off: []string{"no-egress"}, Info: []string{"tap-drops", "rp-filter"}}
+	if _, page, _ := f.get(t, "/", ""); !strings.Contains(page, words+" switched off: no-egress; info at most: tap-drops, rp-filter<") {
+		t.Errorf("not said:\n%s", page)
+	}
+	got, err := Client{BaseURL: f.URL}.Levels(t.Context())
+	if err != nil || got.String() != f.levels.String() {
+		t.Errorf("got %v, %v", got, err)
 	}
 }

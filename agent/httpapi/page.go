@@ -41,6 +41,7 @@ type view struct {
 	Events []path.Event // newest first
 	Ready  string       // what is missing, empty once ready
 	Lacks  []string     // what the agent may not do here
+	Levels string       // which checks are switched off or demoted; empty: none
 }
 
 const eventsOnPage = 40
@@ -81,6 +82,7 @@ func (a *api) index(w http.ResponseWriter, r *http.Request) {
 	if a.Lacks != nil {
 		v.Lacks = a.Lacks()
 	}
+	v.Levels = a.levels().String()
 	var b bytes.Buffer
 	if err := a.page.Execute(&b, v); err != nil {
 		a.Log.Error("render page", "err", err)

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -25,6 +26,7 @@ type Snapshot struct {
 	Attach       map[string]Attach // by mode; those that were used
 	AttachErrors map[string]uint64 // by reason
 	Capabilities map[string]bool
+	Levels       path.Levels // checks that the operator switched off or demoted
 	EventsLost   uint64
 }
 
@@ -329,6 +331,11 @@ func (e emitter) agent(s *Snapshot) {
 	}
 	for name, have := range s.Capabilities {
 		e.gauge(capability, boolFloat(have), name)
+	}
+	for _, level := range s.Levels.Lists() {
+		for _, code := range level.Codes {
+			e.gauge(checkDemoted, 1, code, string(cmp.Or(level.Most, "off")))
+		}
 	}
 	e.counter(eventsLost, s.EventsLost)
 }

@@ -50,6 +50,7 @@ func snapshot() Snapshot {
 			Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{3, 1}, Sum: 5 * time.Millisecond}}},
 		AttachErrors: map[string]uint64{"other": 2},
 		Capabilities: map[string]bool{"holder_iterator": false},
+		Levels:       path.Levels{Off: []string{"no-egress"}, Warn: []string{"conntrack-full"}},
 		Asked:        map[Asked]uint64{{Way: "tap", Result: "not connected"}: 1, {Way: "path", Result: "ill"}: 2},
 		AskedTook:    map[string]Histogram{"path": {Bounds: []time.Duration{time.Second}, Counts: []uint64{2, 0}, Sum: 2 * time.Millisecond}},
 	}
@@ -157,6 +158,12 @@ tapwatch_probe_attach_duration_seconds_bucket{le="0.001",mode="tc"} 3
 tapwatch_probe_attach_duration_seconds_bucket{le="+Inf",mode="tc"} 4
 tapwatch_probe_attach_duration_seconds_sum{mode="tc"} 0.005
 tapwatch_probe_attach_duration_seconds_count{mode="tc"} 4
+`},
+		{"tapwatch_check_demoted", `
+# HELP tapwatch_check_demoted 1 for each check that the operator switched off (to is off), or whose findings are made a warning or info at most.
+# TYPE tapwatch_check_demoted gauge
+tapwatch_check_demoted{code="conntrack-full",to="warning"} 1
+tapwatch_check_demoted{code="no-egress",to="off"} 1
 `},
 		{"tapwatch_capability", `
 # HELP tapwatch_capability Whether the kernel and the agent's privileges allow a feature: 1 yes, 0 no.

@@ -113,5 +113,6 @@ var (
 		"Time that it took to hook a device, both directions.", "mode")
 	probeAttachErrors = desc("probe_attach_errors_total", "Failed attachments of hooks by reason.", "reason")
 	capability        = desc("capability", "Whether the kernel and the agent's privileges allow a feature: 1 yes, 0 no.", "name")
+	checkDemoted      = desc("check_demoted", "1 for each check that the operator switched off (to is off), or whose findings are made a warning or info at most.", "code", "to")
 	eventsLost        = desc("events_lost_total", "Events that slow readers of the event stream missed.")
 )

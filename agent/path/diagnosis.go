@@ -39,11 +39,24 @@ func Empty(d *Device) State {
 // Severity orders findings; the words are Prometheus alerts' usual ones.
 type Severity string
 
-// The severities.
+// The severities, by what becomes of requests.
 const (
-	Critical Severity = "critical" // no request gets through
-	Warning  Severity = "warning"
+	Critical Severity = "critical" // they fail now: no request gets through
+	Warning  Severity = "warning"  // they will, or some do
+	Info     Severity = "info"     // none does for it: good to know
 )
+
+// Severities are all severities, from the one that matters least to the one that
+// matters most.
+var Severities = []Severity{Info, Warning, Critical}
+
+// AtMost is a severity, or most where that matters less; an empty most is none.
+func (s Severity) AtMost(most Severity) Severity {
+	if most != "" && slices.Index(Severities, most) < slices.Index(Severities, s) {
+		return most
+	}
+	return s
+}
 
 // Finding is a problem: where, why, how one can tell, and what to do.
 type Finding struct {

@@ -30,7 +30,7 @@ type schema map[string]any
 var words = map[reflect.Type][]string{
 	reflect.TypeFor[Tristate](): {"unknown", "no", "yes"},
 	reflect.TypeFor[State]():    {string(OK), string(Broken), string(Undecided), string(Booting), string(Paused), string(Idle), string(Unidentified)},
-	reflect.TypeFor[Severity](): {string(Critical), string(Warning)},
+	reflect.TypeFor[Severity](): {string(Critical), string(Warning), string(Info)},
 	reflect.TypeFor[Hop]():      {string(Proxy), string(Relay), string(Tap), string(Guest), string(Envd)},
 	reflect.TypeFor[Phase]():    phaseWords(),
 	reflect.TypeFor[Outcome]():  outcomeWords(),

@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"fmt"
 	"time"
 
 	"tapwatch/agent/path"
@@ -34,7 +35,13 @@ func (s *Slots) departs(p *place, now time.Time) bool {
 	if v.exit == nil {
 		patience = exitAwaited
 	}
-	if v.exit != nil && v.exit.Wanted && !p.leftBehind() || now.Sub(v.goneSince) > patience {
+	if v.exit != nil && v.exit.Wanted && !p.leftBehind() {
+		return false
+	}
+	if now.Sub(v.goneSince) > patience {
+		if v.exit == nil { // unknown, which is no problem, nor nothing
+			s.tell(p, v.goneSince, path.VMMExited, fmt.Sprintf("the VMM, pid %d, has ended; how is not known", v.PID))
+		}
 		return false
 	}
 	s.leaving[p] = struct{}{}

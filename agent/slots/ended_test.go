@@ -70,3 +70,34 @@ func TestTapsThatAreDown(t *testing.T) {
 		t.Errorf("%v has gone", down)
 	}
 }
+
+// How a VMM ended that the kernel does not tell of is unknown: that is an event, and no
+// problem at any time.
+func TestUnknownEndIsNoProblem(t *testing.T) {
+	w := newWorld(t)
+	vmm := firecracker(70, "i1")
+	vmm.Started = time.Now().Add(-time.Hour)
+	w.space(4, nil)
+	d := w.tap(4, 2, "tap0", path.Yes)
+	w.hold(vmm.on(d, "tap0"))
+	at := w.taps[d]
+	w.free(d)
+	w.TakeProcess(w.Bound(nil)[0], ProcessState{Alive: path.No})
+	gone := at.stay.vmm.goneSince
+	for _, after := range []time.Duration{0, exitAwaited, exitAwaited + time.Millisecond} {
+		if f := w.facts(at, gone.Add(after)); !f.Sandbox.Ending {
+			t.Errorf("after %v: it may be a problem", after)
+		}
+	}
+	w.Tick(1, gone.Add(exitAwaited+time.Second))
+	w.shows("it has gone", "ns-4/tap0 idle")
+	said := 0
+	for _, e := range w.events {
+		if e.Kind == path.VMMExited {
+			said++
+		}
+	}
+	if said != 1 {
+		t.Errorf("its end was told %d times", said)
+	}
+}

@@ -52,10 +52,11 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 		f.Silence = &silence
 	}
 	f.Proxy.Expected = f.Proxy.Expected || !st.foreign
+	_, leaving := s.leaving[p]
 	f.Sandbox = &path.Sandbox{
 		ID: st.SandboxID, Name: st.Name, TemplateID: st.TemplateID, BuildID: st.BuildID, Team: st.Team, Labels: st.Labels,
 		Source: st.Launcher, Foreign: st.foreign, Shape: p.shapeOf(), Orphan: st.orphan,
-		Since: st.created, Booting: st.booting(now), Ending: st.endingAt(now), Paused: st.state == registry.Paused, ConsoleFile: st.Console, Boot: st.boot,
+		Since: st.created, Booting: st.booting(now), Ending: st.endingAt(now) || leaving && st.awaitsExit(), Paused: st.state == registry.Paused, ConsoleFile: st.Console, Boot: st.boot,
 		VMMPID: st.vmm.PID, VMMCommand: st.vmm.command, VMMAlive: st.vmm.alive, VMMStopped: st.vmm.stopped, VMMZombie: st.vmm.zombie,
 		VMMExit: st.vmm.exit, API: st.vmm.api, Holds: st.held,
 	}

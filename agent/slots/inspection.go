@@ -49,7 +49,7 @@ func (s *Slots) TakeInspection(t Target, found *Inspection) {
 			}
 		}
 	}
-	p.stay.inspection = found
+	p.stay.inspection, p.stay.inspected = found, t.Taken
 	if before == nil || !before.same(found) {
 		s.touch(p)
 	}

@@ -90,7 +90,7 @@ func (p *place) record() *Recorded {
 }
 
 func (p *place) recorded(r *Recorded) *occupant {
-	o := &occupant{Identity: r.Identity, BuildID: r.BuildID, TemplateDir: r.TemplateDir,
+	o := &occupant{Identity: r.Identity, record: r.Record, BuildID: r.BuildID, TemplateDir: r.TemplateDir,
 		state: r.State, shape: r.Shape, created: r.Created, vmm: VMM{Process: r.VMM, Started: r.VMMStarted}, alive: r.VMMAlive}
 	for i := range p.holders {
 		if p.holders[i].Process == r.VMM {
@@ -105,7 +105,7 @@ func (p *place) recorded(r *Recorded) *occupant {
 
 // claimed is the sandbox of a foreign VMM.
 func (s *Slots) claimed(p *place, v *VMM) *occupant {
-	o := &occupant{Identity: v.Identity, foreign: true, created: v.Started, vmm: *v, alive: path.Yes}
+	o := &occupant{Identity: v.Identity, foreign: true, once: s.cfg.NoHooks, created: v.Started, vmm: *v, alive: path.Yes}
 	if v.Zombie {
 		o.alive = path.No
 	}

@@ -230,7 +230,7 @@ func (s *Slots) DueTraces(now time.Time, most int) (due []Target) {
 		if !st.failingSince.IsZero() && now.Sub(st.failingSince) > traceRarely {
 			every = traceRarely
 		}
-		if p.key.Claim != 0 || p.space.Path == "" || st.booting(now) || st.endingAt(now) || now.Sub(st.traced) < every || !st.suspects(now) {
+		if p.key.Claim != 0 || p.space.Path == "" || st.booting(now) || st.endingAt(now) || now.Sub(st.traced) < every || !st.mayLose(now) {
 			return
 		}
 		st.traced = now
@@ -261,8 +261,8 @@ func (s *Slots) Unacked(t Target, since time.Time) (relay, guest bool) {
 	return slices.ContainsFunc(p.stay.ofRelay.waits.Some, lost), slices.ContainsFunc(p.stay.ofGuest.waits.Some, lost)
 }
 
-// suspects says whether packets of the path may be being lost.
-func (st *stay) suspects(now time.Time) bool {
+// mayLose says whether packets of the path may be being lost.
+func (st *stay) mayLose(now time.Time) bool {
 	r := st.requests()
 	if r == nil {
 		return false

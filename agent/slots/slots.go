@@ -60,8 +60,6 @@ type Config struct {
 	Grace time.Duration
 	// NoHooks leaves the taps as they are: for one look.
 	NoHooks bool
-	// TellsExits says that the kernel reports how VMMs end.
-	TellsExits bool
 	// SomeHolders says that a reading of holders does not see all processes of the host:
 	// where it lists no holder of a tap, it is unknown who holds that tap.
 	SomeHolders bool

@@ -59,6 +59,7 @@ func (a Addrs) or(o Addrs) Addrs {
 type Recorded struct {
 	Identity
 	BuildID, TemplateDir string
+	Record               Record
 
 	State      registry.State
 	Shape      registry.Shape
@@ -66,6 +67,12 @@ type Recorded struct {
 	VMM        Process
 	VMMStarted time.Time
 	VMMAlive   path.Tristate
+}
+
+// Record is the file that a sandbox is known by; the zero value is none.
+type Record struct {
+	Index int // of the slot
+	Stamp registry.Stamp
 }
 
 // space is one namespace, and the places in it.

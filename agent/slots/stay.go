@@ -37,6 +37,8 @@ type occupant struct {
 	BuildID, TemplateDir string
 
 	foreign bool
+	once    bool           // the agent looks once: it waits for nothing
+	record  Record         // zero of a foreign one
 	state   registry.State // empty: unknown
 	shape   registry.Shape // empty: unknown
 	created time.Time
@@ -66,8 +68,13 @@ type stay struct {
 	boot       *path.Boot
 
 	failingSince time.Time         // that its clients have got nothing; zero: they get something
+	upSince      time.Time         // that it is no longer on its way up, where that was seen; zero: it was not
+	inspected    time.Time         // when the close look began
 	endingSince  time.Time         // that its launcher is removing it; zero: it is not
 	open         map[string]opened // findings that were reported and not cleared, by code
+	// suspected are findings that are not reported yet, by code: true once what they
+	// rest on has been read anew. Nil mostly.
+	suspected map[string]bool
 }
 
 // is says whether an occupant is the sandbox of this stay.
@@ -93,6 +100,9 @@ func (s *Slots) begin(p *place, o *occupant, now time.Time) {
 
 // goOn takes what has changed of the sandbox at a place.
 func (s *Slots) goOn(p *place, o *occupant, now time.Time) {
+	if p.stay.state == registry.Booting && o.state != registry.Booting {
+		p.stay.upSince = time.Now()
+	}
 	p.stay.occupant = *o
 	s.takeVMM(p, o)
 	s.noteEnding(p, now)
@@ -139,10 +149,10 @@ func (st *stay) endsByItself() bool {
 	return st.foreign && st.vmm.exit != nil && st.vmm.exit.Wanted
 }
 
-// awaitsExit says whether the VMM of a foreign sandbox is gone and the kernel has yet
-// to report how it ended.
+// awaitsExit says whether the VMM of a foreign sandbox is gone and nothing has told yet
+// how it ended: what the kernel reports, or else that its launcher takes the rest away.
 func (st *stay) awaitsExit() bool {
-	return st.foreign && st.vmm.reported && st.vmm.exit == nil && !st.vmm.goneSince.IsZero()
+	return st.foreign && !st.once && st.vmm.exit == nil && !st.vmm.goneSince.IsZero()
 }
 
 // endingAt says whether the sandbox is being removed. A foreign launcher says nothing

@@ -14,20 +14,20 @@ func TestForeignEndIsAwaited(t *testing.T) {
 	gone := time.Unix(1000, 0)
 	reported := func(wanted bool) *path.VMMExit { return &path.VMMExit{Time: gone, Wanted: wanted} }
 	for name, c := range map[string]struct {
-		foreign  bool
-		reported bool // that the kernel does report
-		exit     *path.VMMExit
-		after    time.Duration
-		ending   bool
+		foreign bool
+		once    bool // the agent does not stay
+		exit    *path.VMMExit
+		after   time.Duration
+		ending  bool
 	}{
-		"not reported yet":          {true, true, nil, 0, true},
-		"not reported in time":      {true, true, nil, exitAwaited, false},
-		"never reported":            {true, false, nil, 0, false},
-		"reported as wanted":        {true, true, reported(true), 0, true},
-		"reported as not wanted":    {true, true, reported(false), 0, false},
-		"a launcher's that records": {false, true, nil, 0, false},
+		"not reported yet":          {true, false, nil, 0, true},
+		"not reported in time":      {true, false, nil, exitAwaited, false},
+		"seen by one look":          {true, true, nil, 0, false},
+		"reported as wanted":        {true, false, reported(true), 0, true},
+		"reported as not wanted":    {true, false, reported(false), 0, false},
+		"a launcher's that records": {false, false, nil, 0, false},
 	} {
-		st := stay{occupant: occupant{foreign: c.foreign}, vmm: &vmm{reported: c.reported, exit: c.exit}}
+		st := stay{occupant: occupant{foreign: c.foreign, once: c.once}, vmm: &vmm{exit: c.exit}}
 		if c.exit == nil && st.endingAt(gone) {
 			t.Errorf("%s: ending before it has gone", name)
 		}
@@ -97,8 +97,11 @@ func TestPassingWarningIsJudgedAgain(t *testing.T) {
 		w.space(10, recorded("i1", process(11)))
 		w.tap(10, 2, "tap0", path.Yes)
 		w.hold()
+		found := path.Diagnosis{State: path.OK, Findings: []path.Finding{{Code: "tap-drops"}}}
+		w.judge(found)
+		w.touch(w.find(w.Taps()[0]))
 		for _, c := range w.Cases() {
-			w.TakeVerdict(c, path.Diagnosis{State: path.OK, Findings: []path.Finding{{Code: "tap-drops"}}}, passing)
+			w.TakeVerdict(c, found, passing)
 		}
 		w.Tick(1, time.Now())
 		if got := len(w.Cases()) == 1; got != passing {

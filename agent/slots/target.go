@@ -32,7 +32,10 @@ type Target struct {
 
 	Socket, Console, TemplateDir string
 
-	ProxyPID, RelayPID int // that listen; 0: unknown
+	ProxyPID, RelayPID int       // that listen; 0: unknown
+	Record             Record    // zero of a foreign one
+	Taken              time.Time // when this was so
+	NoProxy, NoRelay   bool      // nobody listened there when that was read last
 
 	Carrier path.Tristate
 	Waiting bool // a SYN is, and nothing has come from the guest since
@@ -58,6 +61,7 @@ func (s *Slots) target(p *place) Target {
 	st := p.stay
 	t := Target{Key: p.key, Stay: st.serial, Sandbox: st.SandboxID, VMM: st.vmm.Process,
 		Path: p.space.Path, Netns: p.space.Name, Tap: p.device.Name, Veth: p.veth, Addrs: p.addrs(), Shape: p.shapeOf(), Bridge: p.device.Bridge, Foreign: st.foreign, Host: p.space.Cookie == s.cfg.Self, Frames: p.guest,
+		Record: st.record, Taken: time.Now(), NoProxy: s.proxy.Listening == path.No, NoRelay: st.relay.Listening == path.No,
 		Socket: st.Socket, Console: st.Console, TemplateDir: st.TemplateDir,
 		ProxyPID: s.proxy.Process.PID, RelayPID: st.relay.Process.PID,
 		Carrier: p.device.Carrier, Booting: st.booting(time.Now())}

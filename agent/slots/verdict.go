@@ -83,14 +83,25 @@ func (s *Slots) Cases() (some []Case) {
 
 // TakeVerdict takes what follows from the facts of a case, and reports what is new.
 // Passing says that time alone may end one of the findings.
-func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) {
+//
+// A finding that is new is not taken at once: each fact was read at its own time, and
+// some may be older than what the launcher has done since. Again is then the sandbox of
+// which the facts are to be read anew, before Confirm; nil: the verdict was taken.
+func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) (again *Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := c.place
 	if p.space == nil || p.stay != c.stay {
-		return
+		return nil
 	}
-	s.report(p, &d, c.Facts.Now)
+	if p.stay.suspects(&d) {
+		s.forgetEarlier(p)
+		s.restless[p] = struct{}{} // should nobody confirm it
+		t := s.target(p)
+		return &t
+	}
+	p.stay.suspected = nil
+	s.report(p, &d, &c.Facts)
 	p.diagnosis = d
 	switch failing := c.Facts.Requests.Failing(c.Facts.Now); {
 	case !failing && !p.stay.failingSince.IsZero():
@@ -104,6 +115,7 @@ func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) {
 	}
 	s.sort(p, passing)
 	s.notePause(p, &c.Facts)
+	return nil
 }
 
 // notePause notes whether the VM of a place is paused, and reports where that changes.
@@ -134,18 +146,79 @@ func (st *stay) known() map[string]time.Time {
 	return known
 }
 
+// suspects notes the findings that are new, and says whether there is one whose facts
+// have not been read anew since it was first found.
+func (st *stay) suspects(d *path.Diagnosis) (some bool) {
+	var now map[string]bool
+	for i := range d.Findings {
+		code := d.Findings[i].Code
+		if _, reported := st.open[code]; !reported {
+			if now == nil {
+				now = map[string]bool{}
+			}
+			now[code] = st.suspected[code]
+			some = some || !now[code]
+		}
+	}
+	st.suspected = now
+	return some
+}
+
+// Confirm takes that the facts of a sandbox have been read anew: what is found now is
+// so.
+func (s *Slots) Confirm(t Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil {
+		return
+	}
+	for code := range p.stay.suspected {
+		p.stay.suspected[code] = true
+	}
+	s.touch(p)
+}
+
+// forgetEarlier forgets what a close look found while the sandbox was on its way up, and
+// has it looked at again: what was not there yet is no fault.
+func (s *Slots) forgetEarlier(p *place) {
+	st := p.stay
+	p.changed()
+	if c := st.inspection; c != nil && st.inspected.Before(st.upSince) {
+		st.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser}
+		s.cfg.Ask(Inspect, p.key)
+	}
+}
+
 // opened is a finding that was reported and not cleared.
 type opened struct {
 	hop      path.Hop
 	severity path.Severity
 	since    time.Time
+	unknown  uint // what was not known then, by unknown
+}
+
+// unknown says which of the facts that findings rest on are not known, a bit each.
+func unknown(f *path.Facts) (bits uint) {
+	s := f.Sandbox
+	for i, is := range []bool{
+		f.Device.Carrier == path.Unknown, f.Device.Exists == path.Unknown, f.Device.AdminUp == path.Unknown, f.Device.Holders == nil,
+		s.VMMAlive == path.Unknown, s.VMMStopped == path.Unknown, f.Traffic == nil, f.Proxy.Listening == path.Unknown,
+		f.Relay.Listening == path.Unknown, f.Veth.HostUp == path.Unknown, f.Rules.Drops == nil, len(f.Inside.Unread) > 0,
+	} {
+		if is {
+			bits |= 1 << i
+		}
+	}
+	return bits
 }
 
 // report makes events of the findings that came and of those that went. One that is
-// unknown now is not cleared: it is once it is known to have gone. Of a sandbox that
+// unknown now is not cleared: it is once it is known to have gone. Nor is one as long as
+// a fact is unknown that was known when it came: it may rest on that. Of a sandbox that
 // is being removed nothing is.
-func (s *Slots) report(p *place, d *path.Diagnosis, now time.Time) {
-	open := p.stay.open
+func (s *Slots) report(p *place, d *path.Diagnosis, facts *path.Facts) {
+	open, now := p.stay.open, facts.Now
 	found := make(map[string]bool, len(d.Findings))
 	for i := range d.Findings {
 		f := &d.Findings[i]
@@ -153,7 +226,7 @@ func (s *Slots) report(p *place, d *path.Diagnosis, now time.Time) {
 		was, reported := open[f.Code]
 		worse := reported && was.severity != f.Severity && f.Severity == path.Critical
 		if !reported {
-			was.since = now
+			was.since, was.unknown = now, unknown(facts)
 		}
 		was.hop, was.severity = f.Hop, f.Severity
 		open[f.Code] = was
@@ -162,11 +235,12 @@ func (s *Slots) report(p *place, d *path.Diagnosis, now time.Time) {
 		}
 		f.Since = was.since
 	}
-	if d.State == path.Idle {
+	if len(open) == len(found) || facts.Sandbox.Ending {
 		return
 	}
+	is := unknown(facts)
 	for code, was := range open {
-		if !found[code] && !slices.Contains(d.Undecided, code) {
+		if !found[code] && !slices.Contains(d.Undecided, code) && is&^was.unknown == 0 {
 			delete(open, code)
 			s.tell(p, now, path.Cleared, code+" at "+string(was.hop))
 		}

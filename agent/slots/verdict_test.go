@@ -1,11 +1,14 @@
 package slots
 
 import (
+	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // A finding that becomes unknown is not cleared: it is once it is known to have gone,
@@ -39,7 +42,15 @@ func TestFindingsAreClearedOnceTheyAreKnownToHaveGone(t *testing.T) {
 	}
 	step(path.Diagnosis{State: path.Undecided, Undecided: []string{"envd-refused"}})
 	step(path.Diagnosis{State: path.Broken, Undecided: []string{"envd-refused"}, Findings: []path.Finding{{Code: "tap-down", Hop: path.Tap}}})
-	step(path.Diagnosis{State: path.Idle}) // it is being removed
+	plan := recorded("i1", process(11))
+	plan.Sandbox.State = registry.Ending
+	w.space(10, plan)
+	step(path.Diagnosis{State: path.Undecided}) // who holds its tap is unknown, as it is being removed
+	w.space(10, recorded("i1", process(11)))    // it is not
+	step(broken)
+	w.TakeHolders(w.Taps(), nil, false) // who holds it cannot be read
+	step(path.Diagnosis{State: path.OK})
+	w.hold()
 	step(broken)
 	if got := told(); slices.Contains(got[1:], string(path.Cleared)+" envd-ref") || slices.Contains(got[1:], want[0]) {
 		t.Errorf("told %q: neither cleared nor new", got)
@@ -88,5 +99,92 @@ func TestLateVerdict(t *testing.T) {
 	w.hold()
 	if cases := w.Cases(); len(cases) != 1 {
 		t.Errorf("%d cases with its holders read", len(cases))
+	}
+}
+
+// A finding is nobody's to see before the facts that it rests on have been read anew, and
+// what was read while the sandbox was on its way up is forgotten then.
+func TestNewFindingIsLookedAtAgain(t *testing.T) {
+	w := newWorld(t)
+	plan := recorded("i1", process(11))
+	plan.Sandbox.State, plan.Addrs.Vpeer = registry.Booting, netip.MustParseAddr("10.12.0.3")
+	w.space(10, plan)
+	w.tap(10, 2, "tap0", path.Yes)
+	w.hold()
+	w.judge(path.Diagnosis{State: path.Booting})
+	early := w.Relays(nil)[0]
+	early.Is.Listening = path.No
+	look := w.Bound(nil)[0]
+	w.TakeRelays([]RelayRead{early})
+	w.TakeInspection(look, &Inspection{Rules: path.Rules{Filters: path.Filters{Drops: []string{"a rule"}}}})
+	up := *plan
+	sandbox := *plan.Sandbox
+	sandbox.State, sandbox.Record.Index = registry.Running, 3
+	up.Sandbox = &sandbox
+	w.space(10, &up)
+
+	broken := path.Diagnosis{State: path.Broken, Findings: []path.Finding{{Code: "relay-not-listening", Hop: path.Relay}}}
+	told := func() (n int) {
+		for _, e := range w.events {
+			if e.Kind == path.Problem {
+				n++
+			}
+		}
+		return n
+	}
+	asked := maps.Clone(w.asked)
+	take := func() *Target {
+		t.Helper()
+		cases := w.Cases()
+		if len(cases) != 1 {
+			t.Fatalf("%d cases", len(cases))
+		}
+		return w.TakeVerdict(cases[0], broken, false)
+	}
+	again := take()
+	if again == nil || again.Record.Index != 3 || !again.NoRelay || again.NoProxy || told() > 0 || len(w.Views()[0].Diagnosis.Findings) > 0 {
+		t.Fatalf("again %+v, told %d, seen %+v", again, told(), w.Views()[0].Diagnosis)
+	}
+	if s := w.Views()[0]; s.Rules.Drops != nil {
+		t.Errorf("of its boot: %+v", s.Rules)
+	}
+	if w.asked[Inspect] == asked[Inspect] {
+		t.Errorf("not looked at again: %v, before %v", w.asked, asked)
+	}
+	w.Tick(1, time.Now()) // nobody has confirmed it yet
+	if again := take(); again == nil || told() > 0 {
+		t.Errorf("taken without a second look: %+v, told %d", again, told())
+	}
+	w.TakeInspection(w.Bound(nil)[0], &Inspection{Rules: path.Rules{Filters: path.Filters{Drops: []string{"another"}}}})
+	w.Confirm(*again)
+	if again := take(); again != nil || told() != 1 || len(w.Views()[0].Diagnosis.Findings) != 1 {
+		t.Errorf("again %+v, told %d, seen %+v", again, told(), w.Views()[0].Diagnosis)
+	}
+	if s := w.Views()[0]; len(s.Rules.Drops) != 1 {
+		t.Errorf("what was found since it is up is forgotten: %+v", s.Rules)
+	}
+}
+
+// What was found once and not again is not told when it is found later: that is another
+// time, with facts of its own.
+func TestSuspicionEnds(t *testing.T) {
+	w := newWorld(t)
+	w.space(10, recorded("i1", process(11)))
+	w.tap(10, 2, "tap0", path.Yes)
+	w.hold()
+	broken := path.Diagnosis{State: path.Broken, Findings: []path.Finding{{Code: "envd-refused", Hop: path.Envd}}}
+	for range 3 {
+		w.touch(w.find(w.Taps()[0]))
+		again := w.TakeVerdict(w.Cases()[0], broken, false)
+		if again == nil {
+			t.Fatal("told at once")
+		}
+		w.Confirm(*again)
+		w.judge(path.Diagnosis{State: path.OK})
+	}
+	for _, e := range w.events {
+		if e.Kind == path.Problem || e.Kind == path.Cleared {
+			t.Errorf("told: %s", e)
+		}
 	}
 }

@@ -33,15 +33,14 @@ type VMM struct {
 // vmm is one VMM process of a stay. A new process gets a new one.
 type vmm struct {
 	Process
-	command  string
-	started  time.Time
-	alive    path.Tristate
-	stopped  path.Tristate // by SIGSTOP or a debugger
-	zombie   time.Time     // since when it is one; zero: it is none
-	reported bool          // the kernel will report its end
-	exit     *path.VMMExit // as the kernel reported it; nil: it has not
-	api      *path.VMMAPI  // nil: not asked
-	askAPI   bool          // what it says of itself may be another thing by now
+	command string
+	started time.Time
+	alive   path.Tristate
+	stopped path.Tristate // by SIGSTOP or a debugger
+	zombie  time.Time     // since when it is one; zero: it is none
+	exit    *path.VMMExit // as the kernel reported it; nil: it has not
+	api     *path.VMMAPI  // nil: not asked
+	askAPI  bool          // what it says of itself may be another thing by now
 	// goneSince is since when it is known to be gone; zero: it is not.
 	goneSince time.Time
 	// beside are the other processes that held the tap while this one did: what
@@ -81,8 +80,7 @@ func (s *Slots) takeVMM(p *place, o *occupant) {
 	st := p.stay
 	if o.vmm.Process != st.vmm.Process {
 		s.forgetVMM(p)
-		st.vmm = &vmm{Process: o.vmm.Process, askAPI: true, command: o.vmm.Command, started: o.vmm.Started,
-			reported: s.cfg.TellsExits && !s.cfg.NoHooks} // a look that ends at once hears nothing
+		st.vmm = &vmm{Process: o.vmm.Process, command: o.vmm.Command, started: o.vmm.Started, askAPI: true}
 		if pid := o.vmm.PID; pid != 0 {
 			if s.byVMM[pid] == nil {
 				s.byVMM[pid] = map[*place]struct{}{}

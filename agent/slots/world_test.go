@@ -26,7 +26,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, asked: map[Work]int{}, downs: map[netns.Device]uint32{}}
 	w.Slots = New(Config{
 		Self: self, Publish: func(e path.Event) { w.events = append(w.events, e) }, Boot: func(string, *path.Boot) {},
-		Ask: func(k Work, _ ...Key) { w.asked[k]++ }, Grace: 10 * time.Second, TellsExits: true,
+		Ask: func(k Work, _ ...Key) { w.asked[k]++ }, Grace: 10 * time.Second,
 	})
 	return w
 }
@@ -91,11 +91,13 @@ func recorded(id string, v VMM) *Plan {
 		Created: time.Now().Add(-time.Hour), VMM: v.Process, VMMAlive: path.Yes}}
 }
 
-// judge judges what is due, all with one verdict.
+// judge judges what is due, all with one verdict, which facts that are read anew bear out.
 func (w *world) judge(d path.Diagnosis) {
 	for cases := w.Cases(); len(cases) > 0; cases = w.Cases() {
 		for _, c := range cases {
-			w.TakeVerdict(c, d, false)
+			if again := w.TakeVerdict(c, d, false); again != nil {
+				w.Confirm(*again)
+			}
 		}
 	}
 }

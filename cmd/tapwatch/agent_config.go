@@ -101,7 +101,7 @@ func agentConfig(f *agentFlags, c *config.Config) (agent.Config, error) {
 }
 
 func rulesOf(f *agentFlags, c *config.Config) agent.Rules {
-	return agent.Rules{Identity: c.Rules, Since: c.Modified, VMMUsers: f.vmmUsers.UIDs, Ignore: f.ignore, Silence: c.Silence, LabelValues: f.groupLabelsMax}
+	return agent.Rules{Identity: c.Rules, Since: c.Modified, VMMUsers: f.vmmUsers.UIDs, Ignore: f.ignore, Silence: c.Silence, Checks: f.checks, LabelValues: f.groupLabelsMax}
 }
 
 // reconfigure puts the settings that can change into force in a running agent. All

@@ -17,6 +17,7 @@ import (
 // samples are values of the settings that no default is good enough for.
 var samples = map[string]string{
 	"proxy": "127.0.0.1:5", "pyroscope": "http://127.0.0.1:6", "template-cache": "/cache", "ignore": "device=a", "vmm-users": "0",
+	"checks-off": "no-egress", "checks-warn": "conntrack-full", "checks-info": "tap-drops",
 }
 
 // Whoever adds a flag adds its line to the documentation; the rest follows.
@@ -89,7 +90,7 @@ func TestExampleOfTheConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.ignore) != 2 || len(f.vmmUsers.UIDs) != 2 || len(c.Silence) != 2 || len(c.Rules) != 1 {
+	if len(f.ignore) != 2 || len(f.vmmUsers.UIDs) != 2 || len(c.Silence) != 2 || len(c.Rules) != 1 || len(f.checks.Off) != 1 || len(f.checks.Warn) != 1 || len(f.checks.Info) != 1 {
 		t.Errorf("%+v %+v of\n%s", f, c, &example)
 	}
 }
@@ -120,7 +121,11 @@ func fileOf(t *testing.T, f *pflag.Flag, value string) string {
 	if _, list := f.Value.(pflag.SliceValue); list {
 		in = []string{value}
 	}
-	text, err := yaml.Marshal(map[string]any{config.Key(f.Name): in})
+	key := config.Key(f.Name)
+	if group, rest, ok := strings.Cut(key, "."); ok {
+		key, in = group, map[string]any{rest: in}
+	}
+	text, err := yaml.Marshal(map[string]any{key: in})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,6 +146,30 @@ func checkSource(t *testing.T, f *pflag.Flag, value string, l config.Loader, wan
 	for _, s := range c.Settings {
 		if s.Name == config.Key(f.Name) && s.Source != want {
 			t.Errorf("%s is of %s, not %s", s.Name, s.Source, want)
+		}
+	}
+}
+
+// A check is switched off or demoted by its code, once, and by no other name.
+func TestCodesOfChecks(t *testing.T) {
+	for text, want := range map[string]string{
+		"checks:\n  off: [no-egress]\n  info: [tap-drops]\n": "",
+		"checks: {}\n":                                       "",
+		"checks:\n  off: [no-egres]\n":                       `:2: checks.off: "no-egres": no check has this code`,
+		"checks:\n  of: [no-egress]\n":                       `:2: unknown key "checks.of"`,
+		"checks: [no-egress]\n":                              ":1: checks: must be a mapping",
+		"checks.off: [no-egress]\n":                          `:1: unknown key "checks.off"`,
+		"checks_off: [no-egress]\n":                          `:1: unknown key "checks_off"`,
+		"checks:\n  off: no-egress\n":                        ":2: checks.off: must be a list",
+		"checks:\n  off: [no-egress]\n  warn: [no-egress]\n": "checks.warn: no-egress is in checks.off too",
+	} {
+		name := filepath.Join(t.TempDir(), "agent.yaml")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := loadAgent(config.Loader{File: name})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
 }

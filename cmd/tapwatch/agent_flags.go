@@ -12,6 +12,8 @@ import (
 
 	"tapwatch/agent"
 	"tapwatch/agent/config"
+	"tapwatch/agent/diagnose"
+	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/registry"
@@ -25,6 +27,7 @@ type agentFlags struct {
 	hops                                                        bool
 	hopsPerSandbox                                              int
 	ignore                                                      config.Ignores
+	checks                                                      path.Levels
 
 	// Only of the agent alone.
 	servicePort    uint16
@@ -45,6 +48,17 @@ func (f *agentFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&f.hopsPerSandbox, "hops-per-sandbox", 0, "export per-sandbox latency histograms for at most N sandboxes (4 each)")
 	fs.StringVar(&f.pyroscope, "pyroscope", "", "URL of the Pyroscope server that gets profiles of this process; empty disables it")
 	fs.Var(&f.ignore, "ignore", "do not watch taps that fit: netns=, device= or holder= with a pattern, joined by commas, e.g. device=tailscale*; may be repeated")
+	for _, c := range []struct {
+		name, makes string
+		codes       *[]string
+	}{
+		{"checks-off", "do not run these checks", &f.checks.Off},
+		{"checks-warn", "what these checks find is a warning at most", &f.checks.Warn},
+		{"checks-info", "what these checks find is info at most", &f.checks.Info},
+	} {
+		fs.Var((*checkCodes)(c.codes), c.name, c.makes+", by their codes, e.g. no-egress; joined by commas")
+		config.MarkLive(fs, c.name)
+	}
 	config.Check(fs, "listen", listenAddress)
 	config.Check(fs, "attach-mode", config.OneOf(string(probe.ModeAuto), string(probe.ModeTC), string(probe.ModeTCX), string(probe.ModeTracepoint)))
 	config.Check(fs, "pyroscope", webAddress)
@@ -84,6 +98,9 @@ func loadAgent(l config.Loader) (*agentFlags, *config.Config, error) {
 	fs := pflag.NewFlagSet("agent", pflag.ContinueOnError)
 	f.define(fs)
 	c, err := l.Load(fs)
+	if err == nil {
+		err = diagnose.Validate(f.checks)
+	}
 	return f, c, err
 }
 
@@ -102,6 +119,7 @@ func (f *agentFlags) config() (agent.Config, error) {
 	return agent.Config{
 		Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery,
 		AttachMode: probe.Mode(f.attachMode), SeriesGrace: grace, NoHops: !f.hops, HopsPerSandbox: f.hopsPerSandbox,
+		Rules: agent.Rules{Ignore: f.ignore, Checks: f.checks},
 	}, nil
 }
 

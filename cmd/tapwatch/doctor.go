@@ -87,7 +87,11 @@ func pathsOf(cmd *cobra.Command, agentURL string, noAgent bool, look agentFlags)
 	}
 	cfg.Log = slog.New(slog.DiscardHandler)
 	if !noAgent {
-		slots, err := httpapi.Client{BaseURL: agentURL}.Paths(cmd.Context())
+		client := httpapi.Client{BaseURL: agentURL}
+		slots, err := client.Paths(cmd.Context())
+		if l, lerr := client.Levels(cmd.Context()); err == nil && lerr == nil && l.String() != "" {
+			fmt.Fprintln(cmd.ErrOrStderr(), "checks that are "+l.String())
+		}
 		if err == nil || cmd.Flags().Changed("agent-url") || !errors.Is(err, syscall.ECONNREFUSED) {
 			return slots, err
 		}
@@ -139,8 +143,10 @@ func verdict(slots []path.Slot) error {
 		if s.Silence != nil { // the operator knows
 			continue
 		}
-		if len(s.Diagnosis.Findings) > 0 { // a warning too, of a path that is well
-			return exitFinding
+		for _, f := range s.Diagnosis.Findings { // a warning too, of a path that is well
+			if f.Severity != path.Info {
+				return exitFinding
+			}
 		}
 		switch s.Diagnosis.State {
 		case path.Broken:

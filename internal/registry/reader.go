@@ -69,18 +69,19 @@ func (r *Reader) Look(name string) (changed bool, err error) {
 	if known && same(before.file, fi) {
 		return false, before.err
 	}
-	now := record{file: fi}
 	b, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(b, &now.slot)
-	}
-	if errors.Is(err, os.ErrNotExist) { // removed since
+	switch {
+	case errors.Is(err, os.ErrNotExist): // removed since
 		delete(r.read, name)
 		return known, nil
+	case err != nil: // no descriptor is left, perhaps: what it said holds until it can be read
+		return false, fmt.Errorf("read slot record %s: %w", name, err)
 	}
-	if err != nil {
+	now := record{file: fi}
+	if err := json.Unmarshal(b, &now.slot); err != nil {
 		now.err = fmt.Errorf("read slot record %s: %w", name, err)
 	}
+	now.slot.Stamp = stampOf(fi)
 	r.read[name] = now
 	return true, now.err
 }

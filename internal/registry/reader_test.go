@@ -72,3 +72,45 @@ func (r *Reader) youngest() bool {
 	}
 	return false
 }
+
+// A record that cannot be read, such as where no file descriptor is left, keeps what it
+// said. Whether it still stands can be asked all the same.
+func TestUnreadableRecordIsKept(t *testing.T) {
+	d := Dir(t.TempDir())
+	if err := d.Put(Slot{Index: 1, Sandbox: &Sandbox{ID: "i1", State: Running}}); err != nil {
+		t.Fatal(err)
+	}
+	r := NewReader(d)
+	if changed, err := r.Scan(); !changed || err != nil {
+		t.Fatal(changed, err)
+	}
+	was := r.Slots()[0]
+	if !d.Stands(1, was.Stamp) {
+		t.Error("the record that was read does not stand")
+	}
+	file := filepath.Join(d.SlotsDir(), "1.json")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if d.Stands(1, was.Stamp) {
+		t.Error("a record that has gone stands")
+	}
+	if err := os.Mkdir(file, 0o755); err != nil { // which is there and cannot be read
+		t.Fatal(err)
+	}
+	if changed, err := r.Scan(); changed || err == nil || len(r.Slots()) != 1 || r.Slots()[0].Sandbox.ID != "i1" {
+		t.Errorf("changed %t, %v, %+v", changed, err, r.Slots())
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Put(Slot{Index: 1, Sandbox: &Sandbox{ID: "i1", State: Ending}}); err != nil {
+		t.Fatal(err)
+	}
+	if d.Stands(1, was.Stamp) {
+		t.Error("a record that was replaced stands")
+	}
+	if changed, err := r.Scan(); !changed || err != nil || r.Slots()[0].Sandbox.State != Ending || !d.Stands(1, r.Slots()[0].Stamp) {
+		t.Errorf("changed %t, %v, %+v", changed, err, r.Slots())
+	}
+}

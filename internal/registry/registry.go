@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"tapwatch/internal/netns"
@@ -46,6 +47,34 @@ type Slot struct {
 	GuestIP  string       `json:"guest_ip"`
 	Owner    proc.Process `json:"owner"` // the launcher
 	Sandbox  *Sandbox     `json:"sandbox,omitempty"`
+
+	// Stamp is of the file that this was read from, by Reader; zero: of none.
+	Stamp Stamp `json:"-"`
+}
+
+// Stamp tells a record's file from what replaces it.
+type Stamp struct {
+	Inode    uint64
+	Size     int64
+	Modified int64 // nanoseconds of the calendar
+}
+
+func stampOf(fi os.FileInfo) Stamp {
+	s := Stamp{Size: fi.Size(), Modified: fi.ModTime().UnixNano()}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		s.Inode = st.Ino
+	}
+	return s
+}
+
+// Stands says whether the record of a slot is still the one that has that stamp. It
+// needs no file descriptor. Of a record that may not be looked at it says yes.
+func (d Dir) Stands(index int, s Stamp) bool {
+	fi, err := os.Stat(d.file(index))
+	if errors.Is(err, os.ErrNotExist) {
+		return false
+	}
+	return err != nil || stampOf(fi) == s
 }
 
 // Sandbox is a VM bound to a slot.

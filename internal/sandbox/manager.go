@@ -223,17 +223,23 @@ func (m *Manager) List() []Sandbox {
 // Relays returns what the relay has counted, by route.
 func (m *Manager) Relays() []relay.Stats { return m.relay.Snapshot() }
 
-// Close kills every sandbox and removes all that the manager made. It returns
-// after closeTime with an error where something does not go.
-func (m *Manager) Close() error {
+// End begins the end of every sandbox and lets no other come. When it returns, agents
+// can know of it: what else of the path goes from then on is no fault.
+func (m *Manager) End() {
 	m.mu.Lock()
 	m.closed = true
 	all := slices.Collect(maps.Values(m.byID))
 	m.mu.Unlock()
-	m.stop()
 	for _, i := range all {
 		m.remove(i)
 	}
+}
+
+// Close kills every sandbox and removes all that the manager made. It returns
+// after closeTime with an error where something does not go.
+func (m *Manager) Close() error {
+	m.stop()
+	m.End()
 	done := make(chan error, 1)
 	go func() {
 		m.live.Wait()

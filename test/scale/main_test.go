@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(vmmMark) != "" {
 		os.Exit(beVMM())
 	}
+	if isQEMU() {
+		os.Exit(beQEMU())
+	}
 	if os.Geteuid() != 0 || os.Getenv(inside) != "" {
 		if err := settle(); err != nil {
 			fmt.Fprintln(os.Stderr, "test/scale:", err)

@@ -153,6 +153,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		<-ctx.Done()
 		s.api.close()
 		s.metrics.close()
+		s.manager.End()
 		s.layer.Close() // with what is open: the sandboxes behind it go in the same moment
 		return nil
 	})
