@@ -93,7 +93,7 @@ func TestFailingRequestsAreNeverOK(t *testing.T) {
 	}
 	for _, c := range []fault{
 		dropped("the host drops what the proxy sends", path.Relay, here, "OUTPUT", "-d", far, "-p", "tcp", "--dport", "49983", "-j", "DROP"),
-		dropped("the host drops what the relay answers", path.Proxy, here, "INPUT", "-s", far, "-p", "tcp", "--sport", "49983", "-j", "DROP"),
+		dropped("the host drops what the relay answers", path.Relay, here, "INPUT", "-s", far, "-p", "tcp", "--sport", "49983", "-j", "DROP"),
 		dropped("what the guest answers is dropped before routing", path.Relay, there, "PREROUTING", "-t", "raw", "-i", "tap0", "-p", "tcp", "-j", "DROP"),
 		dropped("large packets to the guest are dropped", path.Tap, there, "OUTPUT", "-o", "tap0", "-p", "tcp", "-m", "length", "--length", "80:2000", "-j", "DROP"),
 		one("no way to the guest", path.Tap, func() { blackhole(t, ns, netlink.RuleAdd) }, func() { blackhole(t, ns, netlink.RuleDel) }),
