@@ -33,7 +33,14 @@ type chain struct {
 	kind     nftables.ChainType
 	drops    bool     // the policy of a base chain
 	devices  []string // of a chain for some devices; the beginning of names ends in *
-	rules    [][]expr.Any
+	rules    []rule
+}
+
+// rule is one of a chain: what it asks for and does, in order. Its handle is how nft
+// names it.
+type rule struct {
+	handle uint64
+	exprs  []expr.Any
 }
 
 // Read reads the rules of the thread's namespace: all of nftables, and iptables-legacy.
@@ -115,12 +122,12 @@ func (r *Rules) readRules(c *nlsafe.Conn) error {
 		chains[key{c.table.Family, c.table.Name, c.name}] = c
 	}
 	for _, m := range ms {
-		table, name, exprs, err := parseRule(m.Body)
+		table, name, found, err := parseRule(m.Body)
 		if err != nil {
 			return fmt.Errorf("read a rule: %w", err)
 		}
 		if c := chains[key{table.Family, table.Name, name}]; c != nil { // else it was made meanwhile
-			c.rules = append(c.rules, exprs)
+			c.rules = append(c.rules, found)
 		}
 	}
 	return nil
@@ -177,9 +184,9 @@ func (c *chain) hooked(typ uint16, v []byte) error {
 }
 
 // parseRule reads NFT_MSG_NEWRULE.
-func parseRule(body []byte) (table *nftables.Table, chain string, exprs []expr.Any, err error) {
+func parseRule(body []byte) (table *nftables.Table, chain string, r rule, err error) {
 	if len(body) < genmsg {
-		return nil, "", nil, nlsafe.ErrMalformed
+		return nil, "", r, nlsafe.ErrMalformed
 	}
 	table = &nftables.Table{Family: nftables.TableFamily(body[0])}
 	err = nlsafe.EachAttr(body[genmsg:], func(typ uint16, v []byte) error {
@@ -188,16 +195,20 @@ func parseRule(body []byte) (table *nftables.Table, chain string, exprs []expr.A
 			table.Name = unix.ByteSliceToString(v)
 		case unix.NFTA_RULE_CHAIN:
 			chain = unix.ByteSliceToString(v)
+		case unix.NFTA_RULE_HANDLE:
+			if len(v) == 8 {
+				r.handle = binary.BigEndian.Uint64(v)
+			}
 		case unix.NFTA_RULE_EXPRESSIONS:
 			return nlsafe.EachAttr(v, func(_ uint16, v []byte) error {
 				e, err := parseExpr(body[0], v)
-				exprs = append(exprs, e)
+				r.exprs = append(r.exprs, e)
 				return err
 			})
 		}
 		return nil
 	})
-	return table, chain, exprs, err
+	return table, chain, r, err
 }
 
 // strange is an expression that is not judged.
@@ -306,6 +317,12 @@ func parseByteorder(data []byte) (*expr.Byteorder, error) {
 // ofIPv4 says whether the chain's hook sees IPv4 packets that are routed.
 func (c *chain) ofIPv4() bool {
 	return c.table.Family == nftables.TableFamilyIPv4 || c.table.Family == nftables.TableFamilyINet
+}
+
+// String is the chain as nft names it: the family ip goes without saying.
+func (c *chain) String() string {
+	family := map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet ", nftables.TableFamilyARP: "arp ", nftables.TableFamilyBridge: "bridge ", nftables.TableFamilyNetdev: "netdev "}
+	return "chain " + c.name + " of table " + family[c.table.Family] + c.table.Name
 }
 
 func (r *Rules) find(t *nftables.Table, name string) *chain {

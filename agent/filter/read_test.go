@@ -16,18 +16,18 @@ func FuzzRules(f *testing.F) {
 		if err != nil {
 			return
 		}
-		table, _, exprs, err := parseRule(body)
+		table, _, found, err := parseRule(body)
 		if err != nil {
 			return
 		}
 		r := &Rules{chains: []*chain{c}, sets: map[setKey]*set{}}
-		for _, e := range exprs {
+		for _, e := range found.exprs {
 			if l, ok := e.(*expr.Lookup); ok {
 				r.sets[setKey{table.Family, table.Name, l.SetName}] = newSet(true, []nftables.SetElement{{Key: []byte{1, 2}, Val: body}})
 				r.sets[setKey{c.table.Family, c.table.Name, l.SetName}] = nil
 			}
 		}
-		c.rules = [][]expr.Any{exprs}
+		c.rules = []rule{found}
 		r.Judge(append(toRelay.Packets(), ARP("eth0", "", toRelay.From.Addr(), toRelay.To.Addr())...))
 	})
 }
