@@ -49,13 +49,21 @@ func Read() (*Rules, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.tables, err = readLegacy(); err != nil {
-		return nil, fmt.Errorf("iptables-legacy: %w", err)
+	if err := r.ReadLegacy(); err != nil {
+		return nil, err
 	}
 	if b, err := os.ReadFile("/proc/thread-self/net/arp_tables_names"); err == nil && len(b) > 0 {
 		r.unread = append(r.unread, "tables of arptables-legacy")
 	}
 	return r, nil
+}
+
+// ReadLegacy reads those of iptables-legacy again, of which the kernel reports no change.
+func (r *Rules) ReadLegacy() (err error) {
+	if r.tables, err = readLegacy(); err != nil {
+		return fmt.Errorf("iptables-legacy: %w", err)
+	}
+	return nil
 }
 
 // readNFT reads nftables. The library leaves out what it does not know of a rule, and
