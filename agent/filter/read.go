@@ -101,7 +101,41 @@ func dump(c *nlsafe.Conn, message uint16) ([]nlsafe.Message, error) {
 	return ms, err
 }
 
+// dormant lists the tables whose chains are not in use, as their owner wants.
+func dormant(c *nlsafe.Conn) (map[nftables.Table]bool, error) {
+	const isDormant = 1 // NFT_TABLE_F_DORMANT
+	ms, err := dump(c, unix.NFT_MSG_GETTABLE)
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	sleeping := map[nftables.Table]bool{}
+	for _, m := range ms {
+		if len(m.Body) < genmsg {
+			return nil, fmt.Errorf("read a table: %w", nlsafe.ErrMalformed)
+		}
+		t, is := nftables.Table{Family: nftables.TableFamily(m.Body[0])}, false
+		err := nlsafe.EachAttr(m.Body[genmsg:], func(typ uint16, v []byte) error {
+			switch {
+			case typ == unix.NFTA_TABLE_NAME:
+				t.Name = unix.ByteSliceToString(v)
+			case typ == unix.NFTA_TABLE_FLAGS && len(v) == 4:
+				is = binary.BigEndian.Uint32(v)&isDormant != 0
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read a table: %w", err)
+		}
+		sleeping[t] = is
+	}
+	return sleeping, nil
+}
+
 func (r *Rules) readChains(c *nlsafe.Conn) error {
+	sleeping, err := dormant(c)
+	if err != nil || len(sleeping) == 0 {
+		return err
+	}
 	ms, err := dump(c, unix.NFT_MSG_GETCHAIN)
 	if err != nil {
 		return fmt.Errorf("list chains: %w", err)
@@ -111,6 +145,7 @@ func (r *Rules) readChains(c *nlsafe.Conn) error {
 		if err != nil {
 			return fmt.Errorf("read a chain: %w", err)
 		}
+		ch.base = ch.base && !sleeping[*ch.table]
 		r.chains = append(r.chains, ch)
 	}
 	return nil
