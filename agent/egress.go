@@ -29,7 +29,7 @@ type hostRules struct {
 	rules *filter.Rules
 	err   error
 	read  time.Time
-	again time.Time // when those of iptables-legacy were read last
+	again time.Time               // when those of iptables-legacy were read last
 	said  map[uint64]path.Filters // what was judged last, by stay
 }
 

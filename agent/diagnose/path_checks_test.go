@@ -29,7 +29,7 @@ func TestRuleDrops(t *testing.T) {
 	tryCheck(t, ruleDrops, []look{
 		{"none", healthy(), "beside", nil},
 		{"not known", changed(func(f *path.Facts) { f.Rules.Drops = nil }), "beside", nil},
-		{"one", changed(filtered), "problem", []string{"a packet filter in ns-7 drops what the path needs", "chain input of table filter drops what the proxy sends the relay", "ip netns exec ns-7 nft"}},
+		{"one", changed(filtered), "problem", []string{"a packet filter in ns-7 drops what the path needs", "chain input of table inet filter drops what the proxy sends the relay", "ip netns exec ns-7 nft"}},
 		{"one, and others that are not judged", changed(filtered, func(f *path.Facts) { f.Rules.NotJudged = []string{"one: fib", "two"} }), "problem", []string{"2 rules that may drop this were not judged: one: fib; two"}},
 		{"one, and many that are not judged", changed(filtered, func(f *path.Facts) { f.Rules.NotJudged = strings.Fields("a b c d e f") }), "problem", []string{"6 rules that may drop this were not judged: a; b; c; d; and 2 more"}},
 		{"none, and others that are not judged", changed(func(f *path.Facts) { f.Rules.NotJudged = []string{"one"} }), "beside", nil},
