@@ -13,9 +13,13 @@ import (
 	"tapwatch/agent/slots"
 )
 
-// hostRulesEvery is how old the host's rules may be where no notice said that they have
-// changed: they are the same for all slots, and may be thousands.
-const hostRulesEvery = 10 * time.Second
+const (
+	// hostRulesEvery is how old the host's rules may be where no notice said that they
+	// have changed: they are the same for all slots, and may be thousands.
+	hostRulesEvery = 10 * time.Second
+	// legacyEvery is the same of iptables-legacy, which tells nobody and is read faster.
+	legacyEvery = 2 * time.Second
+)
 
 // hostRules judges by the packet filters of the host's own namespace.
 type hostRules struct {
@@ -25,6 +29,7 @@ type hostRules struct {
 	rules *filter.Rules
 	err   error
 	read  time.Time
+	again time.Time               // when those of iptables-legacy were read last
 	said  map[uint64]path.Filters // what was judged last, by stay
 }
 
@@ -37,9 +42,13 @@ const hostRulesRest = 30 * time.Second
 
 // current returns the rules, read anew where they are old. Its caller holds the lock.
 func (h *hostRules) current() (*filter.Rules, error) {
-	if time.Since(h.read) >= hostRulesEvery {
+	switch now := time.Now(); {
+	case now.Sub(h.read) >= hostRulesEvery:
 		h.rules, h.err = filter.Read()
-		h.read = time.Now()
+		h.read, h.again = now, now
+	case h.err == nil && now.Sub(h.again) >= legacyEvery:
+		h.err = h.rules.ReadLegacy()
+		h.again = now
 	}
 	if h.err != nil {
 		return nil, fmt.Errorf("rules of the host: %w", h.err)

@@ -102,11 +102,11 @@ func notForwarding(f *path.Facts) {
 }
 
 func filtered(f *path.Facts) {
-	f.Rules.Drops = []string{"chain input of table filter drops what the proxy sends the relay, by rule 1"}
+	f.Rules.Drops = []string{"chain input of table inet filter drops what the proxy sends the relay, by rule 1 (handle 4)"}
 }
 
 func filteredByHost(f *path.Facts) {
-	f.Rules.Host.Drops = []string{"chain OUTPUT of table filter drops what the proxy sends the relay, by rule 4"}
+	f.Rules.Host.Drops = []string{"chain OUTPUT of table filter drops what the proxy sends the relay, by rule 4 (handle 9)"}
 }
 
 func tapMoved(f *path.Facts) {

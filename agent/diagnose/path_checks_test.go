@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"strings"
 	"testing"
 
 	"tapwatch/agent/path"
@@ -28,8 +29,9 @@ func TestRuleDrops(t *testing.T) {
 	tryCheck(t, ruleDrops, []look{
 		{"none", healthy(), "beside", nil},
 		{"not known", changed(func(f *path.Facts) { f.Rules.Drops = nil }), "beside", nil},
-		{"one", changed(filtered), "problem", []string{"a packet filter in ns-7 drops what the path needs", "chain input of table filter drops what the proxy sends the relay", "ip netns exec ns-7 nft"}},
-		{"one, and others that are not judged", changed(filtered, func(f *path.Facts) { f.Rules.NotJudged = []string{"one (fib)", "two"} }), "problem", []string{"2 rules that may drop this were not judged: one (fib); two"}},
+		{"one", changed(filtered), "problem", []string{"a packet filter in ns-7 drops what the path needs", "chain input of table inet filter drops what the proxy sends the relay", "ip netns exec ns-7 nft"}},
+		{"one, and others that are not judged", changed(filtered, func(f *path.Facts) { f.Rules.NotJudged = []string{"one: fib", "two"} }), "problem", []string{"2 rules that may drop this were not judged: one: fib; two"}},
+		{"one, and many that are not judged", changed(filtered, func(f *path.Facts) { f.Rules.NotJudged = strings.Fields("a b c d e f") }), "problem", []string{"6 rules that may drop this were not judged: a; b; c; d; and 2 more"}},
 		{"none, and others that are not judged", changed(func(f *path.Facts) { f.Rules.NotJudged = []string{"one"} }), "beside", nil},
 		{"one that redirects", changed(func(f *path.Facts) { f.Rules.Redirects = []string{"chain pre of table nat redirects a request"} }), "problem", []string{"redirects what the path needs", "chain pre of table nat"}},
 		{"some, of the host", changed(filtered, filteredByHost), "suppressed", []string{"host-rule-drops"}},
@@ -54,9 +56,9 @@ func TestHostRuleDrops(t *testing.T) {
 // another are named.
 func TestWhatIsNotJudged(t *testing.T) {
 	strange := func(f *path.Facts) {
-		f.Rules.NotJudged, f.Rules.Host.NotJudged = []string{"chain input of table filter, rule 3 (fib)"}, []string{"the XDP program on veth-7"}
+		f.Rules.NotJudged, f.Rules.Host.NotJudged = []string{"chain input of table filter, rule 3 (handle 7): fib"}, []string{"the XDP program on veth-7"}
 	}
-	want := []string{"on the host: 1 rule that may drop this was not judged: the XDP program on veth-7", "in ns-7: 1 rule that may drop this was not judged: chain input of table filter, rule 3 (fib)"}
+	want := []string{"on the host: 1 rule that may drop this was not judged: the XDP program on veth-7", "in ns-7: 1 rule that may drop this was not judged: chain input of table filter, rule 3 (handle 7): fib"}
 	tryCheck(t, guestNoARP, []look{{"no answer to ARP", changed(wrongAddress, strange), "problem", want}})
 	tryCheck(t, envdNoAnswer, []look{{"no answer to SYNs", changed(synDropped, strange), "problem", want}})
 	behind := []string{"a packet filter stands between it and who asks"}

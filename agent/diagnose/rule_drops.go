@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"tapwatch/agent/path"
@@ -39,15 +40,21 @@ func byRules(rules path.Filters, where, inside string) Result {
 	return wrong(finding)
 }
 
+// notJudgedMost bounds how many rules are named.
+const notJudgedMost = 4
+
 // notJudged says which rules may be the cause as well; nothing where all are understood.
 func notJudged(rules []string) []string {
-	switch len(rules) {
-	case 0:
+	n := len(rules)
+	switch {
+	case n == 0:
 		return nil
-	case 1:
+	case n == 1:
 		return []string{"1 rule that may drop this was not judged: " + rules[0]}
+	case n > notJudgedMost:
+		rules = append(slices.Clone(rules[:notJudgedMost]), fmt.Sprintf("and %d more", n-notJudgedMost))
 	}
-	return []string{fmt.Sprintf("%d rules that may drop this were not judged: %s", len(rules), strings.Join(rules, "; "))}
+	return []string{fmt.Sprintf("%d rules that may drop this were not judged: %s", n, strings.Join(rules, "; "))}
 }
 
 // cutOff says whether a packet filter is known to keep the guest from being asked, or from

@@ -49,11 +49,11 @@ const maxDNATs = 1024
 // dnats adds those of a chain and of the chains that it leads to; narrowed
 // holds what the rules on the way there ask for.
 func (r *Rules) dnats(list []DNAT, c *chain, narrowed DNAT, depth int) []DNAT {
-	for _, exprs := range c.rules {
+	for _, rule := range c.rules {
 		if len(list) >= maxDNATs {
 			break
 		}
-		found, leads := dnatsOf(exprs, narrowed, func(name string) *set { return r.readSet(c.table, name) })
+		found, leads := dnatsOf(rule.exprs, narrowed, func(name string) *set { return r.readSet(c.table, name) })
 		list = append(list, found...)
 		if leads == nil || depth >= maxJumps {
 			continue

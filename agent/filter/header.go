@@ -51,31 +51,27 @@ func (p *Packet) flags() byte {
 // payload returns bytes of the packet's headers.
 func (v *view) payload(e *expr.Payload) value {
 	var h header
-	switch e.Base {
-	case expr.PayloadBaseLLHeader:
+	switch {
+	case e.Base == expr.PayloadBaseLLHeader:
 		if v.in == "" && !v.link { // it has none yet
 			return value{absent: true}
 		}
 		h = newHeader(14)
 		h.put16(12, v.etherType())
-	case expr.PayloadBaseNetworkHeader:
-		if v.ARP != 0 {
-			h = v.arp()
-			break
-		}
-		if e.Offset == 2 && e.Len == 2 {
-			lo, hi := v.length()
-			return value{lo: binary.BigEndian.AppendUint16(nil, uint16(lo)), hi: binary.BigEndian.AppendUint16(nil, uint16(hi)), varies: sometimes}
-		}
+	case e.Base == expr.PayloadBaseNetworkHeader && v.ARP != 0:
+		h = v.arp()
+	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 2 && e.Len == 2:
+		lo, hi := v.length()
+		return value{lo: binary.BigEndian.AppendUint16(nil, uint16(lo)), hi: binary.BigEndian.AppendUint16(nil, uint16(hi)), varies: sometimes}
+	case e.Base == expr.PayloadBaseNetworkHeader:
 		if v.network.bytes == nil {
 			v.network = v.ipv4()
 		}
 		h = v.network
-	case expr.PayloadBaseTransportHeader:
-		if v.ARP != 0 {
-			return value{absent: true}
-		}
-		if from, to := v.from.Port(), v.to.Port(); e.Len == 2 && (e.Offset == 0 && from == 0 || e.Offset == 2 && to == 0) {
+	case e.Base == expr.PayloadBaseTransportHeader && v.ARP != 0:
+		return value{absent: true}
+	case e.Base == expr.PayloadBaseTransportHeader:
+		if v.anyPort(e) {
 			return value{lo: []byte{firstPort >> 8, firstPort & 0xff}, hi: []byte{0xff, 0xff}, varies: perhaps, why: "a client's port"}
 		}
 		if v.transport.bytes == nil {
@@ -85,16 +81,25 @@ func (v *view) payload(e *expr.Payload) value {
 	default:
 		return value{why: "the packet's data"}
 	}
-	end := e.Offset + e.Len
-	if end > uint32(len(h.bytes)) || end < e.Offset {
+	return h.read(e.Offset, e.Len)
+}
+
+// anyPort says whether a port is asked for that a client may have any of.
+func (v *view) anyPort(e *expr.Payload) bool {
+	return e.Len == 2 && (e.Offset == 0 && v.from.Port() == 0 || e.Offset == 2 && v.to.Port() == 0)
+}
+
+func (h header) read(offset, length uint32) value {
+	end := offset + length
+	if end > uint32(len(h.bytes)) || end < offset {
 		return value{why: "the packet's headers"}
 	}
-	for _, k := range h.known[e.Offset:end] {
+	for _, k := range h.known[offset:end] {
 		if !k {
 			return value{why: "the packet's headers"}
 		}
 	}
-	return value{lo: h.bytes[e.Offset:end]}
+	return value{lo: h.bytes[offset:end]}
 }
 
 // firstPort is the first that a client may have which binds none: the kernel gives one

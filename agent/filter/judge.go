@@ -56,7 +56,7 @@ func (r *Rules) Judge(packets []Packet) (f path.Filters) {
 				continue // what is known of a connection passes no chain of type nat
 			}
 			if v, ok := c.at(p); ok {
-				r.walk(c, &v, 0).judge(&f, p, "chain "+c.name+" of table "+c.table.Name, c.drops)
+				r.walk(c, &v, 0).judge(&f, p, c.String(), c.drops)
 			}
 		}
 		for _, t := range r.tables {
@@ -333,7 +333,7 @@ func (c *course) drop(sure, takes answer, why, by string) {
 	switch {
 	case sure != perhaps:
 	case takes == perhaps:
-		c.notJudged = append(c.notJudged, by[len("by "):]+" ("+why+")")
+		c.notJudged = append(c.notJudged, by[len("by "):]+": "+why)
 	case c.why != "":
 		c.notJudged = append(c.notJudged, by[len("by "):]+", unless one before it accepts ("+c.why+")")
 	}
@@ -351,15 +351,15 @@ const maxJumps = 16
 // walk follows a packet through a chain and those that it leads to.
 func (r *Rules) walk(c *chain, v *view, depth int) fate {
 	follow := newCourse()
-	for n, exprs := range c.rules {
+	for n, rule := range c.rules {
 		if follow.passing == no {
 			break
 		}
-		m := r.match(c, exprs, v)
+		m := r.match(c, rule.exprs, v)
 		if m.takes == no {
 			continue
 		}
-		by := fmt.Sprintf("by rule %d", n+1)
+		by := fmt.Sprintf("by rule %d (handle %d)", n+1, rule.handle)
 		if depth > 0 {
 			by += " of chain " + c.name
 		}

@@ -61,7 +61,7 @@ func TestLegacyRules(t *testing.T) {
 		"none of its ports":                {[]string{"-A INPUT -p tcp -m multiport --dports 22,80:90 -j DROP"}, ""},
 		"what is for the namespace":        {[]string{"-A INPUT -m addrtype --dst-type LOCAL -j DROP"}, "drops: by rule 1"},
 		"by chance":                        {[]string{"-A INPUT -m statistic --mode random --probability 0.3 -j DROP"}, "partly: by rule 1"},
-		"a mark":                           {[]string{"-A INPUT -m mark --mark 7 -j DROP"}, "not judged: chain INPUT of table filter (iptables-legacy), rule 1 (match mark)"},
+		"a mark":                           {[]string{"-A INPUT -m mark --mark 7 -j DROP"}, "not judged: chain INPUT of table filter (iptables-legacy), rule 1: match mark"},
 		"perhaps accepted by a mark":       {[]string{"-A INPUT -m mark --mark 7 -j ACCEPT", "-A INPUT -j DROP"}, "not judged: rule 2, unless one before it accepts (match mark)"},
 		"a mark, and all the same":         {[]string{"-A INPUT -m mark --mark 7 -j DROP", "-A INPUT -j DROP"}, "drops: by rule"},
 		"marked, and let through":          {[]string{"-A INPUT -m mark --mark 7 -j ACCEPT"}, ""},

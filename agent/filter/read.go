@@ -33,7 +33,14 @@ type chain struct {
 	kind     nftables.ChainType
 	drops    bool     // the policy of a base chain
 	devices  []string // of a chain for some devices; the beginning of names ends in *
-	rules    [][]expr.Any
+	rules    []rule
+}
+
+// rule is one of a chain: what it asks for and does, in order. Its handle is how nft
+// names it.
+type rule struct {
+	handle uint64
+	exprs  []expr.Any
 }
 
 // Read reads the rules of the thread's namespace: all of nftables, and iptables-legacy.
@@ -42,13 +49,21 @@ func Read() (*Rules, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.tables, err = readLegacy(); err != nil {
-		return nil, fmt.Errorf("iptables-legacy: %w", err)
+	if err := r.ReadLegacy(); err != nil {
+		return nil, err
 	}
 	if b, err := os.ReadFile("/proc/thread-self/net/arp_tables_names"); err == nil && len(b) > 0 {
 		r.unread = append(r.unread, "tables of arptables-legacy")
 	}
 	return r, nil
+}
+
+// ReadLegacy reads those of iptables-legacy again, of which the kernel reports no change.
+func (r *Rules) ReadLegacy() (err error) {
+	if r.tables, err = readLegacy(); err != nil {
+		return fmt.Errorf("iptables-legacy: %w", err)
+	}
+	return nil
 }
 
 // readNFT reads nftables. The library leaves out what it does not know of a rule, and
@@ -86,7 +101,41 @@ func dump(c *nlsafe.Conn, message uint16) ([]nlsafe.Message, error) {
 	return ms, err
 }
 
+// dormant lists the tables whose chains are not in use, as their owner wants.
+func dormant(c *nlsafe.Conn) (map[nftables.Table]bool, error) {
+	const isDormant = 1 // NFT_TABLE_F_DORMANT
+	ms, err := dump(c, unix.NFT_MSG_GETTABLE)
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	sleeping := map[nftables.Table]bool{}
+	for _, m := range ms {
+		if len(m.Body) < genmsg {
+			return nil, fmt.Errorf("read a table: %w", nlsafe.ErrMalformed)
+		}
+		t, is := nftables.Table{Family: nftables.TableFamily(m.Body[0])}, false
+		err := nlsafe.EachAttr(m.Body[genmsg:], func(typ uint16, v []byte) error {
+			switch {
+			case typ == unix.NFTA_TABLE_NAME:
+				t.Name = unix.ByteSliceToString(v)
+			case typ == unix.NFTA_TABLE_FLAGS && len(v) == 4:
+				is = binary.BigEndian.Uint32(v)&isDormant != 0
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read a table: %w", err)
+		}
+		sleeping[t] = is
+	}
+	return sleeping, nil
+}
+
 func (r *Rules) readChains(c *nlsafe.Conn) error {
+	sleeping, err := dormant(c)
+	if err != nil || len(sleeping) == 0 {
+		return err
+	}
 	ms, err := dump(c, unix.NFT_MSG_GETCHAIN)
 	if err != nil {
 		return fmt.Errorf("list chains: %w", err)
@@ -96,6 +145,7 @@ func (r *Rules) readChains(c *nlsafe.Conn) error {
 		if err != nil {
 			return fmt.Errorf("read a chain: %w", err)
 		}
+		ch.base = ch.base && !sleeping[*ch.table]
 		r.chains = append(r.chains, ch)
 	}
 	return nil
@@ -115,12 +165,12 @@ func (r *Rules) readRules(c *nlsafe.Conn) error {
 		chains[key{c.table.Family, c.table.Name, c.name}] = c
 	}
 	for _, m := range ms {
-		table, name, exprs, err := parseRule(m.Body)
+		table, name, found, err := parseRule(m.Body)
 		if err != nil {
 			return fmt.Errorf("read a rule: %w", err)
 		}
 		if c := chains[key{table.Family, table.Name, name}]; c != nil { // else it was made meanwhile
-			c.rules = append(c.rules, exprs)
+			c.rules = append(c.rules, found)
 		}
 	}
 	return nil
@@ -177,9 +227,9 @@ func (c *chain) hooked(typ uint16, v []byte) error {
 }
 
 // parseRule reads NFT_MSG_NEWRULE.
-func parseRule(body []byte) (table *nftables.Table, chain string, exprs []expr.Any, err error) {
+func parseRule(body []byte) (table *nftables.Table, chain string, r rule, err error) {
 	if len(body) < genmsg {
-		return nil, "", nil, nlsafe.ErrMalformed
+		return nil, "", r, nlsafe.ErrMalformed
 	}
 	table = &nftables.Table{Family: nftables.TableFamily(body[0])}
 	err = nlsafe.EachAttr(body[genmsg:], func(typ uint16, v []byte) error {
@@ -188,16 +238,20 @@ func parseRule(body []byte) (table *nftables.Table, chain string, exprs []expr.A
 			table.Name = unix.ByteSliceToString(v)
 		case unix.NFTA_RULE_CHAIN:
 			chain = unix.ByteSliceToString(v)
+		case unix.NFTA_RULE_HANDLE:
+			if len(v) == 8 {
+				r.handle = binary.BigEndian.Uint64(v)
+			}
 		case unix.NFTA_RULE_EXPRESSIONS:
 			return nlsafe.EachAttr(v, func(_ uint16, v []byte) error {
 				e, err := parseExpr(body[0], v)
-				exprs = append(exprs, e)
+				r.exprs = append(r.exprs, e)
 				return err
 			})
 		}
 		return nil
 	})
-	return table, chain, exprs, err
+	return table, chain, r, err
 }
 
 // strange is an expression that is not judged.
@@ -306,6 +360,12 @@ func parseByteorder(data []byte) (*expr.Byteorder, error) {
 // ofIPv4 says whether the chain's hook sees IPv4 packets that are routed.
 func (c *chain) ofIPv4() bool {
 	return c.table.Family == nftables.TableFamilyIPv4 || c.table.Family == nftables.TableFamilyINet
+}
+
+// String is the chain as nft names it: the family ip goes without saying.
+func (c *chain) String() string {
+	family := map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet ", nftables.TableFamilyARP: "arp ", nftables.TableFamilyBridge: "bridge ", nftables.TableFamilyNetdev: "netdev "}
+	return "chain " + c.name + " of table " + family[c.table.Family] + c.table.Name
 }
 
 func (r *Rules) find(t *nftables.Table, name string) *chain {

@@ -53,7 +53,7 @@ var (
 	limit = []expr.Any{&expr.Limit{Type: expr.LimitTypePkts, Rate: 10, Unit: expr.LimitTimeSecond, Burst: 5}}
 )
 
-func rule(parts ...[]expr.Any) []expr.Any { return slices.Concat(parts...) }
+func rules(parts ...[]expr.Any) []expr.Any { return slices.Concat(parts...) }
 
 func portIs(at uint32, p uint16) []expr.Any {
 	return slices.Concat(tcp, []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: at, Len: 2},
@@ -134,7 +134,7 @@ func TestJudge(t *testing.T) {
 	const accepts, drops = nftables.ChainPolicyAccept, nftables.ChainPolicyDrop
 	r := func(rules ...[]expr.Any) [][]expr.Any { return rules }
 	nat := func(to ...expr.Any) base {
-		return base{hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityNATDest, kind: nftables.ChainTypeNAT, policy: accepts, rules: r(rule(toPort(49983), to))}
+		return base{hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityNATDest, kind: nftables.ChainTypeNAT, policy: accepts, rules: r(rules(toPort(49983), to))}
 	}
 	destination := func(a string) []expr.Any {
 		return []expr.Any{&expr.Immediate{Register: 1, Data: netip.MustParseAddr(a).AsSlice()}, &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1}}
@@ -144,44 +144,44 @@ func TestJudge(t *testing.T) {
 		want string
 	}{
 		"nothing":                    {base{hook: in, policy: accepts}, ""},
-		"policy":                     {base{hook: in, policy: drops}, "drops: chain one of table some drops a request, by its policy"},
-		"all":                        {base{hook: in, policy: accepts, rules: r(drop)}, "drops: chain one of table some drops a request, by rule 1"},
-		"its port":                   {base{hook: in, policy: accepts, rules: r(rule(toPort(22), drop), rule(toPort(49983), drop))}, "drops: by rule 2"},
-		"rejected":                   {base{hook: in, policy: accepts, rules: r(rule(tcp, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}))}, "drops: by rule 1"},
-		"another port":               {base{hook: in, policy: accepts, rules: r(rule(toPort(22), drop))}, ""},
-		"accepted before":            {base{hook: in, policy: drops, rules: r(rule(toPort(49983), accept))}, ""},
-		"another device":             {base{hook: in, policy: accepts, rules: r(rule(on(expr.MetaKeyIIFNAME, "tap0"), drop))}, ""},
-		"its device":                 {base{hook: in, policy: accepts, rules: r(rule(on(expr.MetaKeyIIFNAME, "eth0"), drop))}, "drops: by rule 1"},
-		"what is established":        {base{hook: in, policy: accepts, rules: r(rule(established, drop))}, "drops: by rule 1"},
-		"all but established":        {base{hook: in, policy: drops, rules: r(rule(established, accept))}, "drops: by its policy"},
-		"what is past a rate":        {base{hook: in, policy: accepts, rules: r(rule(limit, drop))}, "partly: drops some of a request, by rule 1"},
-		"what is within a rate":      {base{hook: in, policy: drops, rules: r(rule(limit, accept))}, "partly: drops some of a request, by its policy"},
-		"by chance":                  {base{hook: in, policy: accepts, rules: r(rule([]expr.Any{&expr.Numgen{Register: 1, Modulus: 100, Type: unix.NFT_NG_RANDOM}, &expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4}, &expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: []byte{0, 0, 0, 30}}}, drop))}, "partly: by rule 1"},
-		"within a quota":             {base{hook: in, policy: accepts, rules: r(rule([]expr.Any{&expr.Quota{Bytes: 1 << 40, Over: true}}, drop))}, ""},
-		"a chain":                    {base{hook: in, policy: accepts, rules: r(leadTo(expr.VerdictJump)), other: r(drop)}, "drops: by rule 1 of chain other, from rule 1"},
+		"policy":                     {base{hook: in, policy: drops}, "drops: chain one of table inet some drops a request, by its policy"},
+		"all":                        {base{hook: in, policy: accepts, rules: r(drop)}, "drops: chain one of table inet some drops a request, by rule 1"},
+		"its port":                   {base{hook: in, policy: accepts, rules: r(rules(toPort(22), drop), rules(toPort(49983), drop))}, "drops: by rule 2"},
+		"rejected":                   {base{hook: in, policy: accepts, rules: r(rules(tcp, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}))}, "drops: by rule 1"},
+		"another port":               {base{hook: in, policy: accepts, rules: r(rules(toPort(22), drop))}, ""},
+		"accepted before":            {base{hook: in, policy: drops, rules: r(rules(toPort(49983), accept))}, ""},
+		"another device":             {base{hook: in, policy: accepts, rules: r(rules(on(expr.MetaKeyIIFNAME, "tap0"), drop))}, ""},
+		"its device":                 {base{hook: in, policy: accepts, rules: r(rules(on(expr.MetaKeyIIFNAME, "eth0"), drop))}, "drops: by rule 1"},
+		"what is established":        {base{hook: in, policy: accepts, rules: r(rules(established, drop))}, "drops: by rule 1"},
+		"all but established":        {base{hook: in, policy: drops, rules: r(rules(established, accept))}, "drops: by its policy"},
+		"what is past a rate":        {base{hook: in, policy: accepts, rules: r(rules(limit, drop))}, "partly: drops some of a request, by rule 1"},
+		"what is within a rate":      {base{hook: in, policy: drops, rules: r(rules(limit, accept))}, "partly: drops some of a request, by its policy"},
+		"by chance":                  {base{hook: in, policy: accepts, rules: r(rules([]expr.Any{&expr.Numgen{Register: 1, Modulus: 100, Type: unix.NFT_NG_RANDOM}, &expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4}, &expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: []byte{0, 0, 0, 30}}}, drop))}, "partly: by rule 1"},
+		"within a quota":             {base{hook: in, policy: accepts, rules: r(rules([]expr.Any{&expr.Quota{Bytes: 1 << 40, Over: true}}, drop))}, ""},
+		"a chain":                    {base{hook: in, policy: accepts, rules: r(leadTo(expr.VerdictJump)), other: r(drop)}, "drops: of chain other, from rule 1 (handle "},
 		"a chain that gives it back": {base{hook: in, policy: drops, rules: r(leadTo(expr.VerdictJump), accept)}, ""},
 		"a chain that it goes to":    {base{hook: in, policy: drops, rules: r(leadTo(expr.VerdictGoto), accept)}, "drops: by its policy"},
-		"a mark":                     {base{hook: in, policy: accepts, rules: r(rule(meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), drop))}, "not judged: chain one of table some, rule 1 (meta mark)"},
-		"a mark that accepts":        {base{hook: in, policy: drops, rules: r(rule(meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), accept))}, "not judged: its policy, unless a rule before it accepts"},
-		"a mark of no matter":        {base{hook: in, policy: accepts, rules: r(rule(meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), accept))}, ""},
-		"a mark, by a chain":         {base{hook: in, policy: accepts, rules: r(rule(meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), leadTo(expr.VerdictJump))), other: r(drop)}, "not judged: rule 1 of chain other, from rule 1 (meta mark)"},
-		"a mark, another port":       {base{hook: in, policy: accepts, rules: r(rule(toPort(22), meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), drop))}, ""},
+		"a mark":                     {base{hook: in, policy: accepts, rules: r(rules(meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), drop))}, "not judged: chain one of table inet some, rule 1 (handle "},
+		"a mark that accepts":        {base{hook: in, policy: drops, rules: r(rules(meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), accept))}, "not judged: its policy, unless a rule before it accepts"},
+		"a mark of no matter":        {base{hook: in, policy: accepts, rules: r(rules(meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), accept))}, ""},
+		"a mark, by a chain":         {base{hook: in, policy: accepts, rules: r(rules(meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), leadTo(expr.VerdictJump))), other: r(drop)}, "not judged: of chain other, from rule 1 (handle "},
+		"a mark, another port":       {base{hook: in, policy: accepts, rules: r(rules(toPort(22), meta(expr.MetaKeyMARK, expr.CmpOpEq, 7), drop))}, ""},
 		"given a mark":               {base{hook: in, policy: accepts, rules: r([]expr.Any{&expr.Immediate{Register: 1, Data: []byte{7, 0, 0, 0}}, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1}})}, ""},
-		"loopback alone, by number":  {base{hook: in, policy: drops, rules: r(rule(meta(expr.MetaKeyIIF, expr.CmpOpEq, 1), accept))}, "drops: by its policy"},
+		"loopback alone, by number":  {base{hook: in, policy: drops, rules: r(rules(meta(expr.MetaKeyIIF, expr.CmpOpEq, 1), accept))}, "drops: by its policy"},
 
-		"answers, by direction":      {base{hook: out, policy: accepts, rules: r(rule(ctDirection(1), drop))}, "drops: chain one of table some drops an answer, by rule 1"},
-		"requests, by direction":     {base{hook: out, policy: accepts, rules: r(rule(ctDirection(0), drop))}, ""},
-		"what is long":               {base{hook: in, policy: accepts, rules: r(rule(meta(expr.MetaKeyLEN, expr.CmpOpGt, 100), drop))}, "drops: by rule 1"},
-		"what is very long":          {base{hook: in, policy: accepts, rules: r(rule(meta(expr.MetaKeyLEN, expr.CmpOpGt, 1400), drop))}, "partly: by rule 1"},
-		"what is very short":         {base{hook: in, policy: accepts, rules: r(rule(meta(expr.MetaKeyLEN, expr.CmpOpLt, 40), drop))}, ""},
-		"of one length":              {base{hook: in, policy: accepts, rules: r(rule(meta(expr.MetaKeyLEN, expr.CmpOpEq, 30), drop))}, ""},
-		"its user's":                 {base{hook: out, policy: accepts, rules: r(rule(meta(expr.MetaKeySKUID, expr.CmpOpEq, 0), drop))}, "drops: an answer, by rule 1"},
-		"another user's":             {base{hook: out, policy: accepts, rules: r(rule(meta(expr.MetaKeySKUID, expr.CmpOpEq, 1), drop))}, ""},
-		"a group's":                  {base{hook: out, policy: accepts, rules: r(rule(meta(expr.MetaKeySKGID, expr.CmpOpEq, 1), drop))}, "not judged: rule 1 (the socket's owner)"},
-		"clients' ports":             {base{hook: out, policy: drops, rules: r(rule(tcp, []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, &expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{4, 0}}}, accept))}, ""},
-		"raw":                        {base{hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityRaw, policy: accepts, rules: r(rule(on(expr.MetaKeyIIFNAME, "eth0"), toPort(49983), drop))}, "drops: a request, by rule 1"},
-		"raw, where no state is":     {base{hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityRaw, policy: accepts, rules: r(rule(established, drop))}, ""},
-		"postrouting":                {base{hook: nftables.ChainHookPostrouting, policy: accepts, rules: r(rule(on(expr.MetaKeyOIFNAME, "eth0"), fromPort(49983), drop))}, "drops: an answer, by rule 1"},
+		"answers, by direction":      {base{hook: out, policy: accepts, rules: r(rules(ctDirection(1), drop))}, "drops: chain one of table inet some drops an answer, by rule 1"},
+		"requests, by direction":     {base{hook: out, policy: accepts, rules: r(rules(ctDirection(0), drop))}, ""},
+		"what is long":               {base{hook: in, policy: accepts, rules: r(rules(meta(expr.MetaKeyLEN, expr.CmpOpGt, 100), drop))}, "drops: by rule 1"},
+		"what is very long":          {base{hook: in, policy: accepts, rules: r(rules(meta(expr.MetaKeyLEN, expr.CmpOpGt, 1400), drop))}, "partly: by rule 1"},
+		"what is very short":         {base{hook: in, policy: accepts, rules: r(rules(meta(expr.MetaKeyLEN, expr.CmpOpLt, 40), drop))}, ""},
+		"of one length":              {base{hook: in, policy: accepts, rules: r(rules(meta(expr.MetaKeyLEN, expr.CmpOpEq, 30), drop))}, ""},
+		"its user's":                 {base{hook: out, policy: accepts, rules: r(rules(meta(expr.MetaKeySKUID, expr.CmpOpEq, 0), drop))}, "drops: an answer, by rule 1"},
+		"another user's":             {base{hook: out, policy: accepts, rules: r(rules(meta(expr.MetaKeySKUID, expr.CmpOpEq, 1), drop))}, ""},
+		"a group's":                  {base{hook: out, policy: accepts, rules: r(rules(meta(expr.MetaKeySKGID, expr.CmpOpEq, 1), drop))}, "not judged: ): the socket's owner"},
+		"clients' ports":             {base{hook: out, policy: drops, rules: r(rules(tcp, []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, &expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{4, 0}}}, accept))}, ""},
+		"raw":                        {base{hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityRaw, policy: accepts, rules: r(rules(on(expr.MetaKeyIIFNAME, "eth0"), toPort(49983), drop))}, "drops: a request, by rule 1"},
+		"raw, where no state is":     {base{hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityRaw, policy: accepts, rules: r(rules(established, drop))}, ""},
+		"postrouting":                {base{hook: nftables.ChainHookPostrouting, policy: accepts, rules: r(rules(on(expr.MetaKeyOIFNAME, "eth0"), fromPort(49983), drop))}, "drops: an answer, by rule 1"},
 		"forward, which is not it":   {base{hook: nftables.ChainHookForward, policy: drops}, ""},
 		"IPv6 alone":                 {base{family: nftables.TableFamilyIPv6, hook: in, policy: drops}, ""},
 		"redirected":                 {nat(&expr.Immediate{Register: 1, Data: []byte{0, 1}}, &expr.Redir{RegisterProtoMin: 1}), "redirects: a request to port 1 of its own, by rule 1"},
@@ -189,11 +189,11 @@ func TestJudge(t *testing.T) {
 		"sent elsewhere":             {nat(destination("10.9.9.9")...), "redirects: a request to 10.9.9.9:49983, by rule 1"},
 		"sent to where it goes":      {nat(destination("10.12.0.3")...), ""},
 
-		"a device, coming in":       {base{family: nftables.TableFamilyNetdev, hook: nftables.ChainHookIngress, device: "eth0", policy: accepts, rules: r(rule(toPort(49983), drop))}, "drops: a request, by rule 1"},
-		"a device, coming in, inet": {base{hook: nftables.ChainHookRef(inetIngress), device: "eth0", policy: accepts, rules: r(rule(toPort(49983), drop))}, "drops: a request, by rule 1"},
-		"a device, going out":       {base{family: nftables.TableFamilyNetdev, hook: nftables.ChainHookEgress, device: "eth0", policy: accepts, rules: r(rule(fromPort(49983), drop))}, "drops: an answer, by rule 1"},
+		"a device, coming in":       {base{family: nftables.TableFamilyNetdev, hook: nftables.ChainHookIngress, device: "eth0", policy: accepts, rules: r(rules(toPort(49983), drop))}, "drops: a request, by rule 1"},
+		"a device, coming in, inet": {base{hook: nftables.ChainHookRef(inetIngress), device: "eth0", policy: accepts, rules: r(rules(toPort(49983), drop))}, "drops: a request, by rule 1"},
+		"a device, going out":       {base{family: nftables.TableFamilyNetdev, hook: nftables.ChainHookEgress, device: "eth0", policy: accepts, rules: r(rules(fromPort(49983), drop))}, "drops: an answer, by rule 1"},
 		"of another device":         {base{family: nftables.TableFamilyNetdev, hook: nftables.ChainHookIngress, device: "lo", policy: accepts, rules: r(drop)}, ""},
-		"a device, only TCP":        {base{family: nftables.TableFamilyNetdev, hook: nftables.ChainHookIngress, device: "eth0", policy: accepts, rules: r(rule([]expr.Any{&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{8, 0}}}, tcp, drop))}, "drops: a request, by rule 1"},
+		"a device, only TCP":        {base{family: nftables.TableFamilyNetdev, hook: nftables.ChainHookIngress, device: "eth0", policy: accepts, rules: r(rules([]expr.Any{&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{8, 0}}}, tcp, drop))}, "drops: a request, by rule 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -223,7 +223,7 @@ func TestJudgeForwarded(t *testing.T) {
 	from := func(a string) []expr.Any { return addr(12, a) }
 	to := func(a string) []expr.Any { return addr(16, a) }
 	at := func(hook *nftables.ChainHook, priority nftables.ChainPriority, parts ...[]expr.Any) base {
-		return base{family: nftables.TableFamilyIPv4, hook: hook, priority: &priority, policy: nftables.ChainPolicyAccept, rules: [][]expr.Any{rule(append(parts, drop)...)}}
+		return base{family: nftables.TableFamilyIPv4, hook: hook, priority: &priority, policy: nftables.ChainPolicyAccept, rules: [][]expr.Any{rules(append(parts, drop)...)}}
 	}
 	pre, fwd, post := nftables.ChainHookPrerouting, nftables.ChainHookForward, nftables.ChainHookPostrouting
 	for name, c := range map[string]struct {
@@ -266,7 +266,7 @@ func TestJudgeLinks(t *testing.T) {
 		return []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 12, Len: 2}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, n)}}
 	}
 	at := func(family nftables.TableFamily, hook nftables.ChainHook, device string, parts ...[]expr.Any) base {
-		return base{family: family, hook: &hook, device: device, policy: nftables.ChainPolicyAccept, rules: [][]expr.Any{rule(append(parts, drop)...)}}
+		return base{family: family, hook: &hook, device: device, policy: nftables.ChainPolicyAccept, rules: [][]expr.Any{rules(append(parts, drop)...)}}
 	}
 	const arp, netdev, bridge = nftables.TableFamilyARP, nftables.TableFamilyNetdev, nftables.TableFamilyBridge
 	for name, c := range map[string]struct {
@@ -274,7 +274,7 @@ func TestJudgeLinks(t *testing.T) {
 		port bool // the tap is a bridge's
 		want string
 	}{
-		"answers":                {at(arp, arpIn, "", operation(2)), false, "drops: chain one of table some drops the ARP answers of 169.254.0.21, by rule 1"},
+		"answers":                {at(arp, arpIn, "", operation(2)), false, "drops: chain one of table arp some drops the ARP answers of 169.254.0.21, by rule 1"},
 		"requests that come":     {at(arp, arpIn, "", operation(1)), false, ""},
 		"requests":               {at(arp, arpOut, "", operation(1)), false, "drops: ARP requests for 169.254.0.21, by rule 1"},
 		"ARP on the device":      {at(netdev, netdevIngress, "tap0", ethertype(unix.ETH_P_ARP)), false, "drops: the ARP answers of 169.254.0.21"},
