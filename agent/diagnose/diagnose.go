@@ -107,6 +107,7 @@ var Checks = Set{
 	guestNoDriver,
 	macChanged,
 	guestMACMismatch,
+	gatewayMAC,
 	guestOffline,
 	guestHung,
 	guestSilent,
@@ -136,7 +137,7 @@ var carrierFaults = []string{
 var tapFaults = append([]string{"no-carrier", "tap-no-vnet-hdr", "tap-address", "guest-route", "tap-noarp"}, carrierFaults...)
 
 // guestFaults are those that explain a guest which does not answer.
-var guestFaults = slices.Concat([]string{"guest-no-init", "guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-blocked", "vmm-starved", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "guest-offline", "guest-hung"}, initCodes, tapFaults)
+var guestFaults = slices.Concat([]string{"guest-no-init", "guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-blocked", "vmm-starved", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "gateway-mac-mismatch", "guest-offline", "guest-hung"}, initCodes, tapFaults)
 
 // Result is what a check says: one of ok, problem, unknown, paused or beside the point.
 type Result struct {
