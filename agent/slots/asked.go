@@ -166,6 +166,18 @@ func (s *Slots) isPaused(p *place) bool {
 	return paused
 }
 
+// Paused says whether the VM of a sandbox is paused, by what is known now.
+func (s *Slots) Paused(t Target) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil {
+		return false
+	}
+	f := s.facts(p, time.Now())
+	return f.PausedBy() != ""
+}
+
 // TakeAnswer takes what came of a question. Echoes is how long a proxy goes on with a
 // request that its client gave up. Due is false for a question that nothing noted.
 func (s *Slots) TakeAnswer(q Question, got path.Health, echoes time.Duration, due bool) {
