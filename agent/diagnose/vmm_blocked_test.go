@@ -75,6 +75,7 @@ func TestGuestOffline(t *testing.T) {
 	tryCheck(t, guestHung, []look{
 		{"its kernel wakes", changed(hung, vcpus(0.02, 0, 80)), "suppressed", []string{"guest-offline"}},
 		{"it does nothing", changed(hung, vcpus(0, 0, 1)), "problem", []string{"has halted", "its vCPUs do nothing"}},
+		{"looked at once", changed(hung, func(f *path.Facts) { f.Sandbox.Process, f.Traffic.ARPWaiting = &path.VMMProcess{}, secondsAgo(2) }), "unknown", []string{"takes two looks"}},
 		{"it spins", changed(hung, vcpus(1, 0, 300)), "problem", []string{"a vCPU runs all the time; or a program is busy in it, and its eth0 is down"}},
 	})
 }

@@ -256,7 +256,7 @@ func (s *Slots) TakeAPI(t Target, got *path.VMMAPI) {
 		if was != nil { // what it was given does not change
 			got.Interfaces = was.Interfaces
 		}
-		if was != nil && was.State == path.VMMPaused && !got.Gone { // it writes its snapshot, and answers nobody
+		if was != nil && was.State == path.VMMPaused && got.State == "" && !got.Gone { // it writes its snapshot, and answers nobody
 			got.State = was.State
 		}
 	}
