@@ -41,14 +41,7 @@ func (i *inspector) inspect(t slots.Target) *slots.Inspection {
 			i.log.Debug("read ip_forward", "netns", t.Netns, "err", err)
 		}
 	}
-	if t.Waited && t.Addrs.Guest.IsValid() {
-		c.Inside.Replies = i.replies.ask(t, i.log)
-	}
-	if t.Waiting && t.Addrs.Guest.IsValid() {
-		if err := inspect.AskNeighbour(t.Path, t.Tap, t.Addrs.Guest); err != nil {
-			i.log.Debug("ask a guest", "err", err)
-		}
-	}
+	i.askGuest(t, c)
 	if t.Addrs.Vpeer.IsValid() && t.Addrs.Guest.IsValid() {
 		i.readRules(t, c)
 	}
@@ -58,6 +51,22 @@ func (i *inspector) inspect(t slots.Target) *slots.Inspection {
 		}
 	}
 	return c
+}
+
+// askGuest asks a guest that leaves a SYN unanswered whether it is there. One whose VM is
+// paused is let rest: the question would look like a client that waits for it.
+func (i *inspector) askGuest(t slots.Target, c *slots.Inspection) {
+	if !t.Waited && !t.Waiting || !t.Addrs.Guest.IsValid() || i.slots.Paused(t) || c.VMM != nil && c.VMM.Cgroup.Frozen == path.Yes {
+		return
+	}
+	if t.Waited {
+		c.Inside.Replies = i.replies.ask(t, i.log)
+	}
+	if t.Waiting {
+		if err := inspect.AskNeighbour(t.Path, t.Tap, t.Addrs.Guest); err != nil {
+			i.log.Debug("ask a guest", "err", err)
+		}
+	}
 }
 
 // planOf is what a path of the target's shape needs of its namespace.

@@ -112,7 +112,7 @@ func (a *Agent) lookAtAll(ctx context.Context) {
 			if t.Socket != "" && t.VMM.PID != 0 {
 				a.slots.TakeAPI(t, firecracker.Ask(ctx, t.VMM.PID, t.Socket))
 			}
-			if q := (slots.Question{Target: t, Way: slots.AtTap}); t.Carrier == path.Yes && t.Path != "" && t.Addrs.Guest.IsValid() && t.Key.Claim == 0 {
+			if q := (slots.Question{Target: t, Way: slots.AtTap}); t.Carrier == path.Yes && t.Path != "" && t.Addrs.Guest.IsValid() && t.Key.Claim == 0 && !a.slots.Paused(t) {
 				a.slots.TakeAnswer(q, a.health.ask(ctx, q), 0, false)
 				if t.Booting {
 					early <- q

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"tapwatch/agent/path"
 )
@@ -27,10 +28,14 @@ func lineOf(f path.Facts, code string) (path.ConsoleFault, bool) {
 	return f.Sandbox.Console[i], true
 }
 
+// hookedLate is how long after a sandbox was made its tap may get hooks that still see all
+// of its guest's frames: no guest is up sooner.
+const hookedLate = 2 * time.Second
+
 // saidAtTheEnd returns the console's line of that code, which says that the guest's kernel
 // has ended. Whoever may write to a guest's console may say so too: it counts where the
 // VMM has ended, and where the guest has sent nothing since and either never did or does
-// not answer.
+// not answer. That it never did says nothing where the hooks came later than the guest.
 func saidAtTheEnd(f path.Facts, code string) (evidence []string, ok bool) {
 	line, ok := lineOf(f, code)
 	if !ok {
@@ -43,7 +48,7 @@ func saidAtTheEnd(f path.Facts, code string) (evidence []string, ok bool) {
 	case t == nil:
 	case t.LastReceive.After(line.Read):
 		return nil, false
-	case everHeard(f) && unansweredFor(f) <= Patience:
+	case (everHeard(f) || t.Since.After(f.Sandbox.Since.Add(hookedLate))) && unansweredFor(f) <= Patience:
 		return nil, false
 	}
 	return said(f, code)

@@ -19,6 +19,9 @@ var guestHung = Check{
 		if !hushed(f) {
 			return notApplicable()
 		}
+		if p := f.Sandbox.Process; p != nil && p.VCPUs == nil && arpUnanswered(f) < askedAfter {
+			return unsure("the guest does not answer; what its vCPUs do takes two looks to tell")
+		}
 		finding := path.Finding{
 			Cause:    "the guest answers nothing any more, not even ARP, while its VMM runs: its kernel hangs or has halted, or its eth0 is down or has lost its IPv4 address",
 			Evidence: hushedEvidence(f),

@@ -86,7 +86,7 @@ func blockedWords(f path.Facts, t path.StuckThread) (forWhat, fix string) {
 	case in(storageWaits):
 		return "its storage", fmt.Sprintf("see which disk hangs (ls -l /proc/%d/fd, iostat -x 1, the kernel log): a network block device (nbd) or a network file system whose server does not answer looks so", pid)
 	}
-	return "the kernel", fmt.Sprintf("see where (cat /proc/%d/task/%d/stack, the kernel log for hung tasks): mostly a disk or a network block device that hangs", pid, t.TID)
+	return "the kernel", fmt.Sprintf("see where (cat /proc/%d/task/%d/stack, the kernel log for hung tasks): mostly a disk or a network block device that hangs, or a freezer of version 1 that is not mounted where the agent runs", pid, t.TID)
 }
 
 func cgroupOf(f path.Facts) string {

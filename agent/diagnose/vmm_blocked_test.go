@@ -75,6 +75,7 @@ func TestGuestOffline(t *testing.T) {
 	tryCheck(t, guestHung, []look{
 		{"its kernel wakes", changed(hung, vcpus(0.02, 0, 80)), "suppressed", []string{"guest-offline"}},
 		{"it does nothing", changed(hung, vcpus(0, 0, 1)), "problem", []string{"has halted", "its vCPUs do nothing"}},
+		{"looked at once", changed(hung, func(f *path.Facts) { f.Sandbox.Process, f.Traffic.ARPWaiting = &path.VMMProcess{}, secondsAgo(2) }), "unknown", []string{"takes two looks"}},
 		{"it spins", changed(hung, vcpus(1, 0, 300)), "problem", []string{"a vCPU runs all the time; or a program is busy in it, and its eth0 is down"}},
 	})
 }
@@ -118,6 +119,7 @@ func TestConsoleOfAGuestThatAnswers(t *testing.T) {
 		{"it speaks, and does not answer", changed(synDropped, line(35), func(f *path.Facts) { f.Traffic.LastReceive = secondsAgo(3) }), "beside", nil},
 		{"its VMM has ended", changed(line(8), vmmDead), "problem", nil},
 		{"it was never heard", changed(line(8), noTrafficYet), "problem", nil},
+		{"it was never heard, by hooks that came later", changed(line(8), noTrafficYet, func(f *path.Facts) { f.Traffic.Since = secondsAgo(20) }), "beside", nil},
 		{"it answers the agent's own question", changed(line(8), noHooks, func(f *path.Facts) { f.Health = path.Health{Time: now, Connected: true, Code: 204} }), "beside", nil},
 		{"of a launcher whose file it is", changed(hung, line(35), func(f *path.Facts) { f.Sandbox.Foreign, f.Sandbox.ConsoleFile = true, "/var/log/fc-1.log" }), "problem", []string{"/var/log/fc-1.log: Kernel panic", "read what comes before it on the console (/var/log/fc-1.log)"}},
 	})

@@ -80,7 +80,9 @@ func whyEnded(f path.Facts) string {
 	words := "read its last words (" + logs(f) + ")"
 	e := f.Sandbox.VMMExit
 	switch {
-	case e == nil, e.How == "was killed by SIGKILL":
+	case e == nil:
+		return words + "; where they do not say why, see the kernel log for an OOM kill (how it ended is known where an agent runs as it ends)"
+	case e.How == "was killed by SIGKILL":
 		return words + " and the kernel log for an OOM kill"
 	case e.How == "ended with status 0":
 		return "the guest shut down or rebooted, or somebody asked the VMM to end: read the end of its console (" + logs(f) + ")"

@@ -66,7 +66,7 @@ func TestVMMExited(t *testing.T) {
 // TestWhyTheVMMEnded: what is to be done fits how it ended.
 func TestWhyTheVMMEnded(t *testing.T) {
 	for how, want := range map[string]string{
-		"":                                      "read its last words (tapwatch sandbox logs i1) and the kernel log for an OOM kill",
+		"":                                      "read its last words (tapwatch sandbox logs i1); where they do not say why, see the kernel log for an OOM kill (how it ended is known where an agent runs as it ends)",
 		"was killed by SIGKILL":                 "read its last words (tapwatch sandbox logs i1) and the kernel log for an OOM kill",
 		"was killed by SIGKILL from the kernel": "read the kernel log for an OOM kill",
 		"was killed by SIGKILL from bash (pid 77)": "see in the log of the process that ended it why it did; read its last words (tapwatch sandbox logs i1)",

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,8 +15,8 @@ const filesLookedAt = 64
 
 // consoleOf finds where the guest's console is kept: a VMM writes it to its standard
 // output, or to a file that it opened for writing alone. What it shares with its parent is
-// the launcher's own log, where others' words stand too. It reads links only, and no file:
-// that may lie on a disk that hangs. Empty: a pipe, a terminal, or unknown.
+// the launcher's own log, where others' words stand too. The name is that of the process,
+// if the same file has it here. Empty: a pipe, a terminal, or unknown.
 func consoleOf(pid, parent int) string {
 	dir := procDir(pid)
 	shared := []string{linkAt(procDir(parent) + "/fd/1"), linkAt(procDir(parent) + "/fd/2")}
@@ -25,12 +26,31 @@ func consoleOf(pid, parent int) string {
 			slices.Contains(shared, to) || !writes(dir, fd) {
 			continue
 		}
-		if strings.HasSuffix(to, " (deleted)") || linkAt(dir+"/root") != "/" || linkAt(dir+"/ns/mnt") != linkAt("/proc/self/ns/mnt") {
-			return dir + "/fd/" + fd // the name is another file here, or none
+		if file := dir + "/fd/" + fd; !sameFile(file, to) {
+			return file
 		}
 		return to
 	}
 	return ""
+}
+
+// sameFileWait is how long a file may take to be looked up: it may lie on a disk that hangs.
+const sameFileWait = 20 * time.Millisecond
+
+// sameFile says whether two names are known to be those of one file.
+func sameFile(a, b string) bool {
+	same := make(chan bool, 1)
+	go func() {
+		x, err := os.Stat(a)
+		y, err2 := os.Stat(b)
+		same <- err == nil && err2 == nil && os.SameFile(x, y)
+	}()
+	select {
+	case is := <-same:
+		return is
+	case <-time.After(sameFileWait):
+		return false
+	}
 }
 
 // openFiles lists the numbers of a process's open files above its standard ones, the first.

@@ -44,7 +44,7 @@ func Ask(ctx context.Context, pid int, socket string) *path.VMMAPI {
 	if err == nil {
 		api.Answered = false // and all of it is known
 	} else {
-		api.State, api.Interfaces = "", nil
+		api.Interfaces = nil // the state may be known: who writes a snapshot answers no more
 		api.Error = words(ctx, err)
 		api.Answered = api.Answered && ctx.Err() == nil // else it began to, and hangs
 		api.Gone = errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)

@@ -71,6 +71,13 @@ func TestAsk(t *testing.T) {
 		"a redirection": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
 		}, "GET /: status 302"},
+		"paused, and it begins to write a snapshot": {func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/" {
+				<-r.Context().Done()
+				return
+			}
+			fmt.Fprint(w, `{"state":"Paused"}`)
+		}, "Pausedno answer in 1s"},
 		"nothing, within the patience":   {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "no answer in 1s"},
 		"a drop at a time, without end":  {func(w http.ResponseWriter, r *http.Request) { drip(w, r) }, "no answer in 1s"},
 		"a connection that breaks off":   {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
@@ -84,10 +91,10 @@ func TestAsk(t *testing.T) {
 			if got := api.State + api.Error; !strings.Contains(got, c.want) {
 				t.Fatalf("got %q, want %q", got, c.want)
 			}
-			if api.Time.IsZero() || api.Socket != socket || api.Gone || (api.Error == "") != (api.State != "") || (api.Interfaces == nil) != (api.Error != "") {
+			if api.Time.IsZero() || api.Socket != socket || api.Gone || api.Error == "" && api.State == "" || (api.Interfaces == nil) != (api.Error != "") {
 				t.Errorf("got %+v", api)
 			}
-			silent := slices.Contains([]string{"no answer in 1s", "EOF", "server response headers exceeded"}, c.want)
+			silent := slices.Contains([]string{"no answer in 1s", "Pausedno answer in 1s", "EOF", "server response headers exceeded"}, c.want)
 			if want := api.Error != "" && !silent; api.Answered != want {
 				t.Errorf("answered: %v, want %v", api.Answered, want)
 			}

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"slices"
@@ -259,26 +260,32 @@ func (s *sample) vcpus(before *sample, pid int) *path.VCPUs {
 	return v
 }
 
-// tracerOf reads who debugs a process; nil: nobody, or it is unknown.
+// tracerOf reads who debugs a process; nil: nobody, or it is unknown. The kernel names the
+// thread that does.
 func tracerOf(pid int) *path.Holder {
-	b, err := os.ReadFile(dirOf(pid) + "/status")
-	if err != nil {
+	thread := statusNumber(pid, "TracerPid:")
+	if thread == 0 {
 		return nil
 	}
-	for line := range strings.Lines(string(b)) {
-		value, ok := strings.CutPrefix(line, "TracerPid:")
-		if !ok {
-			continue
-		}
-		tracer, err := strconv.Atoi(strings.TrimSpace(value))
-		if err != nil || tracer == 0 {
-			return nil
-		}
-		is := &path.Holder{PID: tracer}
-		if s, err := proc.StatOf(tracer); err == nil {
-			is.Command = plain(s.Command)
-		}
-		return is
+	is := &path.Holder{PID: cmp.Or(statusNumber(thread, "Tgid:"), thread)}
+	if s, err := proc.StatOf(is.PID); err == nil {
+		is.Command = plain(s.Command)
 	}
-	return nil
+	return is
+}
+
+// statusNumber returns the number behind a key of /proc/PID/status, 0 where it cannot be
+// read.
+func statusNumber(pid int, key string) int {
+	b, err := os.ReadFile(dirOf(pid) + "/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if value, ok := strings.CutPrefix(line, key); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(value))
+			return n
+		}
+	}
+	return 0
 }

@@ -210,3 +210,16 @@ func TestTracer(t *testing.T) {
 		t.Errorf("let go: %+v, %v", is, err)
 	}
 }
+
+func BenchmarkLookAtVMM(b *testing.B) {
+	self, err := proc.ProcessOf(os.Getpid())
+	if err != nil {
+		b.Fatal(err)
+	}
+	v := &VMMs{}
+	for b.Loop() {
+		if _, err := v.Look(self, time.Now()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -9,7 +9,7 @@ import (
 type VMMAPI struct {
 	Time   time.Time `json:"time"` // of the question
 	Socket string    `json:"socket"`
-	// Error is why nothing was learned; empty: it answered, and what follows is known.
+	// Error is why not all was learned; empty: it answered, and what follows is known.
 	Error string `json:"error,omitempty"`
 	Gone  bool   `json:"gone,omitempty"` // nobody takes connections at the socket
 	// Answered is set where it did answer, though nothing was learned of it.

@@ -149,6 +149,18 @@ func (s *Slots) isPaused(p *place) bool {
 	return paused
 }
 
+// Paused says whether the VM of a sandbox is paused, by what is known now.
+func (s *Slots) Paused(t Target) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.of(t)
+	if p == nil {
+		return false
+	}
+	f := s.facts(p, time.Now())
+	return f.PausedBy() != ""
+}
+
 // TakeAnswer takes what came of a question. Echoes is how long a proxy goes on with a
 // request that its client gave up. Due is false for a question that nothing noted.
 func (s *Slots) TakeAnswer(q Question, got path.Health, echoes time.Duration, due bool) {
@@ -227,7 +239,7 @@ func (s *Slots) TakeAPI(t Target, got *path.VMMAPI) {
 		if was != nil { // what it was given does not change
 			got.Interfaces = was.Interfaces
 		}
-		if was != nil && was.State == path.VMMPaused && !got.Gone { // it writes its snapshot, and answers nobody
+		if was != nil && was.State == path.VMMPaused && got.State == "" && !got.Gone { // it writes its snapshot, and answers nobody
 			got.State = was.State
 		}
 	}

@@ -203,6 +203,9 @@ func (p *place) isTroubled() bool {
 // freshlyTroubled says whether some of the trouble is so new that it may be another
 // thing in a moment.
 func (p *place) freshlyTroubled(now time.Time) bool {
+	if t := p.traffic; t != nil && (now.Sub(t.EnvdWaiting) < inspectFresh || now.Sub(t.ARPWaiting) < inspectFresh) {
+		return true
+	}
 	return len(p.diagnosis.Findings) == 0 || p.diagnosis.State == path.Booting || slices.ContainsFunc(p.diagnosis.Findings, func(f path.Finding) bool {
 		return now.Sub(f.Since) < inspectFresh
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"testing"
 
 	"tapwatch/agent/path"
@@ -19,7 +20,7 @@ func TestVerdict(t *testing.T) {
 		"boots":                     {path.Diagnosis{State: path.Booting}, exitUndecided},
 		"unknown":                   {path.Diagnosis{State: path.Undecided}, exitUndecided},
 	} {
-		if got := verdict([]path.Slot{{Diagnosis: c.d}}); got != c.want {
+		if got := verdict([]path.Slot{{Diagnosis: c.d}}); !errors.Is(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
