@@ -2,6 +2,8 @@ package discover
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
@@ -130,13 +132,23 @@ func (w *Watcher) readRecords() {
 	w.changed = w.changed || changed
 }
 
+// recordRetry is when a record that could not be read is read again.
+const recordRetry = 250 * time.Millisecond
+
+// readRewritten reads the records that events named. One that could not be read, such
+// as where no file descriptor is left, is read again soon.
 func (w *Watcher) readRewritten() {
 	for name := range w.rewritten {
 		changed, err := w.records.Look(name)
 		w.failed(err)
 		w.changed = w.changed || changed
+		if unread := (*fs.PathError)(nil); !errors.As(err, &unread) {
+			delete(w.rewritten, name)
+		}
 	}
-	clear(w.rewritten)
+	if len(w.rewritten) > 0 {
+		w.work.rewritten.at = time.Now().Add(recordRetry)
+	}
 }
 
 // learnNames has processes judged by the names that namespaces have now.

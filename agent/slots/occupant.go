@@ -67,6 +67,8 @@ func (s *Slots) occupant(p *place) (*occupant, *Holder) {
 		}
 		if h := p.holding(); h != nil {
 			switch {
+			case p.space.launches(&h.VMM): // its record is about to be read
+				return nil, nil
 			case h.Identity.SandboxID != "":
 				return s.claimed(p, &h.VMM), nil
 			case p.claimant == nil:
@@ -218,7 +220,12 @@ func (s *Slots) beside(sp *space, k Key, tap string) *place {
 // records says whether a process is the VMM of the recorded sandbox of the namespace,
 // or is just being started as it.
 func (sp *space) records(v *VMM) bool {
-	return sp.Plan != nil && (sp.Plan.Sandbox != nil && sp.Plan.Sandbox.VMM == v.Process || sp.Plan.OwnerPID != 0 && sp.Plan.OwnerPID == v.Parent)
+	return sp.Plan != nil && sp.Plan.Sandbox != nil && sp.Plan.Sandbox.VMM == v.Process || sp.launches(v)
+}
+
+// launches says whether the launcher of the namespace started a process.
+func (sp *space) launches(v *VMM) bool {
+	return sp.Plan != nil && sp.Plan.OwnerPID != 0 && sp.Plan.OwnerPID == v.Parent
 }
 
 // unique returns the id by which a sandbox is known here. Of two VMMs with one id the

@@ -141,3 +141,25 @@ func TestNameOfATapThatTwoWant(t *testing.T) {
 		}
 	}
 }
+
+// What the launcher of a slot starts there is no stranger, though the record that names
+// it has yet to be read.
+func TestOurVMMBeforeItsRecord(t *testing.T) {
+	w := newWorld(t)
+	idle := &Plan{Launcher: "tapwatch", Tap: "tap0", OwnerPID: 7, OwnerAlive: path.Yes}
+	w.space(10, idle)
+	d := w.tap(10, 2, "tap0", path.Yes)
+	v := firecracker(11, "tapwatch-i1")
+	v.Parent = 7
+	w.hold(v.on(d, "tap0"))
+	w.shows("its record is not read yet", "ns-10/tap0 idle")
+	w.space(10, recorded("i1", v))
+	w.shows("it is", "ns-10/tap0 i1 pid 11 yes")
+	w.space(10, idle)
+	w.shows("its record says no more of it", "ns-10/tap0 idle")
+	for _, e := range w.events {
+		if e.SandboxID == "tapwatch-i1" {
+			t.Errorf("a stranger: %s", e)
+		}
+	}
+}

@@ -132,6 +132,10 @@ func makeGuest(mac string) (int, error) {
 	if err := netlink.AddrAdd(eth0, &netlink.Addr{IPNet: &net.IPNet{IP: addr, Mask: net.CIDRMask(30, 32)}}); err != nil {
 		return 0, err
 	}
+	// It announces its address, as guests do: the host's kernel would ask again after a second.
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/eth0/arp_notify", []byte("1"), 0); err != nil {
+		return 0, err
+	}
 	wire, err := netlink.LinkByName("wire")
 	if err != nil {
 		return 0, err
