@@ -53,7 +53,7 @@ var importRules = []rule{
 	{"agent/exits", []string{"bpf", "internal/ktime", "internal/proc"}, "tells of processes, whosever they are"},
 	{"agent/notices", []string{"internal/netns", "internal/nlsafe"}, "hears that something changed, reads nothing"},
 	{"agent/filter", []string{"agent/path", "internal/netns", "internal/nlsafe"}, "judges what rules do with packets, whichever they are"},
-	{"agent/inspect", []string{"agent/filter", "agent/path", "internal/caps", "internal/clean", "internal/netns", "internal/nlsafe", "internal/proc"}, "looks closely at what no event tells of"},
+	{"agent/inspect", []string{"agent/filter", "agent/path", "agent/sockets", "internal/caps", "internal/clean", "internal/netns", "internal/nlsafe", "internal/proc"}, "looks closely at what no event tells of"},
 	{"agent/topology", []string{"agent/filter", "agent/path", "internal/netns", "internal/nlsafe", "internal/registry"}, "reads how requests reach a guest; knows no launcher"},
 	{"agent/sockets", []string{"bpf", "internal/netns", "internal/nlsafe"}, "asks the kernel who listens, and is told who begins to"},
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},

@@ -28,7 +28,7 @@ func linkOf(l *link.Link) *slots.Link {
 		Device: path.Device{
 			Name: l.Name, Ifindex: l.Ifindex, Kind: l.Kind, Exists: path.Yes, Persistent: persistenceOf(l),
 			AdminUp: path.Known(l.AdminUp), Carrier: carrierOf(l), Operstate: l.Operstate.String(), OperstateStaleSince: l.StaleSince,
-			MTU: l.MTU, MAC: l.Addr.String(), Ups: l.UpCount, Downs: l.DownCount,
+			NoARP: l.NoARP, MTU: l.MTU, MAC: l.Addr.String(), Ups: l.UpCount, Downs: l.DownCount,
 		},
 	}
 }

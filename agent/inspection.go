@@ -21,6 +21,9 @@ func (i *inspector) inspect(t slots.Target) *slots.Inspection {
 		if c.VMMUser, err = inspect.UserOf(t.VMM.PID); err != nil {
 			i.log.Debug("read whose the VMM is", "err", err)
 		}
+		if c.VMMMACs, err = inspect.MACsOf(t.VMM.PID); err != nil {
+			i.log.Debug("read the VMM's command line", "err", err)
+		}
 	}
 	if t.Path == "" || t.Key.Claim != 0 {
 		return c

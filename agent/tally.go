@@ -107,6 +107,9 @@ func (t *tally) traffic() *path.Traffic {
 		PortsRefused: c.PortsRefused, RefusedPort: c.RefusedPort,
 		LastPortRefused: c.LastPortRefused.Time(), PortRefusedSince: t.portRefusedSince.Time(),
 	}
+	if c.GuestAddr.IsValid() {
+		out.GuestAddr, out.GuestMAC, out.GuestSeen = c.GuestAddr.String(), c.GuestMAC.String(), c.GuestSeen.Time()
+	}
 	if c.Losses {
 		retransmits := c.Retransmits // the facts may outlive the next reading
 		out.Retransmits, out.TransmitDrops = &retransmits, map[string]uint64{}

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"net/netip"
 	"time"
 
 	"tapwatch/agent/discover"
@@ -87,6 +88,13 @@ func (a *Agent) linkChanged(c link.Change) {
 	a.slots.TakeLink(changeOf(c))
 	if l := cmp.Or(c.New, c.Old); l.IsTap() && (c.New == nil || c.Old == nil || c.Old.Carrier != c.New.Carrier) {
 		a.discover.Rescan()
+	}
+	if c.Old != nil && c.New != nil && (c.Old.Master != c.New.Master || c.Old.NoARP != c.New.NoARP) {
+		if of := c.Key(); of.Netns == a.self {
+			a.inspector.asked.ask(a.slots.Beyond(netip.Prefix{}, of.Ifindex)...)
+		} else {
+			a.inspector.asked.ask(a.slots.In(of.Netns)...)
+		}
 	}
 	if in := c.Key().Netns; c.Asked && a.slots.Unread(in) { // the first of several
 		a.linksOf(in)

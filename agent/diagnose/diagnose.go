@@ -27,6 +27,8 @@ type Check struct {
 	// Last is set on a warning that faults of later hops explain too: it is looked
 	// for after all hops, and changes the state of none. Time alone ends it.
 	Last bool
+	// Fades is set where time alone may end the problem, or make it less.
+	Fades bool
 	// InBoot is set where a problem is one also while the sandbox is booting.
 	InBoot bool
 	Run    func(path.Facts) Result
@@ -39,9 +41,12 @@ var Checks = []Check{
 	proxyNotListening,
 	proxyFDLimit,
 	proxyNotAccepting,
+	tcpMemory,
 	vethDown,
 	hostRoute,
 	returnRoute,
+	vethNeighbour,
+	vethQdisc,
 	rpFilter,
 	noDefaultRoute,
 	noEgress,
@@ -51,7 +56,9 @@ var Checks = []Check{
 	relayNotListening,
 	relayFDLimit,
 	relayNotAccepting,
+	relayNoPorts,
 	ipForwardOff,
+	inputRoute,
 	ruleDrops,
 	tapElsewhere,
 	tapMissing,
@@ -71,6 +78,8 @@ var Checks = []Check{
 	tapNoVnetHdr,
 	tapAddress,
 	guestRoute,
+	tapNoARP,
+	tapQdisc,
 	tapQueueFull,
 	tapDrops,
 	initMissing,
@@ -107,7 +116,7 @@ var carrierFaults = []string{
 }
 
 // tapFaults are those that explain a guest that cannot be reached.
-var tapFaults = append([]string{"no-carrier", "tap-no-vnet-hdr", "tap-address", "guest-route"}, carrierFaults...)
+var tapFaults = append([]string{"no-carrier", "tap-no-vnet-hdr", "tap-address", "guest-route", "tap-noarp"}, carrierFaults...)
 
 // guestFaults are those that explain a guest which does not answer.
 var guestFaults = slices.Concat([]string{"guest-no-init", "guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "guest-hung"}, initCodes, tapFaults)
@@ -242,7 +251,7 @@ func Passing(d path.Diagnosis) bool {
 		return true // a holder that may let go in a moment
 	}
 	return slices.ContainsFunc(Checks, func(c Check) bool {
-		return c.Last && slices.ContainsFunc(d.Findings, func(f path.Finding) bool { return f.Code == c.Code })
+		return (c.Last || c.Fades) && slices.ContainsFunc(d.Findings, func(f path.Finding) bool { return f.Code == c.Code })
 	})
 }
 

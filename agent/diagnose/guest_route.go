@@ -19,9 +19,9 @@ var guestRoute = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    "what is sent to the guest does not go to " + f.Device.Name + ": " + leads(r),
-			Evidence: []string{routeEvidence("in "+where(f), r), "addresses of " + f.Device.Name + ": " + cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")},
-			Fix:      ip(f) + " route and " + ip(f) + " rule: take out what leads elsewhere, or " + ip(f) + " route add " + f.Device.GuestAddr + " dev " + f.Device.Name,
+			Cause:    "what is sent to the guest does not go to " + r.Wants + ": " + leads(r),
+			Evidence: []string{routeEvidence("in "+where(f), r), "addresses of " + r.Wants + ": " + cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")},
+			Fix:      ip(f) + " route and " + ip(f) + " rule: take out what leads elsewhere, or " + ip(f) + " route add " + f.Device.GuestAddr + " dev " + r.Wants,
 		})
 	},
 }

@@ -31,8 +31,15 @@ var hostRoute = Check{
 
 // leads says where a route leads, in the middle of a sentence.
 func leads(r path.Route) string {
-	if r.Device == "" {
+	switch {
+	case r.LocalOn != "":
+		return r.LocalOn + " there has that address itself, so it goes no further"
+	case r.Device == "":
 		return "there is no route (" + r.Failed + ")"
+	case r.Device == "lo":
+		return "it is taken for " + r.Wants + "'s namespace itself"
+	case r.Wants == "lo":
+		return "the route leads on, to " + r.Device
 	}
 	return "the route leads to " + r.Device + ", not to " + r.Wants
 }

@@ -21,6 +21,9 @@ var tapAddress = Check{
 		if f.Inside.TapAddrs == nil || d.Addr == "" || d.Bridge != "" || f.Assumed {
 			return notApplicable()
 		}
+		if f.Inside.Bridge != "" { // that should have them
+			d.Name = f.Inside.Bridge
+		}
 		has := cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")
 		finding := path.Finding{
 			Evidence: []string{"addresses of " + d.Name + " in " + where(f) + ": " + has},

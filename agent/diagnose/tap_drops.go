@@ -22,7 +22,7 @@ var tapDrops = Check{
 		}
 		var reasons, ev []string
 		for _, reason := range slices.Sorted(maps.Keys(f.Traffic.LastDrops)) {
-			if !explained(reason) && droppedLately(f, reason) {
+			if !explained(f, reason) && droppedLately(f, reason) {
 				reasons, ev = append(reasons, reason), append(ev, dropsOf(f, reason))
 			}
 		}
@@ -38,9 +38,13 @@ var tapDrops = Check{
 }
 
 // explained says whether drops of that reason are another check's, or no loss to
-// act upon: a neighbour that does not answer, frames that the VMM asked not to
-// get, copies for a packet socket, and what the kernel gives no reason for.
-func explained(reason string) bool {
+// act upon: a neighbour that does not answer, a qdisc that is known to drop, frames that
+// the VMM asked not to get, copies for a packet socket, and what the kernel gives no
+// reason for.
+func explained(f path.Facts, reason string) bool {
+	if strings.HasPrefix(reason, "QDISC_") && tapQdisc.Run(f).verdict == problem {
+		return true
+	}
 	return strings.HasPrefix(reason, "NEIGH_") ||
 		slices.Contains([]string{fullRing, "TAP_TXFILTER", "PACKET_SOCK_ERROR", "NOT_SPECIFIED"}, reason)
 }

@@ -39,17 +39,37 @@ func toldOther(f path.Facts) (devices string, ok bool) {
 	return strings.Join(names, ", "), true
 }
 
-// guestMACs returns the addresses that the VMM was told to give the guest's NIC on
-// the slot's tap.
-func guestMACs(f path.Facts) (macs []string) {
+// framesMAC is the guest's hardware address as its own frames say; empty: it has sent
+// none with its address since the VMM attached.
+func framesMAC(f path.Facts) string {
+	t := f.Traffic
+	if t == nil || t.GuestAddr != f.Device.GuestAddr || !sinceAttach(f, t.GuestSeen) {
+		return ""
+	}
+	return t.GuestMAC
+}
+
+// guestMACs returns the hardware addresses that the guest's NIC on the slot's tap may
+// have, and who says so: the guest's own frames, else the VMM's API, else its command
+// line, which names those of all NICs.
+func guestMACs(f path.Facts) (macs []string, says string) {
+	if mac := framesMAC(f); mac != "" {
+		return []string{mac}, fmt.Sprintf("the guest's own frames come from %s, the last with its address %s", mac, ago(f.Now, f.Traffic.GuestSeen))
+	}
 	interfaces, _ := told(f)
 	for _, i := range interfaces {
 		if i.Device == f.Device.Name && i.GuestMAC != "" {
 			macs = append(macs, i.GuestMAC)
 		}
 	}
-	slices.Sort(macs)
-	return macs
+	if len(macs) > 0 {
+		slices.Sort(macs)
+		return macs, apiSays(f)
+	}
+	if macs = f.Sandbox.VMMMACs; len(macs) > 0 {
+		return macs, fmt.Sprintf("the command line of the VMM (pid %d) names %s", f.Sandbox.VMMPID, strings.Join(macs, ", "))
+	}
+	return nil, ""
 }
 
 // apiSays is the evidence that an answer gives.

@@ -25,7 +25,15 @@ func apiSilent(seconds float64, gone bool) func(*path.Facts) {
 }
 
 func neighbourIs(mac string) func(*path.Facts) {
-	return func(f *path.Facts) { f.Device.Neighbour = &path.Neighbour{MAC: mac, State: "PERMANENT"} }
+	return func(f *path.Facts) {
+		f.Device.Neighbour = &path.Neighbour{Addr: "169.254.0.21", MAC: mac, State: "PERMANENT"}
+	}
+}
+
+func framesFrom(mac string) func(*path.Facts) {
+	return func(f *path.Facts) {
+		f.Traffic.GuestAddr, f.Traffic.GuestMAC, f.Traffic.GuestSeen = "169.254.0.21", mac, secondsAgo(3)
+	}
 }
 
 func zombie(f *path.Facts) {
@@ -106,6 +114,12 @@ func TestGuestMACMismatch(t *testing.T) {
 		{"another, and all is answered", changed(apiSaid(path.VMMRunning, eth0), other), "beside", nil},
 		{"the guest's own choice", changed(synDropped, apiSaid(path.VMMRunning, path.VMMInterface{ID: "eth0", Device: "tap0"}), other), "beside", nil},
 		{"nobody knows", changed(synDropped, other), "beside", nil},
+		{"the VMM's command line knows", changed(synDropped, other, func(f *path.Facts) { f.Sandbox.VMMMACs = []string{"02:fc:00:00:00:05"} }), "problem", []string{"the command line of the VMM (pid 4242) names 02:fc:00:00:00:05"}},
+		{"its frames know, and nobody asks", changed(framesFrom("02:fc:00:00:00:05"), other), "problem", []string{"the guest's own frames come from 02:fc:00:00:00:05"}},
+		{"its frames know, and the entry is not for good", changed(framesFrom("02:fc:00:00:00:05"), other, func(f *path.Facts) { f.Device.Neighbour.State = "STALE" }), "beside", nil},
+		{"its frames know better than the API", changed(synDropped, framesFrom("02:fc:00:00:00:77"), apiSaid(path.VMMRunning, eth0), other), "beside", nil},
+		{"its frames are of another address", changed(framesFrom("02:fc:00:00:00:05"), other, func(f *path.Facts) { f.Traffic.GuestAddr = "172.17.0.2" }), "beside", nil},
+		{"its frames are the last guest's", changed(framesFrom("02:fc:00:00:00:05"), other, func(f *path.Facts) { f.Traffic.GuestSeen = secondsAgo(70) }), "beside", nil},
 	})
 	tryCheck(t, envdNoAnswer, []look{{"another", changed(synDropped, apiSaid(path.VMMRunning, eth0), other), "suppressed", []string{"guest-mac-mismatch"}}})
 }

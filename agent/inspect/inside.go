@@ -2,11 +2,7 @@ package inspect
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -45,19 +41,28 @@ var outside = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 // and changes nothing; what it could not learn stands in Unread.
 func Inside(ns string, p Plan) (c Close) {
 	u := unread{&c.Inside.Unread}
+	var err error
+	c.Inside.TCPMemory, err = tcpMemory()
+	u.note("memory of TCP", err)
 	if p.HostVeth != "" && p.VpeerAddr.IsValid() && !p.Fused {
 		u.note("routes of the host", u.toNamespace(&c, &p))
 	}
-	err := netns.Do(ns, func() error {
+	err = netns.Do(ns, func() error {
 		a, err := newAsker()
 		if err != nil {
 			return err
 		}
 		defer a.close()
+		tap := p.Tap
+		u.bridges(a, &c, &p)
 		u.routes(a, &c, p)
-		u.tap(a, &c, p)
+		u.tap(a, &c, tap, p)
 		c.Inside.Conntrack, err = conntrack()
 		u.note("connection tracking", err)
+		if !p.Forwards && p.Guest.IsValid() {
+			c.Inside.Ports, err = portsTo(netip.AddrPortFrom(p.Guest, p.Port))
+			u.note("ports in use", err)
+		}
 		return nil
 	})
 	u.note("namespace", err)
@@ -86,8 +91,20 @@ func (u unread) toNamespace(c *Close, p *Plan) error {
 	}
 	dialed := netip.AddrPortFrom(to, p.Port)
 	in := &c.Inside
-	if in.ToNamespace, err = a.connect(dialed, p.HostVeth); err != nil || in.ToNamespace.Wrong() {
+	l3, err := a.l3(p.HostVeth)
+	if errors.Is(err, unix.ENODEV) { // it has gone: another says so
+		return nil
+	}
+	if err != nil {
 		return err
+	}
+	u.note("qdiscs of the host", a.qdiscs(p.HostVeth, true, &in.Qdiscs))
+	if in.ToNamespace, err = a.connect(dialed, l3); err != nil || in.ToNamespace.Wrong() {
+		return err
+	}
+	if l3 == p.HostVeth { // else the bridge passes on what others ask
+		in.Vpeer, err = a.neighbour(l3, p.VpeerAddr)
+		u.note("the neighbours of "+l3, err)
 	}
 	if source, err := netip.ParseAddr(in.ToNamespace.Source); err == nil {
 		p.Client = source // a route may name another source than the veth's
@@ -95,11 +112,33 @@ func (u unread) toNamespace(c *Close, p *Plan) error {
 	if !p.Client.IsValid() {
 		return nil
 	}
-	in.FromNamespace, err = a.route(Way{To: netip.AddrPortFrom(p.Client, clientPort), From: dialed, In: p.HostVeth, Wants: "lo"})
-	if errors.Is(err, unix.ENODEV) { // it has gone: another says so
-		return nil
-	}
+	in.FromNamespace, err = a.route(Way{To: netip.AddrPortFrom(p.Client, clientPort), From: dialed, In: l3, Wants: "lo"})
 	return err
+}
+
+// bridges puts bridges in the place of the devices that are their ports: the bridge has
+// the addresses, and the routes lead to it.
+func (u unread) bridges(a *asker, c *Close, p *Plan) {
+	for _, device := range []*string{&p.Tap, &p.Vpeer} {
+		if *device == "" {
+			continue
+		}
+		l3, err := a.l3(*device)
+		if errors.Is(err, unix.ENODEV) {
+			continue
+		}
+		if err != nil {
+			u.note("the bridge of "+*device, err)
+			continue
+		}
+		if l3 != *device && device == &p.Tap {
+			c.Inside.Bridge = l3
+		}
+		if l3 != *device && device == &p.Vpeer { // its hardware address is the bridge's
+			c.Inside.Vpeer = nil
+		}
+		*device = l3
+	}
 }
 
 // routes asks for the ways through the namespace. What comes in is asked for only
@@ -144,6 +183,12 @@ func (u unread) routes(a *asker, c *Close, p Plan) {
 		back.From = relay
 	}
 	ask("the route to the proxy", &in.ToClient, back)
+	if in.Vpeer != nil && !in.ToClient.Wrong() { // else there is a bridge at one end
+		in.Client, err = a.neighbour(p.Vpeer, p.Client)
+		if !errors.Is(err, unix.ENODEV) {
+			u.note("the neighbours of "+p.Vpeer, err)
+		}
+	}
 	switch {
 	case in.ToClient.Asked == "" || in.ToClient.Wrong():
 	case !p.Forwards:
@@ -154,45 +199,23 @@ func (u unread) routes(a *asker, c *Close, p Plan) {
 	}
 }
 
-func (u unread) tap(a *asker, c *Close, p Plan) {
+func (u unread) tap(a *asker, c *Close, tap string, p Plan) {
 	ask := func(what string, err error) {
 		if !errors.Is(err, unix.ENODEV) {
 			u.note(what, err)
 		}
 	}
+	ask("the qdiscs of the tap", a.qdiscs(tap, false, &c.Inside.Qdiscs))
+	if p.Vpeer != "" && !p.Fused {
+		ask("the qdiscs of the veth pair", a.qdiscs(p.Vpeer, false, &c.Inside.Qdiscs))
+	}
 	var err error
 	c.Inside.TapAddrs, err = a.addresses(p.Tap)
 	ask("the addresses of the tap", err)
-	c.Tun, err = a.tun(p.Tap)
+	c.Tun, err = a.tun(tap)
 	ask("the tap", err)
 	if p.Guest.IsValid() {
 		c.Neighbour, err = a.neighbour(p.Tap, p.Guest)
 		ask("the neighbours of the tap", err)
 	}
-}
-
-// conntrack reads how full the table of connections of the thread's namespace is.
-// A kernel that tracks none has none.
-func conntrack() (c path.Conntrack, err error) {
-	const dir = "/proc/sys/net/netfilter/nf_conntrack_"
-	if c.Count, err = number(dir + "count"); errors.Is(err, os.ErrNotExist) {
-		return c, nil
-	}
-	if err != nil {
-		return c, err
-	}
-	c.Max, err = number(dir + "max")
-	return c, err
-}
-
-func number(file string) (uint64, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", file, err)
-	}
-	return n, nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,6 +81,15 @@ func ip(t *testing.T, ns string, args ...string) {
 	}
 }
 
+// tc does something to a namespace's qdiscs as an operator would.
+func tc(t *testing.T, ns string, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "tc", append([]string{"-n", ns}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("tc %v: %v: %s", args, err, out)
+	}
+}
+
 func sysctl(t *testing.T, ns, name, value string) {
 	t.Helper()
 	nettest.In(t, ns, func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) })
@@ -88,17 +98,8 @@ func sysctl(t *testing.T, ns, name, value string) {
 // look is Inside as an agent in the host namespace has it.
 func look(t *testing.T, host, ns string, p Plan) (c Close) {
 	t.Helper()
-	nettest.In(t, host, func() error {
-		u := unread{&c.Inside.Unread}
-		u.note("host", u.toNamespace(&c, &p))
-		return nil
-	})
-	inner := p
-	inner.HostVeth = ""
-	in := Inside(ns, inner)
-	in.Inside.ToNamespace, in.Inside.FromNamespace = c.Inside.ToNamespace, c.Inside.FromNamespace
-	in.Inside.Unread = append(in.Inside.Unread, c.Inside.Unread...)
-	return in
+	nettest.In(t, host, func() error { c = Inside(ns, p); return nil })
+	return c
 }
 
 func TestInsideHealthy(t *testing.T) {
@@ -129,10 +130,14 @@ func TestInsideHealthy(t *testing.T) {
 		if c.Neighbour == nil || c.Neighbour.State != "none" {
 			t.Errorf("the guest is known: %+v", c.Neighbour)
 		}
+		if in.Qdiscs == nil || len(in.Qdiscs) != 0 || in.Bridge != "" || in.Vpeer == nil || in.Client == nil || in.Ports != nil {
+			t.Errorf("%s: %+v", shape, in)
+		}
 	}
 	check(registry.Relay)
 	sysctl(t, ns, "ipv4/conf/all/rp_filter", "1") // strict, and all is well
-	p.Forwards = true
+	p.Forwards, p.Host = true, netip.MustParseAddr("10.11.0.1")
+	ip(t, host, "route", "add", "10.11.0.1/32", "via", "10.12.0.3", "dev", "veth-1")
 	sysctl(t, ns, "ipv4/ip_forward", "1")
 	check(registry.DNAT)
 }
@@ -295,6 +300,127 @@ func TestInsideBroken(t *testing.T) {
 			},
 			func(in path.Inside) bool { return in.ToNamespace.Wrong() && in.ToNamespace.Device == "vpn0" },
 		},
+		"a rule of the host, by source": {
+			func(t *testing.T, host, _ string, _ *Plan) {
+				ip(t, host, "rule", "add", "from", "10.12.0.2", "ipproto", "tcp", "dport", "49983", "prohibit")
+			},
+			func(in path.Inside) bool {
+				return in.ToNamespace.Wrong() && in.ToNamespace.Failed == "permission denied" &&
+					in.ToNamespace.Asked == "10.12.0.3 from 10.12.0.2 ipproto tcp sport 45000 dport 49983"
+			},
+		},
+		"the host has the namespace's address": {
+			func(t *testing.T, host, _ string, _ *Plan) {
+				ip(t, host, "link", "add", "dummy7", "type", "dummy")
+				ip(t, host, "addr", "add", "10.12.0.3/32", "dev", "dummy7")
+			},
+			func(in path.Inside) bool { return in.ToNamespace.Wrong() && in.ToNamespace.LocalOn == "dummy7" },
+		},
+		"the host has no route to the address that the proxy dials": {
+			func(_ *testing.T, _, _ string, p *Plan) { p.Forwards, p.Host = true, netip.MustParseAddr("10.11.0.1") },
+			func(in path.Inside) bool {
+				return in.ToNamespace.Wrong() && in.ToNamespace.Failed == "network is unreachable"
+			},
+		},
+		"what the namespace answers is taken by a rule of the host": {
+			func(t *testing.T, host, _ string, _ *Plan) {
+				ip(t, host, "rule", "add", "iif", "veth-1", "blackhole", "prio", "10") // before table local no rule comes
+				ip(t, host, "rule", "add", "lookup", "local", "prio", "20")
+				ip(t, host, "rule", "del", "lookup", "local", "prio", "0")
+			},
+			func(in path.Inside) bool {
+				return in.FromNamespace.Wrong() && !in.FromNamespace.SourceRefused && len(in.Unread) == 0
+			},
+		},
+		"a rule by source sends answers to the proxy elsewhere": { // and by no other
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "link", "set", "tap0", "up")
+				ip(t, ns, "rule", "add", "from", "10.12.0.3", "table", "77", "prio", "50")
+				ip(t, ns, "route", "add", "default", "dev", "tap0", "table", "77")
+			},
+			func(in path.Inside) bool { return in.ToClient.Wrong() && in.ToClient.Device == "tap0" },
+		},
+		"a rule takes what goes to the guest": {
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "rule", "add", "to", "169.254.0.21", "blackhole", "prio", "10")
+			},
+			func(in path.Inside) bool {
+				return in.ToGuest.Wrong() && strings.Contains(in.ToGuest.Failed, "blackhole")
+			},
+		},
+		"a rule by port takes what the relay sends the guest": {
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "rule", "add", "to", "169.254.0.21", "ipproto", "tcp", "dport", "49983", "unreachable", "prio", "10")
+			},
+			func(in path.Inside) bool { return in.ToGuest.Wrong() && in.ToGuest.Failed == "no route to host" },
+		},
+		"a rule takes what the guest answers": {
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "rule", "add", "lookup", "local", "prio", "20")
+				ip(t, ns, "rule", "add", "iif", "tap0", "blackhole", "prio", "10")
+				ip(t, ns, "rule", "del", "lookup", "local", "prio", "0")
+			},
+			func(in path.Inside) bool {
+				return in.FromGuest.Wrong() && !in.FromGuest.SourceRefused && !in.ToGuest.Wrong()
+			},
+		},
+		"another device has the guest's address": {
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "link", "add", "dummy7", "type", "dummy")
+				ip(t, ns, "addr", "add", "169.254.0.21/32", "dev", "dummy7")
+			},
+			func(in path.Inside) bool { return in.ToGuest.Wrong() && in.ToGuest.LocalOn == "dummy7" },
+		},
+		"the tap is a port of a bridge, and the bridge has no address": {
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "link", "add", "br0", "type", "bridge")
+				ip(t, ns, "link", "set", "br0", "up")
+				ip(t, ns, "link", "set", "tap0", "master", "br0")
+			},
+			func(in path.Inside) bool {
+				return in.Bridge == "br0" && in.ToGuest.Wrong() && in.ToGuest.Wants == "br0" && len(in.TapAddrs) == 0 && in.TapAddrs != nil
+			},
+		},
+		"the tap is a port of a bridge that has its address": { // which is right
+			func(t *testing.T, _, ns string, _ *Plan) {
+				ip(t, ns, "link", "add", "br0", "type", "bridge")
+				ip(t, ns, "link", "set", "br0", "up")
+				ip(t, ns, "addr", "flush", "dev", "tap0")
+				ip(t, ns, "link", "set", "tap0", "master", "br0")
+				ip(t, ns, "addr", "add", "169.254.0.22/30", "dev", "br0")
+			},
+			func(in path.Inside) bool {
+				return in.Bridge == "br0" && !in.ToGuest.Wrong() && !in.FromGuest.Wrong() && len(in.TapAddrs) == 1 && len(in.Unread) == 0
+			},
+		},
+		"neighbours for good": {
+			func(t *testing.T, host, ns string, _ *Plan) {
+				ip(t, host, "neigh", "replace", "10.12.0.3", "lladdr", "02:00:00:00:00:99", "dev", "veth-1", "nud", "permanent")
+				ip(t, ns, "neigh", "replace", "10.12.0.2", "lladdr", "02:00:00:00:00:98", "dev", "eth0", "nud", "permanent")
+			},
+			func(in path.Inside) bool {
+				return *in.Vpeer == path.Neighbour{Addr: "10.12.0.3", MAC: "02:00:00:00:00:99", State: "PERMANENT"} &&
+					*in.Client == path.Neighbour{Addr: "10.12.0.2", MAC: "02:00:00:00:00:98", State: "PERMANENT"}
+			},
+		},
+		"qdiscs": {
+			func(t *testing.T, host, ns string, _ *Plan) {
+				for _, on := range [][2]string{{host, "veth-1"}, {ns, "eth0"}, {ns, "tap0"}} {
+					tc(t, on[0], "qdisc", "add", "dev", on[1], "root", "tbf", "rate", "8kbit", "burst", "1600", "limit", "3000")
+				}
+				tc(t, ns, "qdisc", "add", "dev", "tap0", "clsact")
+			},
+			func(in path.Inside) bool {
+				var got []string
+				for _, q := range in.Qdiscs {
+					if q.Rate != 1000 || q.Burst < 1590 || q.Burst > 1600 || q.Kind != "tbf" {
+						return false
+					}
+					got = append(got, q.Device)
+				}
+				return slices.Equal(got, []string{"veth-1", "tap0", "eth0"}) && in.Qdiscs[0].Host
+			},
+		},
 		"the guest's answers are refused for their source": {
 			func(t *testing.T, _, ns string, p *Plan) {
 				// By rule, what comes from tap0 finds no way back by it.
@@ -375,7 +501,7 @@ func TestNeighbour(t *testing.T) {
 	_, ns, p := slotLike(t)
 	ip(t, ns, "neigh", "add", "169.254.0.21", "lladdr", "02:fc:00:00:00:77", "dev", "tap0", "nud", "permanent")
 	c := Inside(ns, p)
-	if c.Neighbour == nil || *c.Neighbour != (path.Neighbour{MAC: "02:fc:00:00:00:77", State: "PERMANENT"}) {
+	if c.Neighbour == nil || *c.Neighbour != (path.Neighbour{Addr: "169.254.0.21", MAC: "02:fc:00:00:00:77", State: "PERMANENT"}) {
 		t.Errorf("got %+v", c.Neighbour)
 	}
 }

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,22 @@ func ProcessOf(pid int) (p path.Process, err error) {
 	p.MaxFiles = maxFiles(dir)
 	p.Files = files(dir)
 	return p, nil
+}
+
+// argumentMAC is how QEMU and Cloud Hypervisor are told a NIC's hardware address.
+var argumentMAC = regexp.MustCompile(`\bmac=((?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2})\b`)
+
+// MACsOf returns the hardware addresses that a VMM's command line names for its NICs.
+func MACsOf(pid int) ([]string, error) {
+	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	var macs []string
+	for _, m := range argumentMAC.FindAllSubmatch(line, -1) {
+		macs = append(macs, strings.ToLower(string(m[1])))
+	}
+	return macs, nil
 }
 
 // maxFiles reads the soft limit of /proc/pid/limits, 0 where it is unknown or none.

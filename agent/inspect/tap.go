@@ -32,6 +32,47 @@ func (a *asker) tun(name string) (*path.Tun, error) {
 	return parseTun(answer)
 }
 
+// l3 returns which device has the addresses of a link: the bridge that it is a port of,
+// else itself.
+func (a *asker) l3(name string) (string, error) {
+	body := make([]byte, unix.SizeofIfInfomsg, 64)
+	body = nlsafe.AppendAttr(body, unix.IFLA_IFNAME, append([]byte(name), 0))
+	answer, err := a.conn.Get(unix.RTM_GETLINK, body)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	master, err := parseBridge(answer)
+	if err != nil || master == 0 {
+		return name, err
+	}
+	return a.name(master), nil
+}
+
+// parseBridge returns the number of the bridge that a link of RTM_NEWLINK is a port of;
+// 0: of none.
+func parseBridge(body []byte) (master uint32, err error) {
+	if len(body) < unix.SizeofIfInfomsg {
+		return 0, fmt.Errorf("%w: %d bytes of link header", nlsafe.ErrMalformed, len(body))
+	}
+	bridged := false
+	err = nlsafe.EachAttr(body[unix.SizeofIfInfomsg:], func(typ uint16, v []byte) (err error) {
+		switch typ {
+		case unix.IFLA_MASTER:
+			master, err = nlsafe.Uint32(v)
+		case unix.IFLA_LINKINFO:
+			err = nlsafe.EachAttr(v, func(typ uint16, v []byte) error {
+				bridged = bridged || typ == unix.IFLA_INFO_SLAVE_KIND && unix.ByteSliceToString(v) == "bridge"
+				return nil
+			})
+		}
+		return err
+	})
+	if err != nil || !bridged {
+		return 0, err
+	}
+	return master, nil
+}
+
 // parseTun reads IFLA_INFO_DATA of RTM_NEWLINK; nil where the link is no tap.
 func parseTun(body []byte) (t *path.Tun, err error) {
 	if len(body) < unix.SizeofIfInfomsg {
@@ -99,12 +140,17 @@ func (a *asker) neighbour(link string, of netip.Addr) (*path.Neighbour, error) {
 	body = nlsafe.AppendAttr(body, unix.NDA_DST, of.AsSlice())
 	answer, err := a.conn.Get(unix.RTM_GETNEIGH, body)
 	if errors.Is(err, unix.ENOENT) {
-		return &path.Neighbour{State: "none"}, nil
+		return &path.Neighbour{Addr: of.String(), State: "none"}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the neighbour %s on %s: %w", of, link, err)
 	}
-	return parseNeighbour(answer)
+	n, err := parseNeighbour(answer)
+	if err != nil {
+		return nil, err
+	}
+	n.Addr = of.String()
+	return n, nil
 }
 
 // parseNeighbour reads RTM_NEWNEIGH.

@@ -61,6 +61,7 @@ type Link struct {
 	Kind      string // IFLA_INFO_KIND: "tun" for taps too, "veth", ...; empty for hardware and lo
 	Tun       Tun    // of Kind "tun"
 	AdminUp   bool   // IFF_UP; a link that is administratively down is in no fault of its own
+	NoARP     bool   // IFF_NOARP: it neither asks by ARP nor answers
 	Carrier   Carrier
 	Operstate Operstate
 	UpCount   uint32 // times that the carrier came since the interface was made; wraps
@@ -87,7 +88,7 @@ func (l *Link) Key() netns.Device { return netns.Device{Netns: l.Netns, Ifindex:
 func (l *Link) same(o *Link) bool {
 	return !l.moved(o) && bytes.Equal(l.Addr, o.Addr) &&
 		l.Netns == o.Netns && l.NSID == o.NSID && l.Ifindex == o.Ifindex &&
-		l.Name == o.Name && l.Kind == o.Kind && l.Tun == o.Tun && l.Operstate == o.Operstate &&
+		l.Name == o.Name && l.Kind == o.Kind && l.Tun == o.Tun && l.Operstate == o.Operstate && l.NoARP == o.NoARP &&
 		l.MTU == o.MTU && l.Master == o.Master && l.Peer == o.Peer && l.PeerNSID == o.PeerNSID
 }
 

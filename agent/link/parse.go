@@ -44,7 +44,8 @@ func parseHeader(body []byte) (Link, error) {
 		return l, fmt.Errorf("%w: ifindex %d", nlsafe.ErrMalformed, index)
 	}
 	l.Ifindex = netns.Ifindex(index)
-	l.AdminUp = binary.NativeEndian.Uint32(body[8:])&unix.IFF_UP != 0
+	flags := binary.NativeEndian.Uint32(body[8:])
+	l.AdminUp, l.NoARP = flags&unix.IFF_UP != 0, flags&unix.IFF_NOARP != 0
 	return l, nil
 }
 

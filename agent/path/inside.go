@@ -1,5 +1,7 @@
 package path
 
+import "time"
+
 // Route is what a kernel answers when it is asked where a packet would go, as `ip
 // route get` asks it. The zero value is that it was not asked.
 type Route struct {
@@ -28,9 +30,25 @@ type Inside struct {
 	ToClient      Route `json:"route_to_client"`      // in the namespace: its answers
 	ToGuest       Route `json:"route_to_guest"`       // in the namespace
 	FromGuest     Route `json:"route_from_guest"`     // in the namespace: the guest's answers
-	// TapAddrs is the addresses of the tap with their prefixes; nil: unknown.
+	// Vpeer is what the host knows of the namespace's end of the veth pair, Client what
+	// the namespace knows of the host's; nil: unknown.
+	Vpeer  *Neighbour `json:"neighbour_vpeer,omitempty"`
+	Client *Neighbour `json:"neighbour_client,omitempty"`
+	// Bridge is the bridge that the tap is a port of: then that should have the tap's
+	// addresses. Empty: none.
+	Bridge string `json:"bridge,omitempty"`
+	// TapAddrs is the addresses of the tap, or of its bridge, with their prefixes; nil:
+	// unknown.
 	TapAddrs  []string  `json:"tap_addresses"`
 	Conntrack Conntrack `json:"conntrack"`
+	// Qdiscs is the queueing disciplines along the path that may delay or drop; nil:
+	// unknown.
+	Qdiscs []Qdisc `json:"qdiscs"`
+	// Ports is set where connections to the guest use most of the ports that they may
+	// have in the namespace.
+	Ports *Ports `json:"ports,omitempty"`
+	// TCPMemory is what sockets of the whole host use; nil: unknown.
+	TCPMemory *TCPMemory `json:"tcp_memory,omitempty"`
 	// NoDefault says that the namespace has no default route.
 	NoDefault Tristate `json:"no_default_route"`
 	// MissingDNAT says that no rule passes what comes for a dnat path's address on
@@ -64,6 +82,39 @@ type Unread struct {
 type Conntrack struct {
 	Count uint64 `json:"count"`
 	Max   uint64 `json:"max"`
+	// Drops is the packets that the kernel dropped since it could not note their
+	// connection; LastDrop is when more of them were last found than before, zero: never
+	// since the agent looked first.
+	Drops    uint64    `json:"drops"`
+	LastDrop time.Time `json:"last_drop,omitzero"`
+}
+
+// Qdisc is a queueing discipline of a device: what it does to frames that leave by it.
+type Qdisc struct {
+	Device string `json:"device"`
+	Host   bool   `json:"host,omitempty"` // of the host's namespace
+	Kind   string `json:"kind"`           // e.g. tbf, netem, fq
+	Rate   uint64 `json:"rate,omitempty"` // bytes a second; 0: no limit, or its classes have some
+	// Burst is the size above which a packet is dropped, in bytes; 0: none.
+	Burst uint64        `json:"burst,omitempty"`
+	Delay time.Duration `json:"delay_ns,omitempty"`
+	Loss  float64       `json:"loss,omitempty"`  // part that it drops on purpose, up to 1
+	Limit uint32        `json:"limit,omitempty"` // of its queue in packets; 0: unknown, or in bytes
+}
+
+// Ports is those that a namespace gives connections to the guest, and how many are in
+// use for that.
+type Ports struct {
+	Most int `json:"most"`
+	Used int `json:"used"`
+}
+
+// TCPMemory is the pages that TCP sockets use. From Pressure on the kernel gives them
+// less, at Max nothing.
+type TCPMemory struct {
+	Pages    uint64 `json:"pages"`
+	Pressure uint64 `json:"pressure"`
+	Max      uint64 `json:"max"`
 }
 
 // NearlyFull says whether a twentieth or less is free: where it is full the kernel

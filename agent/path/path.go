@@ -196,7 +196,9 @@ type Sandbox struct {
 	VMMZombie time.Time `json:"vmm_zombie_since,omitzero"`
 	VMMExit   *VMMExit  `json:"vmm_exit,omitempty"` // nil: it runs, or its end was not seen
 	VMMUser   *User     `json:"vmm_user,omitempty"` // nil: unknown
-	API       *VMMAPI   `json:"vmm_api,omitempty"`  // nil: not asked, or it has none
+	// VMMMACs is the hardware addresses that the VMM's command line names for NICs.
+	VMMMACs []string `json:"vmm_macs,omitempty"`
+	API     *VMMAPI  `json:"vmm_api,omitempty"` // nil: not asked, or it has none
 	// Holds is taps that the VMM has open, wherever, a few of many; nil: unknown.
 	Holds   []HeldTap      `json:"vmm_holds"`
 	Console []ConsoleFault `json:"console,omitempty"`
@@ -281,6 +283,12 @@ type Veth struct {
 	MTU    uint32   `json:"mtu,omitempty"`  // of the namespace's end; 0: unknown
 	// HostMTU is that of the host's end; 0: unknown.
 	HostMTU uint32 `json:"host_mtu,omitempty"`
+	// MAC is the hardware address of the namespace's end, HostMAC that of the host's;
+	// empty: unknown. NoARP and HostNoARP say that ARP is switched off there.
+	MAC       string `json:"mac,omitempty"`
+	HostMAC   string `json:"host_mac,omitempty"`
+	NoARP     bool   `json:"noarp,omitempty"`
+	HostNoARP bool   `json:"host_noarp,omitempty"`
 }
 
 // Rules is what the namespace does with packets on their way.
@@ -313,7 +321,9 @@ type Device struct {
 	AdminUp   Tristate `json:"admin_up"`
 	Carrier   Tristate `json:"carrier"`
 	Operstate string   `json:"operstate,omitempty"` // lags behind the carrier
-	MTU       uint32   `json:"mtu,omitempty"`       // 0: unknown
+	// NoARP says that ARP is switched off on it: the kernel neither asks by it nor answers.
+	NoARP bool   `json:"noarp,omitempty"`
+	MTU   uint32 `json:"mtu,omitempty"` // 0: unknown
 	// MAC is the hardware address; MACWas another that it had while the VMM was
 	// attached, empty where there was none.
 	MAC    string `json:"mac,omitempty"`
@@ -342,6 +352,7 @@ type Tun struct {
 
 // Neighbour is the kernel's entry for an address on a link.
 type Neighbour struct {
+	Addr  string `json:"addr,omitempty"`
 	MAC   string `json:"mac,omitempty"` // empty: not known
 	State string `json:"state"`         // as ip neigh prints it, e.g. REACHABLE; none: there is no entry
 }
@@ -393,6 +404,12 @@ type Traffic struct {
 	// hides them; nil: not compared yet.
 	HiddenReceive  *uint64 `json:"hidden_receive_bytes"`
 	HiddenTransmit *uint64 `json:"hidden_transmit_bytes"`
+
+	// The guest's own address as its last ARP message says, or its first IPv4 packet, and
+	// when that came; empty: it has sent neither.
+	GuestAddr string    `json:"guest_addr,omitempty"`
+	GuestMAC  string    `json:"guest_mac,omitempty"`
+	GuestSeen time.Time `json:"guest_seen,omitzero"`
 
 	LastReceive     time.Time `json:"last_receive,omitzero"`
 	LastARPRequest  time.Time `json:"last_arp_request,omitzero"`

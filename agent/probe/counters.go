@@ -57,6 +57,7 @@ type Counters struct {
 	// is known.
 	GuestAddr netip.Addr
 	GuestMAC  MAC
+	GuestSeen ktime.Moment // when the frame came that they are from
 }
 
 // MAC is an Ethernet address. The zero MAC is none.
@@ -174,7 +175,7 @@ func (c *Counters) setGuest(s *bpf.TapStats) {
 	}
 	var addr [4]byte
 	binary.NativeEndian.PutUint32(addr[:], s.GuestAddr) // as on the wire
-	c.GuestAddr, c.GuestMAC = netip.AddrFrom4(addr), s.GuestMac
+	c.GuestAddr, c.GuestMAC, c.GuestSeen = netip.AddrFrom4(addr), s.GuestMac, ktime.Moment(s.GuestSeen)
 }
 
 // earlier is the earlier of two Moments, of which 0 is never.

@@ -61,7 +61,7 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 	}
 	if c := st.inspection; c != nil {
 		f.Rules, f.Inside = c.Rules, c.Inside
-		f.Sandbox.Console, f.Sandbox.VMMUser = c.Console, c.VMMUser
+		f.Sandbox.Console, f.Sandbox.VMMUser, f.Sandbox.VMMMACs = c.Console, c.VMMUser, c.VMMMACs
 		f.Device.Tun, f.Device.Neighbour = c.Tun, c.Neighbour
 	}
 }

@@ -18,6 +18,7 @@ type Inspection struct {
 	Tun       *path.Tun
 	Neighbour *path.Neighbour
 	VMMUser   *path.User // nil: unknown
+	VMMMACs   []string
 }
 
 // TakeInspection takes what a look found.
@@ -35,6 +36,11 @@ func (s *Slots) TakeInspection(t Target, found *Inspection) {
 	before := p.stay.inspection
 	if before != nil { // the console is read by itself
 		found.Console = before.Console
+		was, is := before.Inside.Conntrack, &found.Inside.Conntrack
+		is.LastDrop = was.LastDrop
+		if was.Max != 0 && is.Drops > was.Drops { // else it was not read before
+			is.LastDrop = time.Now()
+		}
 	}
 	p.stay.inspection = found
 	if before == nil || !before.same(found) {
@@ -71,9 +77,18 @@ func (c *Inspection) same(o *Inspection) bool {
 func (c *Inspection) judged() Inspection {
 	j := *c
 	if t := &j.Inside.Conntrack; !t.NearlyFull() {
-		t.Count = 0
+		t.Count, t.Drops, t.LastDrop = 0, 0, time.Time{}
 	}
+	j.Inside.Vpeer, j.Inside.Client = settled(j.Inside.Vpeer), settled(j.Inside.Client)
 	return j
+}
+
+// settled leaves out how fresh a neighbour is, which changes all the time.
+func settled(n *path.Neighbour) *path.Neighbour {
+	if n == nil || n.State == "PERMANENT" || n.State == "NOARP" {
+		return n
+	}
+	return &path.Neighbour{Addr: n.Addr, MAC: n.MAC}
 }
 
 // Topology is how requests reach the guest behind a tap, as the kernel has it.
@@ -116,7 +131,7 @@ func (s *Slots) readdress(p *place, before Addrs) {
 		s.unheard[p] = struct{}{}
 	}
 	if c := p.stay.inspection; c != nil {
-		p.stay.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser}
+		p.stay.inspection = &Inspection{Console: c.Console, VMMUser: c.VMMUser, VMMMACs: c.VMMMACs}
 	}
 	s.cfg.Ask(Inspect, p.key)
 	s.cfg.Ask(Listen)

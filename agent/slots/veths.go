@@ -14,11 +14,13 @@ type veth struct {
 	up      bool
 	carrier path.Tristate
 	mtu     uint32
+	mac     string
+	noARP   bool
 	peer    netns.Ifindex
 }
 
 func vethOf(l *Link) veth {
-	return veth{name: l.Device.Name, up: l.Device.AdminUp == path.Yes, carrier: l.Device.Carrier, mtu: l.Device.MTU, peer: l.Peer}
+	return veth{name: l.Device.Name, up: l.Device.AdminUp == path.Yes, carrier: l.Device.Carrier, mtu: l.Device.MTU, mac: l.Device.MAC, noARP: l.Device.NoARP, peer: l.Peer}
 }
 
 // veths are the ends of veth pairs in a namespace, by number: one as a rule, for which a
@@ -139,7 +141,7 @@ func (s *Slots) pair(sp *space) (v path.Veth) {
 		host, ok := s.host.ends[end.peer]
 		if ok && (!there || end.name < inside.name) {
 			inside, there = end.veth, true
-			v.Host, v.HostUp, v.HostMTU = host.name, path.Known(host.up), host.mtu
+			v.Host, v.HostUp, v.HostMTU, v.HostMAC, v.HostNoARP = host.name, path.Known(host.up), host.mtu, host.mac, host.noARP
 		}
 	}
 	if !there {
@@ -159,7 +161,7 @@ func (s *Slots) pair(sp *space) (v path.Veth) {
 		return v
 	}
 	sp.paired = v.Host
-	v.Peer, v.MTU = inside.name, inside.mtu
+	v.Peer, v.MTU, v.MAC, v.NoARP = inside.name, inside.mtu, inside.mac, inside.noARP
 	if v.HostUp != path.No { // else a peer without carrier is the consequence
 		v.PeerUp = path.Known(inside.up && inside.carrier != path.No)
 	}

@@ -19,7 +19,9 @@ import (
 const (
 	requestLen = 56 // struct inet_diag_req_v2
 	messageLen = 72 // struct inet_diag_msg
-	tcpListen  = 10 // TCP_LISTEN of include/net/tcp_states.h
+	// of include/net/tcp_states.h
+	tcpTimeWait = 6
+	tcpListen   = 10
 )
 
 // Listener is a TCP socket that listens.
@@ -70,13 +72,7 @@ func (r *request) Serialize() []byte { return r[:] }
 // listening asks for the listeners of one family. The kernel filters by state
 // and port itself, so a host full of connections costs nothing.
 func listening(family byte, port uint16) ([]Listener, error) {
-	var r request
-	r[0], r[1] = family, unix.IPPROTO_TCP
-	binary.NativeEndian.PutUint32(r[4:], 1<<tcpListen)
-	binary.BigEndian.PutUint16(r[8:], port)
-	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
-	req.AddData(&r)
-	msgs, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
+	msgs, err := dump(family, 1<<tcpListen, port, 0)
 	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.ENOENT) {
 		return nil, nil // a kernel without IPv6 has no such listeners
 	}
@@ -103,6 +99,38 @@ func listening(family byte, port uint16) ([]Listener, error) {
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// dump asks for the sockets in those states with that local and that remote port; 0: any.
+func dump(family byte, states uint32, sport, dport uint16) ([][]byte, error) {
+	var r request
+	r[0], r[1] = family, unix.IPPROTO_TCP
+	binary.NativeEndian.PutUint32(r[4:], states)
+	binary.BigEndian.PutUint16(r[8:], sport)
+	binary.BigEndian.PutUint16(r[10:], dport)
+	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
+	req.AddData(&r)
+	return req.Execute(unix.NETLINK_INET_DIAG, 0)
+}
+
+// Dialed counts the IPv4 sockets of the calling thread's namespace that are connected
+// to an address, each from a port of its own, those in TIME_WAIT too unless that is
+// left out.
+func Dialed(to netip.AddrPort, timeWait bool) (n int, err error) {
+	states := ^uint32(1 << tcpListen)
+	if !timeWait {
+		states &^= 1 << tcpTimeWait
+	}
+	msgs, err := dump(unix.AF_INET, states, 0, to.Port())
+	if err != nil {
+		return 0, fmt.Errorf("read connected sockets: %w", err)
+	}
+	for _, m := range msgs {
+		if len(m) >= messageLen && netip.AddrFrom4([4]byte(m[24:28])) == to.Addr() && binary.BigEndian.Uint16(m[6:]) == to.Port() {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // only6 reads INET_DIAG_SKV6ONLY, which comes with every IPv6 listener.

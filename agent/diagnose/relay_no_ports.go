@@ -1,0 +1,32 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"tapwatch/agent/path"
+)
+
+var relayNoPorts = Check{
+	Code:     "relay-no-ports",
+	Title:    "No port is free for connections to the guest",
+	Hop:      path.Relay,
+	Fused:    path.Proxy,
+	Severity: path.Critical,
+	Run: func(f path.Facts) Result {
+		p := f.Inside.Ports
+		if p == nil || 10*p.Used < 9*p.Most {
+			return notApplicable()
+		}
+		finding := path.Finding{
+			Cause:    fmt.Sprintf("%s has no port left for another connection to %s: each fails with EADDRNOTAVAIL", where(f), envdAt(f)),
+			Evidence: []string{fmt.Sprintf("in %s: %d connections to %s, those in TIME_WAIT too, and %d ports for them (net.ipv4.ip_local_port_range less ip_local_reserved_ports)", where(f), p.Used, envdAt(f), p.Most)},
+			Fix: in(f) + "sysctl -w net.ipv4.ip_local_port_range='10240 65535', or net.ipv4.tcp_tw_reuse=1 there; see who makes so many connections (" + in(f) +
+				"ss -tan dst " + f.Device.GuestAddr + "): clients that keep theirs open need fewer",
+		}
+		if p.Used < p.Most {
+			finding.Severity = path.Warning
+			finding.Cause = fmt.Sprintf("%s has nearly no port left for connections to %s: soon they fail with EADDRNOTAVAIL", where(f), envdAt(f))
+		}
+		return wrong(finding)
+	},
+}
