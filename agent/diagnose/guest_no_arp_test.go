@@ -14,6 +14,16 @@ func wrongAddress(f *path.Facts) {
 	}
 }
 
+func speaking(addr string) func(*path.Facts) {
+	return func(f *path.Facts) {
+		f.Traffic.GuestAddr, f.Traffic.GuestMAC, f.Traffic.GuestSeen = addr, "02:fc:00:00:00:05", secondsAgo(3)
+	}
+}
+
+func arpFailed(f *path.Facts) {
+	f.Device.Neighbour = &path.Neighbour{Addr: "169.254.0.21", State: "FAILED"}
+}
+
 func TestGuestNoARP(t *testing.T) {
 	learned := func(f *path.Facts) { f.Traffic.SYNACKs, f.Traffic.LastEnvdSYNACK = 1, secondsAgo(1) }
 	refused := func(f *path.Facts) { f.Traffic.SYNsRefused, f.Traffic.LastEnvdRefused = 1, secondsAgo(1) }
@@ -31,6 +41,10 @@ func TestGuestNoARP(t *testing.T) {
 		{"no answer to ARP, but to a SYN since", changed(wrongAddress, learned), "ok", nil},
 		{"no answer to ARP, but a RST since", changed(wrongAddress, refused), "ok", nil},
 		{"answered a SYN before", changed(wrongAddress, func(f *path.Facts) { f.Traffic.LastEnvdSYNACK = secondsAgo(7) }), "problem", nil},
+		{"asked for another", changed(wrongAddress, func(f *path.Facts) { f.Device.Neighbour = &path.Neighbour{Addr: "169.254.0.21", State: "none"} }), "ok", nil},
+		{"it says which it has", changed(speaking("169.254.0.25"), arpFailed), "problem", []string{"has the address 169.254.0.25, not 169.254.0.21", "lladdr none, FAILED"}},
+		{"a second address of its own", changed(speaking("172.17.0.2")), "ok", nil},
+		{"it was the last guest's", changed(speaking("169.254.0.25"), arpFailed, func(f *path.Facts) { f.Traffic.GuestSeen = secondsAgo(70) }), "ok", nil},
 		{"never heard", changed(guestMute), "beside", nil},
 		{"no hooks", changed(noHooks), "beside", nil},
 		{"behind NO-CARRIER", changed(wrongAddress, noCarrierThere, func(f *path.Facts) { f.Device.Since = secondsAgo(59) }),

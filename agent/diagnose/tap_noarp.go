@@ -30,8 +30,11 @@ var tapNoARP = Check{
 	},
 }
 
-// permanent is the state of a neighbour that somebody has set for good.
-const permanent = "PERMANENT"
+// States of a neighbour: somebody has set it for good; the kernel has never asked for it.
+const (
+	permanent = "PERMANENT"
+	noEntry   = "none"
+)
 
 // neighbourEvidence is an entry as ip neigh shows it.
 func neighbourEvidence(device, where string, n *path.Neighbour) string {

@@ -42,6 +42,9 @@ func unanswered(f path.Facts, first, last time.Time) time.Duration {
 // guest's own request never asks again, so no reply will ever come.
 func arpUnanswered(f path.Facts) time.Duration {
 	t := f.Traffic
+	if n := f.Device.Neighbour; n != nil && n.State == noEntry { // what was asked for is not the guest
+		return 0
+	}
 	for _, answer := range []time.Time{t.LastEnvdSYNACK, t.LastEnvdRefused} {
 		if sinceAttach(f, answer) && answer.After(t.ARPWaiting) {
 			return 0

@@ -64,6 +64,7 @@ func TestExpected(t *testing.T) {
 var notDrilled = map[string]string{
 	"conntrack-full":    "the table's size is the whole machine's: others would be cut off",
 	"orphaned":          "the drill is the launcher: it would have to end itself",
+	"tcp-memory":        "the limit is the whole host's: others would be cut off",
 	"no-egress":         "the host's forwarding and rules are not the drill's to change",
 	"no-carrier":        "what is left where nobody can say more: any fault that is known has its own check",
 	"guest-silent":      "the built-in guest says why on its console, and is named by that",
