@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"tapwatch/agent/path"
 	"tapwatch/agent/slots"
@@ -50,6 +53,38 @@ func TestFoundBecauseTold(t *testing.T) {
 		return c.Flush()
 	})
 	h.until("no rule", not(found("rule-drops")))
+
+	rule := netlink.NewRule()
+	rule.Dst, rule.Priority, rule.Type = &net.IPNet{IP: net.ParseIP(h.slot.GuestIP), Mask: net.CIDRMask(32, 32)}, 10, unix.FR_ACT_BLACKHOLE
+	nettest.In(t, h.slot.Netns, func() error { return netlink.RuleAdd(rule) })
+	h.until("the rule of routing", found("guest-route"))
+	nettest.In(t, h.slot.Netns, func() error { return netlink.RuleDel(rule) })
+	h.until("no rule of routing", not(found("guest-route")))
+
+	onTap := func(do func(netlink.Link) error) {
+		t.Helper()
+		nettest.In(t, h.slot.Netns, func() error {
+			l, err := netlink.LinkByName("tap0")
+			if err != nil {
+				return err
+			}
+			return do(l)
+		})
+	}
+	onTap(netlink.LinkSetARPOff)
+	h.until("no ARP", found("tap-noarp"))
+	onTap(netlink.LinkSetARPOn)
+	h.until("ARP", not(found("tap-noarp")))
+	slow := func(do func(netlink.Qdisc) error) func(netlink.Link) error {
+		return func(l netlink.Link) error {
+			return do(&netlink.Tbf{Rate: 1000, Buffer: 1600, Limit: 3000,
+				QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT, Handle: netlink.MakeHandle(1, 0)}})
+		}
+	}
+	onTap(slow(netlink.QdiscAdd))
+	h.until("the qdisc", found("tap-qdisc"))
+	onTap(slow(netlink.QdiscDel))
+	h.until("no qdisc", not(found("tap-qdisc")))
 
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

@@ -141,29 +141,28 @@ func (u unread) bridges(a *asker, c *Close, p *Plan) {
 	}
 }
 
-// routes asks for the ways through the namespace. What comes in is asked for only
-// where its answer would find its way: else its source is refused for that.
-func (u unread) routes(a *asker, c *Close, p Plan) {
-	in := &c.Inside
-	note := func(what string, to *path.Route, r path.Route, err error) {
+// way is one answer of the kernel, where the devices that it was asked of are there.
+func (u unread) way(what string, to *path.Route) func(path.Route, error) {
+	return func(r path.Route, err error) {
 		if errors.Is(err, unix.ENODEV) {
 			return
 		}
 		u.note(what, err)
 		*to = r
 	}
-	ask := func(what string, to *path.Route, w Way) {
-		r, err := a.route(w)
-		note(what, to, r, err)
-	}
+}
+
+// routes asks for the ways through the namespace. What comes in is asked for only
+// where its answer would find its way: else its source is refused for that.
+func (u unread) routes(a *asker, c *Close, p Plan) {
+	in := &c.Inside
 	guest := netip.AddrPortFrom(p.Guest, p.Port)
 	if p.Guest.IsValid() {
-		r, err := a.connect(guest, p.Tap)
-		note("the route to the guest", &in.ToGuest, r, err)
+		u.way("the route to the guest", &in.ToGuest)(a.connect(guest, p.Tap))
 	}
 	if in.ToGuest.Asked != "" && !in.ToGuest.Wrong() && in.ToGuest.Source != "" && !p.Forwards {
 		if source, err := netip.ParseAddr(in.ToGuest.Source); err == nil {
-			ask("the route from the guest", &in.FromGuest, Way{To: netip.AddrPortFrom(source, clientPort), From: guest, In: p.Tap, Wants: "lo"})
+			u.way("the route from the guest", &in.FromGuest)(a.route(Way{To: netip.AddrPortFrom(source, clientPort), From: guest, In: p.Tap, Wants: "lo"}))
 		}
 	}
 	if !p.Client.IsValid() {
@@ -174,28 +173,36 @@ func (u unread) routes(a *asker, c *Close, p Plan) {
 	if err == nil {
 		in.NoDefault = path.Known(r.Device == "")
 	}
-	if p.Fused {
-		return
+	if !p.Fused {
+		u.toProxy(a, c, p)
 	}
-	client, relay := netip.AddrPortFrom(p.Client, clientPort), netip.AddrPortFrom(p.VpeerAddr, p.Port)
+}
+
+// toProxy asks for the ways between the guest, or the relay, and the proxy.
+func (u unread) toProxy(a *asker, c *Close, p Plan) {
+	in := &c.Inside
+	client, relay, guest := netip.AddrPortFrom(p.Client, clientPort), netip.AddrPortFrom(p.VpeerAddr, p.Port), netip.AddrPortFrom(p.Guest, p.Port)
 	back := Way{To: client, Wants: p.Vpeer}
 	if !p.Forwards && p.VpeerAddr.IsValid() && a.ownerOf(p.VpeerAddr) != "" { // else nothing answers from there
 		back.From = relay
 	}
-	ask("the route to the proxy", &in.ToClient, back)
-	if in.Vpeer != nil && !in.ToClient.Wrong() { // else there is a bridge at one end
-		in.Client, err = a.neighbour(p.Vpeer, p.Client)
+	u.way("the route to the proxy", &in.ToClient)(a.route(back))
+	if in.ToClient.Asked == "" || in.ToClient.Wrong() {
+		return
+	}
+	if in.Vpeer != nil { // else there is a bridge at one end
+		n, err := a.neighbour(p.Vpeer, p.Client)
 		if !errors.Is(err, unix.ENODEV) {
 			u.note("the neighbours of "+p.Vpeer, err)
 		}
+		in.Client = n
 	}
 	switch {
-	case in.ToClient.Asked == "" || in.ToClient.Wrong():
 	case !p.Forwards:
-		ask("the route from the proxy", &in.FromClient, Way{To: relay, From: client, In: p.Vpeer, Wants: "lo"})
+		u.way("the route from the proxy", &in.FromClient)(a.route(Way{To: relay, From: client, In: p.Vpeer, Wants: "lo"}))
 	case p.Guest.IsValid() && !in.ToGuest.Wrong():
-		ask("the route from the proxy", &in.FromClient, Way{To: guest, From: client, In: p.Vpeer, Wants: p.Tap})
-		ask("the route from the guest", &in.FromGuest, Way{To: client, From: guest, In: p.Tap, Wants: p.Vpeer})
+		u.way("the route from the proxy", &in.FromClient)(a.route(Way{To: guest, From: client, In: p.Vpeer, Wants: p.Tap}))
+		u.way("the route from the guest", &in.FromGuest)(a.route(Way{To: client, From: guest, In: p.Tap, Wants: p.Vpeer}))
 	}
 }
 

@@ -48,6 +48,63 @@ func TestVethThatANameLeadsToExpect(t *testing.T) {
 	}
 }
 
+// A change on the host is of those that it reaches that way.
+func TestBeyond(t *testing.T) {
+	w := newWorld(t)
+	w.TakeNamespace(Namespace{Cookie: self, Name: "host", Linked: true}, time.Now())
+	for i, c := range []netns.Cookie{10, 11} {
+		at := Addrs{Vpeer: netip.AddrFrom4([4]byte{10, 12, 0, byte(2*i + 1)}), Host: netip.AddrFrom4([4]byte{10, 11, 0, byte(i)}), Guest: guest}
+		w.space(c, &Plan{Launcher: "e2b", Tap: "tap0", Addrs: at})
+		w.tap(c, 2, "tap0", path.Yes)
+	}
+	w.hold(firecracker(11, "i1").on(netns.Device{Netns: 10, Ifindex: 2}, "tap0"), firecracker(12, "i2").on(netns.Device{Netns: 11, Ifindex: 2}, "tap0"))
+	w.veth(10, true)
+	for _, c := range []struct {
+		to   string
+		link netns.Ifindex
+		want int
+	}{
+		{"", 0, 2}, {"0.0.0.0/0", 0, 2}, {"10.12.0.3/32", 0, 1}, {"10.11.0.0/32", 0, 1}, {"10.12.0.0/16", 0, 2}, {"10.13.0.0/16", 0, 0},
+		{"", 50, 1}, {"", 51, 0}, {"10.12.0.3/32", 50, 0},
+	} {
+		var to netip.Prefix
+		if c.to != "" {
+			to = netip.MustParsePrefix(c.to)
+		}
+		if got := w.Beyond(to, c.link); len(got) != c.want {
+			t.Errorf("%s by link %d: %v, want %d", c.to, c.link, got, c.want)
+		}
+	}
+}
+
+// A table of connections drops when more drops are found than before.
+func TestConntrackDrops(t *testing.T) {
+	w := newWorld(t)
+	w.space(10, &Plan{Launcher: "e2b", Tap: "tap0", Addrs: Addrs{Guest: guest}})
+	w.hold(firecracker(11, "i1").on(w.tap(10, 2, "tap0", path.Yes), "tap0"))
+	look := func(count, drops uint64) time.Time {
+		t.Helper()
+		found := &Inspection{}
+		found.Inside.Conntrack = path.Conntrack{Count: count, Max: 100, Drops: drops}
+		w.TakeInspection(w.Bound(nil)[0], found)
+		w.judge(path.Diagnosis{})
+		return w.Views()[0].Inside.Conntrack.LastDrop
+	}
+	if at := look(100, 7); !at.IsZero() {
+		t.Errorf("the first look: %v", at)
+	}
+	if at := look(100, 7); !at.IsZero() {
+		t.Errorf("no more of them: %v", at)
+	}
+	at := look(100, 8)
+	if time.Since(at) > time.Minute {
+		t.Errorf("one more: %v", at)
+	}
+	if again := look(99, 8); !again.Equal(at) {
+		t.Errorf("no more since: %v, it was %v", again, at)
+	}
+}
+
 // Who listens is of the address at which it was looked for.
 func TestRelayIsOfItsAddress(t *testing.T) {
 	w := newWorld(t)
