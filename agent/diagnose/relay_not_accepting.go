@@ -1,6 +1,14 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"fmt"
+	"time"
+
+	"tapwatch/agent/path"
+)
+
+// overflowHold is for how long a queue that overflowed is told of.
+const overflowHold = 10 * time.Second
 
 var relayNotAccepting = Check{
 	Code:      "relay-not-accepting",
@@ -9,10 +17,21 @@ var relayNotAccepting = Check{
 	Severity:  path.Critical,
 	DependsOn: []string{"relay-wrong-address", "relay-not-listening", "relay-fd-limit"},
 	InBoot:    true,
+	Fades:     true,
 	Run: func(f path.Facts) Result {
 		if !path.HasRelay(f.Sandbox.Shape) {
 			return notApplicable()
 		}
-		return notAccepting(f, f.Relay, "the relay", "in "+where(f))
+		r := notAccepting(f, f.Relay, "the relay", "in "+where(f))
+		if over := f.Inside.Overflows; r.verdict == beside && f.Relay.Listening == path.Yes && over != nil && !over.Last.IsZero() && f.Now.Sub(over.Last) <= overflowHold {
+			return wrong(path.Finding{
+				Severity: path.Warning,
+				Cause:    fmt.Sprintf("the relay, %s, accepts too slowly for bursts: its queue was full, and connections had to be tried again after a second", processWords(f.Relay.Process)),
+				Evidence: []string{fmt.Sprintf("connections that found an accept queue of %s full: %d, more of them %s", where(f), over.Count, ago(f.Now, over.Last)),
+					queueWords(f.Relay, "in "+where(f))},
+				Fix: "give it a longer queue (socat: backlog=128) and CPU; net.core.somaxconn in " + where(f) + " bounds the queue",
+			})
+		}
+		return r
 	},
 }

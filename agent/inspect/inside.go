@@ -59,6 +59,8 @@ func Inside(ns string, p Plan) (c Close) {
 		u.tap(a, &c, tap, p)
 		c.Inside.Conntrack, err = conntrack()
 		u.note("connection tracking", err)
+		c.Inside.Overflows, err = listenOverflows()
+		u.note("overflows of accept queues", err)
 		if !p.Forwards && p.Guest.IsValid() {
 			c.Inside.Ports, err = portsTo(netip.AddrPortFrom(p.Guest, p.Port))
 			u.note("ports in use", err)

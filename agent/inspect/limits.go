@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,38 @@ import (
 
 // own is the files of the thread's namespace; /proc/net is that of the process.
 const own = "/proc/thread-self/net/"
+
+// listenOverflows reads how many connections found an accept queue full.
+func listenOverflows() (*path.Overflows, error) {
+	b, err := os.ReadFile(own + "netstat")
+	if err != nil {
+		return nil, err
+	}
+	n, err := parseListenOverflows(string(b))
+	if err != nil {
+		return nil, err
+	}
+	return &path.Overflows{Count: n}, nil
+}
+
+// parseListenOverflows reads two lines that begin with TcpExt: the names, the values.
+func parseListenOverflows(text string) (uint64, error) {
+	var names []string
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] != "TcpExt:" {
+			continue
+		}
+		if names == nil {
+			names = f
+			continue
+		}
+		if i := slices.Index(names, "ListenOverflows"); i > 0 && i < len(f) {
+			return strconv.ParseUint(f[i], 10, 64)
+		}
+	}
+	return 0, errors.New("netstat does not tell overflows of accept queues")
+}
 
 // conntrack reads how full the table of connections of the thread's namespace is.
 // A kernel that tracks none has none.

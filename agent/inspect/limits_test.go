@@ -56,6 +56,16 @@ func TestParseConntrackDrops(t *testing.T) {
 	}
 }
 
+func TestParseListenOverflows(t *testing.T) {
+	n, err := parseListenOverflows("TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 0 17 18\nIpExt: InNoRoutes\nIpExt: 3\n")
+	if n != 17 || err != nil {
+		t.Errorf("got %d, %v", n, err)
+	}
+	if _, err := parseListenOverflows("IpExt: InNoRoutes\nIpExt: 3\n"); err == nil {
+		t.Error("overflows that are not told were read")
+	}
+}
+
 // netemOptions are what the kernel has of: netem delay 200ms loss 30% limit 1000 rate
 // 8kbit.
 func netemOptions() []byte {

@@ -41,6 +41,9 @@ type Inside struct {
 	// unknown.
 	TapAddrs  []string  `json:"tap_addresses"`
 	Conntrack Conntrack `json:"conntrack"`
+	// Overflows is the connections that found the accept queue of a listener in the
+	// namespace full; nil: unknown.
+	Overflows *Overflows `json:"listen_overflows,omitempty"`
 	// Qdiscs is the queueing disciplines along the path that may delay or drop; nil:
 	// unknown.
 	Qdiscs []Qdisc `json:"qdiscs"`
@@ -87,6 +90,13 @@ type Conntrack struct {
 	// since the agent looked first.
 	Drops    uint64    `json:"drops"`
 	LastDrop time.Time `json:"last_drop,omitzero"`
+}
+
+// Overflows counts since the namespace was made; Last is when there were more than
+// before, zero: never since the agent looked first.
+type Overflows struct {
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last,omitzero"`
 }
 
 // Qdisc is a queueing discipline of a device: what it does to frames that leave by it.

@@ -41,6 +41,12 @@ func (s *Slots) TakeInspection(t Target, found *Inspection) {
 		if was.Max != 0 && is.Drops > was.Drops { // else it was not read before
 			is.LastDrop = time.Now()
 		}
+		if was, is := before.Inside.Overflows, found.Inside.Overflows; was != nil && is != nil {
+			is.Last = was.Last
+			if is.Count > was.Count {
+				is.Last = time.Now()
+			}
+		}
 	}
 	p.stay.inspection = found
 	if before == nil || !before.same(found) {

@@ -77,8 +77,9 @@ func TestBeyond(t *testing.T) {
 	}
 }
 
-// A table of connections drops when more drops are found than before.
-func TestConntrackDrops(t *testing.T) {
+// A table of connections drops, and an accept queue overflows, when more is counted than
+// before.
+func TestCountsThatGrow(t *testing.T) {
 	w := newWorld(t)
 	w.space(10, &Plan{Launcher: "e2b", Tap: "tap0", Addrs: Addrs{Guest: guest}})
 	w.hold(firecracker(11, "i1").on(w.tap(10, 2, "tap0", path.Yes), "tap0"))
@@ -86,9 +87,14 @@ func TestConntrackDrops(t *testing.T) {
 		t.Helper()
 		found := &Inspection{}
 		found.Inside.Conntrack = path.Conntrack{Count: count, Max: 100, Drops: drops}
+		found.Inside.Overflows = &path.Overflows{Count: drops}
 		w.TakeInspection(w.Bound(nil)[0], found)
 		w.judge(path.Diagnosis{})
-		return w.Views()[0].Inside.Conntrack.LastDrop
+		in := w.Views()[0].Inside
+		if in.Conntrack.LastDrop.IsZero() != in.Overflows.Last.IsZero() {
+			t.Errorf("accept queues overflowed %v", in.Overflows.Last)
+		}
+		return in.Conntrack.LastDrop
 	}
 	if at := look(100, 7); !at.IsZero() {
 		t.Errorf("the first look: %v", at)
