@@ -54,7 +54,7 @@ func Inside(ns string, p Plan) (c Close) {
 		}
 		defer a.close()
 		tap := p.Tap
-		u.bridges(a, &c, &p)
+		u.ports(a, &c, &p)
 		u.routes(a, &c, p)
 		u.tap(a, &c, tap, p)
 		c.Inside.Conntrack, err = conntrack()
@@ -93,14 +93,15 @@ func (u unread) toNamespace(c *Close, p *Plan) error {
 	}
 	dialed := netip.AddrPortFrom(to, p.Port)
 	in := &c.Inside
-	l3, err := a.l3(p.HostVeth)
+	veth, err := a.port(p.HostVeth)
 	if errors.Is(err, unix.ENODEV) { // it has gone: another says so
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	u.note("qdiscs of the host", a.qdiscs(p.HostVeth, true, &in.Qdiscs))
+	l3 := veth.l3
+	u.note("qdiscs of the host", a.qdiscs(p.HostVeth, veth.qdisc, true, &in.Qdiscs))
 	if in.ToNamespace, err = a.connect(dialed, l3); err != nil || in.ToNamespace.Wrong() {
 		return err
 	}
@@ -118,21 +119,25 @@ func (u unread) toNamespace(c *Close, p *Plan) error {
 	return err
 }
 
-// bridges puts bridges in the place of the devices that are their ports: the bridge has
-// the addresses, and the routes lead to it.
-func (u unread) bridges(a *asker, c *Close, p *Plan) {
+// ports looks at the places of the namespace's devices, and puts bridges in the place of
+// those that are their ports: the bridge has the addresses, and the routes lead to it.
+func (u unread) ports(a *asker, c *Close, p *Plan) {
 	for _, device := range []*string{&p.Tap, &p.Vpeer} {
 		if *device == "" {
 			continue
 		}
-		l3, err := a.l3(*device)
+		is, err := a.port(*device)
+		if err == nil {
+			err = a.qdiscs(*device, is.qdisc, false, &c.Inside.Qdiscs)
+		}
 		if errors.Is(err, unix.ENODEV) {
 			continue
 		}
 		if err != nil {
-			u.note("the bridge of "+*device, err)
+			u.note("the bridge and the qdiscs of "+*device, err)
 			continue
 		}
+		l3 := is.l3
 		if l3 != *device && device == &p.Tap {
 			c.Inside.Bridge = l3
 		}
@@ -213,10 +218,6 @@ func (u unread) tap(a *asker, c *Close, tap string, p Plan) {
 		if !errors.Is(err, unix.ENODEV) {
 			u.note(what, err)
 		}
-	}
-	ask("the qdiscs of the tap", a.qdiscs(tap, false, &c.Inside.Qdiscs))
-	if p.Vpeer != "" && !p.Fused {
-		ask("the qdiscs of the veth pair", a.qdiscs(p.Vpeer, false, &c.Inside.Qdiscs))
 	}
 	var err error
 	c.Inside.TapAddrs, err = a.addresses(p.Tap)

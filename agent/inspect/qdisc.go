@@ -35,12 +35,19 @@ const (
 	tick = 64 * time.Nanosecond // PSCHED_SHIFT of include/net/pkt_sched.h
 )
 
-// harmless are kinds that every device has, that hold no frame back, or that only share
-// a queue out.
-var harmless = []string{"noqueue", "pfifo_fast", "mq", "clsact", "ingress", "prio", "mqprio"}
+// harmless are kinds that hold no frame back and have no others below them.
+var harmless = []string{"noqueue", "pfifo_fast", "clsact", "ingress"}
 
-// qdiscs adds the queueing disciplines of a device that may delay or drop.
-func (a *asker) qdiscs(device string, host bool, to *[]path.Qdisc) error {
+// qdiscs adds the queueing disciplines of a device that may delay or drop, if its root
+// is none that every device has: the kernel lists those of all devices of the namespace,
+// which in the host's may be thousands.
+func (a *asker) qdiscs(device, root string, host bool, to *[]path.Qdisc) error {
+	if *to == nil {
+		*to = []path.Qdisc{} // none is known to be none
+	}
+	if slices.Contains(harmless, root) || host && root == "fq_codel" {
+		return nil
+	}
 	i, err := a.index(device)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", device, err)
@@ -51,7 +58,6 @@ func (a *asker) qdiscs(device string, host bool, to *[]path.Qdisc) error {
 	if err != nil {
 		return fmt.Errorf("read the qdiscs of %s: %w", device, err)
 	}
-	list := slices.Concat([]path.Qdisc{}, *to) // none is known to be none
 	for _, m := range ms {
 		if len(m.Body) < sizeofTcmsg || binary.NativeEndian.Uint32(m.Body[4:]) != i {
 			continue
@@ -62,10 +68,9 @@ func (a *asker) qdiscs(device string, host bool, to *[]path.Qdisc) error {
 		}
 		if !slices.Contains(harmless, q.Kind) {
 			q.Device, q.Host = device, host
-			list = append(list, q)
+			*to = append(*to, q)
 		}
 	}
-	*to = list
 	return nil
 }
 

@@ -32,31 +32,42 @@ func (a *asker) tun(name string) (*path.Tun, error) {
 	return parseTun(answer)
 }
 
-// l3 returns which device has the addresses of a link: the bridge that it is a port of,
-// else itself.
-func (a *asker) l3(name string) (string, error) {
+// port is what a link's place among others is.
+type port struct {
+	l3    string // which device has its addresses: the bridge that it is a port of, else itself
+	qdisc string // the kind of its root queueing discipline
+}
+
+// port asks where a link stands.
+func (a *asker) port(name string) (p port, err error) {
 	body := make([]byte, unix.SizeofIfInfomsg, 64)
 	body = nlsafe.AppendAttr(body, unix.IFLA_IFNAME, append([]byte(name), 0))
 	answer, err := a.conn.Get(unix.RTM_GETLINK, body)
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", name, err)
+		return p, fmt.Errorf("read %s: %w", name, err)
 	}
-	master, err := parseBridge(answer)
-	if err != nil || master == 0 {
-		return name, err
+	var bridge uint32
+	if p.qdisc, bridge, err = parsePort(answer); err != nil {
+		return p, err
 	}
-	return a.name(master), nil
+	if p.l3 = name; bridge != 0 {
+		p.l3 = a.name(bridge)
+	}
+	return p, nil
 }
 
-// parseBridge returns the number of the bridge that a link of RTM_NEWLINK is a port of;
-// 0: of none.
-func parseBridge(body []byte) (master uint32, err error) {
+// parsePort returns the root qdisc of a link of RTM_NEWLINK, and the number of the bridge
+// that it is a port of; 0: of none.
+func parsePort(body []byte) (qdisc string, bridge uint32, err error) {
 	if len(body) < unix.SizeofIfInfomsg {
-		return 0, fmt.Errorf("%w: %d bytes of link header", nlsafe.ErrMalformed, len(body))
+		return "", 0, fmt.Errorf("%w: %d bytes of link header", nlsafe.ErrMalformed, len(body))
 	}
+	var master uint32
 	bridged := false
 	err = nlsafe.EachAttr(body[unix.SizeofIfInfomsg:], func(typ uint16, v []byte) (err error) {
 		switch typ {
+		case unix.IFLA_QDISC:
+			qdisc = unix.ByteSliceToString(v)
 		case unix.IFLA_MASTER:
 			master, err = nlsafe.Uint32(v)
 		case unix.IFLA_LINKINFO:
@@ -67,10 +78,10 @@ func parseBridge(body []byte) (master uint32, err error) {
 		}
 		return err
 	})
-	if err != nil || !bridged {
-		return 0, err
+	if !bridged {
+		master = 0
 	}
-	return master, nil
+	return qdisc, master, err
 }
 
 // parseTun reads IFLA_INFO_DATA of RTM_NEWLINK; nil where the link is no tap.
