@@ -77,7 +77,7 @@ func TestFoundBecauseTold(t *testing.T) {
 	h.until("ARP", not(found("tap-noarp")))
 	slow := func(do func(netlink.Qdisc) error) func(netlink.Link) error {
 		return func(l netlink.Link) error {
-			return do(&netlink.Tbf{Rate: 1000, Buffer: 1600, Limit: 3000,
+			return do(&netlink.Tbf{Rate: 1000, Buffer: netlink.Xmittime(1000, 1600), Limit: 3000,
 				QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT, Handle: netlink.MakeHandle(1, 0)}})
 		}
 	}

@@ -8,7 +8,7 @@ var inputRoute = Check{
 	Hop:       path.Relay,
 	Fused:     path.Tap,
 	Severity:  path.Critical,
-	DependsOn: []string{"veth-down", "host-route", "return-route", "rp-filter", "ip-forward-off"},
+	DependsOn: []string{"veth-down", "host-route", "return-route", "ip-forward-off"},
 	Run: func(f path.Facts) Result {
 		var cause string
 		var ev []string

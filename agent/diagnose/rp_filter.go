@@ -8,7 +8,7 @@ var rpFilter = Check{
 	Hop:       path.Relay,
 	Fused:     path.Tap,
 	Severity:  path.Critical,
-	DependsOn: []string{"veth-down", "host-route", "return-route"},
+	DependsOn: []string{"veth-down", "host-route", "return-route", "input-route"},
 	Run: func(f path.Facts) Result {
 		var ev []string
 		refused := func(what, where string, r path.Route) {

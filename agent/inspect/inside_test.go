@@ -311,10 +311,9 @@ func TestInsideBroken(t *testing.T) {
 		},
 		"the host has the namespace's address": {
 			func(t *testing.T, host, _ string, _ *Plan) {
-				ip(t, host, "link", "add", "dummy7", "type", "dummy")
-				ip(t, host, "addr", "add", "10.12.0.3/32", "dev", "dummy7")
+				ip(t, host, "addr", "add", "10.12.0.3/32", "dev", "lo")
 			},
-			func(in path.Inside) bool { return in.ToNamespace.Wrong() && in.ToNamespace.LocalOn == "dummy7" },
+			func(in path.Inside) bool { return in.ToNamespace.Wrong() && in.ToNamespace.LocalOn == "lo" },
 		},
 		"the host has no route to the address that the proxy dials": {
 			func(_ *testing.T, _, _ string, p *Plan) { p.Forwards, p.Host = true, netip.MustParseAddr("10.11.0.1") },
@@ -352,7 +351,7 @@ func TestInsideBroken(t *testing.T) {
 			func(t *testing.T, _, ns string, _ *Plan) {
 				ip(t, ns, "rule", "add", "to", "169.254.0.21", "ipproto", "tcp", "dport", "49983", "unreachable", "prio", "10")
 			},
-			func(in path.Inside) bool { return in.ToGuest.Wrong() && in.ToGuest.Failed == "no route to host" },
+			func(in path.Inside) bool { return in.ToGuest.Wrong() && in.ToGuest.Failed == "network is unreachable" },
 		},
 		"a rule takes what the guest answers": {
 			func(t *testing.T, _, ns string, _ *Plan) {
@@ -366,10 +365,9 @@ func TestInsideBroken(t *testing.T) {
 		},
 		"another device has the guest's address": {
 			func(t *testing.T, _, ns string, _ *Plan) {
-				ip(t, ns, "link", "add", "dummy7", "type", "dummy")
-				ip(t, ns, "addr", "add", "169.254.0.21/32", "dev", "dummy7")
+				ip(t, ns, "addr", "add", "169.254.0.21/32", "dev", "eth0")
 			},
-			func(in path.Inside) bool { return in.ToGuest.Wrong() && in.ToGuest.LocalOn == "dummy7" },
+			func(in path.Inside) bool { return in.ToGuest.Wrong() && in.ToGuest.LocalOn == "eth0" },
 		},
 		"the tap is a port of a bridge, and the bridge has no address": {
 			func(t *testing.T, _, ns string, _ *Plan) {
@@ -423,14 +421,16 @@ func TestInsideBroken(t *testing.T) {
 		},
 		"the guest's answers are refused for their source": {
 			func(t *testing.T, _, ns string, p *Plan) {
-				// By rule, what comes from tap0 finds no way back by it.
+				// By rule, what comes from tap0 finds no way back by it; the kernel asks for
+				// that without a protocol, since no rule for what comes in has one.
 				sysctl(t, ns, "ipv4/conf/all/rp_filter", "1")
 				ip(t, ns, "link", "add", "other", "type", "veth", "peer", "name", "far")
 				ip(t, ns, "link", "set", "far", "up")
 				ip(t, ns, "link", "set", "other", "up")
 				ip(t, ns, "route", "add", "169.254.0.21/32", "dev", "other", "table", "7")
-				ip(t, ns, "rule", "add", "from", "169.254.0.22", "to", "169.254.0.21", "lookup", "7")
-				*p = Plan{Tap: p.Tap, Vpeer: p.Vpeer, Guest: p.Guest, Fused: true}
+				ip(t, ns, "rule", "add", "iif", "lo", "ipproto", "tcp", "to", "169.254.0.21", "lookup", "main", "prio", "10")
+				ip(t, ns, "rule", "add", "to", "169.254.0.21", "lookup", "7", "prio", "20")
+				*p = Plan{Tap: p.Tap, Vpeer: p.Vpeer, Guest: p.Guest, Port: p.Port, Fused: true}
 			},
 			func(in path.Inside) bool { return in.FromGuest.SourceRefused },
 		},
@@ -438,7 +438,8 @@ func TestInsideBroken(t *testing.T) {
 			func(t *testing.T, _, ns string, p *Plan) {
 				sysctl(t, ns, "ipv4/conf/eth0/rp_filter", "1")
 				ip(t, ns, "route", "add", "10.12.0.2/32", "dev", "tap0", "table", "7")
-				ip(t, ns, "rule", "add", "from", "10.12.0.3", "to", "10.12.0.2", "lookup", "7")
+				ip(t, ns, "rule", "add", "iif", "lo", "ipproto", "tcp", "to", "10.12.0.2", "lookup", "main", "prio", "10")
+				ip(t, ns, "rule", "add", "to", "10.12.0.2", "lookup", "7", "prio", "20")
 			},
 			func(in path.Inside) bool {
 				return in.FromClient.SourceRefused && in.FromClient.Failed == "invalid cross-device link"

@@ -184,7 +184,7 @@ func addQdisc() error {
 	if err != nil {
 		return err
 	}
-	return netlink.QdiscAdd(&netlink.Tbf{Rate: 1000, Buffer: 1600, Limit: 3000,
+	return netlink.QdiscAdd(&netlink.Tbf{Rate: 1000, Buffer: netlink.Xmittime(1000, 1600), Limit: 3000,
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT, Handle: netlink.MakeHandle(1, 0)}})
 }
 

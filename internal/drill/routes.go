@@ -310,12 +310,14 @@ func addRoute(ns string, r netlink.Route) (undo func() error, err error) {
 // strictTable is a table of routes that nobody else has in a slot of the drill.
 const strictTable = 49983
 
-// strictly makes rp_filter refuse what the guest answers: the way back to it is,
-// by a rule, another than what its packets come by.
+// strictly makes rp_filter refuse what the guest answers: the way back to it is, by a
+// rule, another than what its packets come by. A rule before that spares the TCP that is
+// sent; the kernel's question for the way back has no protocol.
 func strictly(b *Box) (undo func() error, err error) {
 	const file = "/proc/sys/net/ipv4/conf/all/rp_filter"
-	rule := netlink.NewRule()
-	rule.Src, rule.Dst, rule.Table = single(b.Slot.TapIP()), single(b.Slot.GuestIP()), strictTable
+	tcp, rule := netlink.NewRule(), netlink.NewRule()
+	tcp.IifName, tcp.IPProto, tcp.Dst, tcp.Table, tcp.Priority = "lo", unix.IPPROTO_TCP, single(b.Slot.GuestIP()), unix.RT_TABLE_MAIN, 10
+	rule.Dst, rule.Table, rule.Priority = single(b.Slot.GuestIP()), strictTable, 20
 	route := &netlink.Route{Dst: single(b.Slot.GuestIP()), Gw: b.Slot.VethIP().AsSlice(), Table: strictTable}
 	in := func(steps ...func() error) error {
 		return netns.Do(b.Slot.Netns(), func() error {
@@ -331,7 +333,7 @@ func strictly(b *Box) (undo func() error, err error) {
 		return func() error { return os.WriteFile(file, []byte(value), 0o644) }
 	}
 	undo = func() error {
-		return in(func() error { return netlink.RuleDel(rule) }, func() error { return netlink.RouteDel(route) }, set("0"))
+		return in(func() error { return netlink.RuleDel(rule) }, func() error { return netlink.RuleDel(tcp) }, func() error { return netlink.RouteDel(route) }, set("0"))
 	}
-	return undo, in(set("1"), func() error { return netlink.RouteAdd(route) }, func() error { return netlink.RuleAdd(rule) })
+	return undo, in(set("1"), func() error { return netlink.RouteAdd(route) }, func() error { return netlink.RuleAdd(tcp) }, func() error { return netlink.RuleAdd(rule) })
 }
