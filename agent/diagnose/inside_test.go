@@ -233,6 +233,13 @@ func TestTapOnABridge(t *testing.T) {
 		{"that has none", changed(bridged(), leadsTo(toGuest, "tap0"), synDropped), "problem", []string{"br0 has no address on the guest's network: the route leads to tap0, not to br0", "addresses of br0 in ns-7: none"}},
 	})
 	tryCheck(t, guestRoute, []look{{"that has its address", changed(bridged("169.254.0.22/30")), "beside", nil}})
+	for want, more := range map[path.State]func(*path.Facts){path.OK: func(*path.Facts) {}, path.Broken: synDropped} {
+		for _, addrs := range [][]string{nil, {"169.254.0.22/30"}} {
+			if d := Run(changed(bridged(addrs...), leadsTo(toGuest, "tap0"), more)); d.State != want || len(d.Findings) != 1 {
+				t.Errorf("past a bridge that has %v: %s, want %s", addrs, summary(d), want)
+			}
+		}
+	}
 }
 
 func TestTapAddress(t *testing.T) {

@@ -32,6 +32,7 @@ var tapAddress = Check{
 		if r := f.Inside.ToGuest; r.Wrong() && !covered(f.Inside.TapAddrs, d.GuestAddr) {
 			finding.Cause = d.Name + " has no address on the guest's network: " + leads(r)
 			finding.Evidence = append(finding.Evidence, routeEvidence("in "+where(f), r))
+			finding.Severity = pastBridge(f, r)
 			return wrong(finding)
 		}
 		if onLink(f.Inside.TapAddrs, d.Addr) || f.Traffic != nil && sinceAttach(f, f.Traffic.LastEnvdSYNACK) && synUnanswered(f) <= Patience {
@@ -43,6 +44,16 @@ var tapAddress = Check{
 		}
 		return wrong(finding)
 	},
+}
+
+// pastBridge is the severity of a route that leads to a tap, past the bridge that the tap
+// is a port of: that works while the kernel need not ask for the guest by ARP. Empty: the
+// check's own.
+func pastBridge(f path.Facts, r path.Route) path.Severity {
+	if f.Inside.Bridge != "" && r.Device == f.Device.Name && (f.Traffic == nil || max(arpUnanswered(f), synUnanswered(f)) <= Patience) {
+		return path.Warning
+	}
+	return ""
 }
 
 // prefixed is an address of a tap as ip wants it. The length of its prefix is only
