@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"cmp"
+	"strings"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/registry"
@@ -24,9 +25,24 @@ var hostRoute = Check{
 		return wrong(path.Finding{
 			Cause:    "what the proxy sends the namespace does not go there: " + leads(r),
 			Evidence: []string{routeEvidence("on the host", r)},
-			Fix:      "give " + r.Wants + " its address again (a /31 with the vpeer's), and see what took the route: a VPN, a container network that covers " + r.Asked + ", or a link that was set down and up",
+			Fix:      "give " + r.Wants + " its address again (a /31 with the vpeer's)" + routeOfDNAT(f, r) + ", and see what took the route: a VPN, a container network that covers " + askedFor(r) + ", or a link that was set down and up",
 		})
 	},
+}
+
+// askedFor is the address that a way was asked for.
+func askedFor(r path.Route) string {
+	addr, _, _ := strings.Cut(r.Asked, " ")
+	return addr
+}
+
+// routeOfDNAT is the route that leads to a slot whose namespace passes on what comes for
+// another address than its own.
+func routeOfDNAT(f path.Facts, r path.Route) string {
+	if f.Sandbox.Shape != registry.DNAT {
+		return ""
+	}
+	return " and the route back (ip route add " + askedFor(r) + " via the vpeer's address dev " + r.Wants + ")"
 }
 
 // leads says where a route leads, in the middle of a sentence.

@@ -189,9 +189,9 @@ func (u unread) routes(a *asker, c *Close, p Plan) {
 func (u unread) toProxy(a *asker, c *Close, p Plan) {
 	in := &c.Inside
 	client, relay, guest := netip.AddrPortFrom(p.Client, clientPort), netip.AddrPortFrom(p.VpeerAddr, p.Port), netip.AddrPortFrom(p.Guest, p.Port)
-	back := Way{To: client, Wants: p.Vpeer}
+	back := Way{To: netip.AddrPortFrom(p.Client, 0), Wants: p.Vpeer}
 	if !p.Forwards && p.VpeerAddr.IsValid() && a.ownerOf(p.VpeerAddr) != "" { // else nothing answers from there
-		back.From = relay
+		back.To, back.From = client, relay
 	}
 	u.way("the route to the proxy", &in.ToClient)(a.route(back))
 	if in.ToClient.Asked == "" || in.ToClient.Wrong() {

@@ -148,7 +148,7 @@ func timeless(c Counters) Counters {
 		observed += n
 	}
 	c.Latency, c.LatencySum = [LatencyBuckets]uint64{observed}, 0
-	c.Created, c.LastReceive, c.LastARPRequest, c.LastARPReply = 0, 0, 0, 0
+	c.Created, c.LastReceive, c.LastARPRequest, c.LastARPReply, c.GuestSeen = 0, 0, 0, 0, 0
 	c.FirstReceive, c.FirstARPReply, c.FirstEnvdSYNACK = 0, 0, 0
 	c.LastEnvdSYN, c.LastEnvdSYNACK, c.LastEnvdRefused, c.LastPortRefused = 0, 0, 0, 0
 	return c
