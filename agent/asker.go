@@ -43,6 +43,7 @@ func (a *asker) ask(keys ...slots.Key) {
 // run works until the context ends.
 func (a *asker) run(ctx context.Context, work func([]slots.Key)) {
 	var took time.Duration
+	var ended time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,7 +53,7 @@ func (a *asker) run(ctx context.Context, work func([]slots.Key)) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(max(a.delay, min(time.Duration(a.share)*took, a.rest))):
+		case <-time.After(max(a.delay, min(time.Duration(a.share)*took, a.rest)-time.Since(ended))):
 		}
 		a.mu.Lock()
 		asked := slices.Collect(maps.Keys(a.asked))
@@ -60,6 +61,7 @@ func (a *asker) run(ctx context.Context, work func([]slots.Key)) {
 		a.mu.Unlock()
 		began := time.Now()
 		work(asked)
-		took = time.Since(began)
+		ended = time.Now()
+		took = ended.Sub(began)
 	}
 }

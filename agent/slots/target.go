@@ -158,8 +158,9 @@ func (s *Slots) In(c netns.Cookie) (keys []Key) {
 func (s *Slots) Beyond(to netip.Prefix, link netns.Ifindex) (keys []Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	by, known := s.host.ends[link]
 	for p := range s.bound {
-		if link != 0 && s.host.spaces[link] != p.space {
+		if link != 0 && (!known || p.veth.Host != by.name) {
 			continue
 		}
 		if at := p.addrs(); !to.IsValid() || to.Contains(at.Vpeer) || to.Contains(at.Host) || to.Contains(at.Client) {
