@@ -24,7 +24,7 @@ func halted(of func(*path.Facts) *path.Listener) func(*path.Facts) {
 }
 
 func overflown(n uint64, seconds float64) func(*path.Facts) {
-	return func(f *path.Facts) { f.Inside.Overflows = &path.Overflows{Count: n, Last: secondsAgo(seconds)} }
+	return func(f *path.Facts) { f.Inside.Overflows = &path.Counted{Count: n, Last: secondsAgo(seconds)} }
 }
 
 func proxyElsewhere(f *path.Facts) { f.Proxy.Listening, f.Proxy.Actual = path.No, "[::1]:49983" }
@@ -40,7 +40,7 @@ func TestNotAccepting(t *testing.T) {
 		{"for want of files", changed(filled(relay, 8), opened(relay, 1024)), "suppressed", []string{"relay-fd-limit"}},
 		{"it was full for a moment, again and again", changed(overflown(17, 4)), "problem", []string{"accepts too slowly for bursts", "queue of ns-7 full: 17, more of them 4s ago"}},
 		{"long ago", changed(overflown(17, 11)), "beside", nil},
-		{"before the agent looked", changed(func(f *path.Facts) { f.Inside.Overflows = &path.Overflows{Count: 17} }), "beside", nil},
+		{"before the agent looked", changed(func(f *path.Facts) { f.Inside.Overflows = &path.Counted{Count: 17} }), "beside", nil},
 		{"of a dnat path", changed(filled(relay, 8), shape(registry.DNAT)), "beside", nil},
 	})
 	tryCheck(t, proxyNotAccepting, []look{

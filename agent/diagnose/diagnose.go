@@ -94,6 +94,7 @@ var Checks = []Check{
 	guestNoDriver,
 	macChanged,
 	guestMACMismatch,
+	gatewayMAC,
 	guestHung,
 	guestSilent,
 	guestNoARP,
@@ -119,7 +120,7 @@ var carrierFaults = []string{
 var tapFaults = append([]string{"no-carrier", "tap-no-vnet-hdr", "tap-address", "guest-route", "tap-noarp"}, carrierFaults...)
 
 // guestFaults are those that explain a guest which does not answer.
-var guestFaults = slices.Concat([]string{"guest-no-init", "guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "guest-hung"}, initCodes, tapFaults)
+var guestFaults = slices.Concat([]string{"guest-no-init", "guest-panic", "vmm-stopped", "vmm-not-started", "vmm-paused", "vmm-api-silent", "guest-no-driver", "mac-changed", "guest-mac-mismatch", "gateway-mac-mismatch", "guest-hung"}, initCodes, tapFaults)
 
 // Result is what a check says: one of ok, problem, unknown or beside the point.
 type Result struct {

@@ -221,6 +221,25 @@ func TestTCPMemory(t *testing.T) {
 	}
 }
 
+// astray has the guest send to another hardware address, last so many seconds ago.
+func astray(s float64) func(*path.Facts) {
+	return func(f *path.Facts) { f.Inside.OtherHost = &path.Counted{Count: 23, Last: secondsAgo(s)} }
+}
+
+func TestGatewayMACMismatch(t *testing.T) {
+	tryCheck(t, gatewayMAC, []look{
+		{"not known", healthy(), "beside", nil},
+		{"none since the agent looked first", changed(func(f *path.Facts) { f.Inside.OtherHost = &path.Counted{Count: 23} }), "beside", nil},
+		{"some", changed(astray(1)), "problem", []string{"for another hardware address than that of tap0, 02:fc:00:00:00:06: ns-7 drops it", "rx_otherhost_dropped): 23, more of them 1s ago", "ip neigh show 169.254.0.22"}},
+		{"a while ago", changed(astray(11)), "beside", nil},
+		{"of the last guest", changed(astray(5), func(f *path.Facts) { f.Device.Since = secondsAgo(3) }), "beside", nil},
+		{"a bridge gets it", changed(astray(1), func(f *path.Facts) {
+			f.Inside.Bridge, f.Inside.ToGuest.Wants, f.Inside.ToGuest.Device = "br0", "br0", "br0"
+		}), "beside", nil},
+		{"the tap's was changed", changed(astray(1), otherMAC), "beside", nil},
+	})
+}
+
 func TestTapOnABridge(t *testing.T) {
 	bridged := func(addrs ...string) func(*path.Facts) {
 		return func(f *path.Facts) {

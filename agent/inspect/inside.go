@@ -138,6 +138,9 @@ func (u unread) ports(a *asker, c *Close, p *Plan) {
 			continue
 		}
 		l3 := is.l3
+		if device == &p.Tap {
+			c.Inside.OtherHost = is.otherHost
+		}
 		if l3 != *device && device == &p.Tap {
 			c.Inside.Bridge = l3
 		}

@@ -19,7 +19,7 @@ import (
 const own = "/proc/thread-self/net/"
 
 // listenOverflows reads how many connections found an accept queue full.
-func listenOverflows() (*path.Overflows, error) {
+func listenOverflows() (*path.Counted, error) {
 	b, err := os.ReadFile(own + "netstat")
 	if err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func listenOverflows() (*path.Overflows, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &path.Overflows{Count: n}, nil
+	return &path.Counted{Count: n}, nil
 }
 
 // parseListenOverflows reads two lines that begin with TcpExt: the names, the values.

@@ -145,6 +145,40 @@ func TestPortsTo(t *testing.T) {
 	})
 }
 
+// What a guest sends to another hardware address than the tap's is counted.
+func TestOtherHost(t *testing.T) {
+	t.Parallel()
+	nettest.NeedRoot(t)
+	ns := nettest.Netns(t)
+	p := Plan{Tap: "tap0", Guest: netip.MustParseAddr("169.254.0.21"), Port: 49983, Fused: true}
+	guest := nettest.Guest(t, ns, "tap0", "02:fc:00:00:00:05", p.Guest.AsSlice(), net.IPv4(169, 254, 0, 22))
+	nettest.In(t, ns, func() error { address(t, "tap0", "169.254.0.22/30"); return nil })
+	nettest.SetUp(t, ns, "tap0", true)
+	count := func() uint64 {
+		t.Helper()
+		n := Inside(ns, p).Inside.OtherHost
+		if n == nil {
+			t.Skip("the kernel does not count them")
+		}
+		return n.Count
+	}
+	send := func() {
+		t.Helper()
+		nettest.In(t, guest, func() error {
+			c, err := net.Dial("udp4", "169.254.0.22:9")
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte("x"))
+			return err
+		})
+	}
+	before := count()
+	ip(t, guest, "neigh", "replace", "169.254.0.22", "lladdr", "02:00:00:00:00:98", "dev", "eth0", "nud", "permanent")
+	nettest.Eventually(t, "counted", func() bool { send(); return count() > before })
+}
+
 // The limits are those of the initial namespace, which the test may not be in.
 func TestTCPMemory(t *testing.T) {
 	m, err := tcpMemory()

@@ -36,6 +36,9 @@ func (a *asker) tun(name string) (*path.Tun, error) {
 type port struct {
 	l3    string // which device has its addresses: the bridge that it is a port of, else itself
 	qdisc string // the kind of its root queueing discipline
+	// otherHost is the packets that came in by it for other hardware addresses and were
+	// dropped; nil: the kernel does not count them.
+	otherHost *path.Counted
 }
 
 // port asks where a link stands.
@@ -46,8 +49,8 @@ func (a *asker) port(name string) (p port, err error) {
 	if err != nil {
 		return p, fmt.Errorf("read %s: %w", name, err)
 	}
-	var bridge uint32
-	if p.qdisc, bridge, err = parsePort(answer); err != nil {
+	p, bridge, err := parsePort(answer)
+	if err != nil {
 		return p, err
 	}
 	if p.l3 = name; bridge != 0 {
@@ -56,18 +59,25 @@ func (a *asker) port(name string) (p port, err error) {
 	return p, nil
 }
 
-// parsePort returns the root qdisc of a link of RTM_NEWLINK, and the number of the bridge
-// that it is a port of; 0: of none.
-func parsePort(body []byte) (qdisc string, bridge uint32, err error) {
+// otherHostAt is where rx_otherhost_dropped lies in struct rtnl_link_stats64.
+const otherHostAt = 24 * 8
+
+// parsePort reads RTM_NEWLINK, and returns the number of the bridge that the link is a
+// port of; 0: of none.
+func parsePort(body []byte) (p port, bridge uint32, err error) {
 	if len(body) < unix.SizeofIfInfomsg {
-		return "", 0, fmt.Errorf("%w: %d bytes of link header", nlsafe.ErrMalformed, len(body))
+		return p, 0, fmt.Errorf("%w: %d bytes of link header", nlsafe.ErrMalformed, len(body))
 	}
 	var master uint32
 	bridged := false
 	err = nlsafe.EachAttr(body[unix.SizeofIfInfomsg:], func(typ uint16, v []byte) (err error) {
 		switch typ {
 		case unix.IFLA_QDISC:
-			qdisc = unix.ByteSliceToString(v)
+			p.qdisc = unix.ByteSliceToString(v)
+		case unix.IFLA_STATS64:
+			if len(v) >= otherHostAt+8 {
+				p.otherHost = &path.Counted{Count: binary.NativeEndian.Uint64(v[otherHostAt:])}
+			}
 		case unix.IFLA_MASTER:
 			master, err = nlsafe.Uint32(v)
 		case unix.IFLA_LINKINFO:
@@ -81,7 +91,7 @@ func parsePort(body []byte) (qdisc string, bridge uint32, err error) {
 	if !bridged {
 		master = 0
 	}
-	return qdisc, master, err
+	return p, master, err
 }
 
 // parseTun reads IFLA_INFO_DATA of RTM_NEWLINK; nil where the link is no tap.

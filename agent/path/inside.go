@@ -43,7 +43,10 @@ type Inside struct {
 	Conntrack Conntrack `json:"conntrack"`
 	// Overflows is the connections that found the accept queue of a listener in the
 	// namespace full; nil: unknown.
-	Overflows *Overflows `json:"listen_overflows,omitempty"`
+	Overflows *Counted `json:"listen_overflows,omitempty"`
+	// OtherHost is the packets of the guest that were not for the hardware address of the
+	// tap, and so were dropped; nil: unknown, as before Linux 5.19.
+	OtherHost *Counted `json:"other_host,omitempty"`
 	// Qdiscs is the queueing disciplines along the path that may delay or drop; nil:
 	// unknown.
 	Qdiscs []Qdisc `json:"qdiscs"`
@@ -92,9 +95,9 @@ type Conntrack struct {
 	LastDrop time.Time `json:"last_drop,omitzero"`
 }
 
-// Overflows counts since the namespace was made; Last is when there were more than
-// before, zero: never since the agent looked first.
-type Overflows struct {
+// Counted is a count of the kernel's; Last is when there were more than before, zero:
+// never since the agent looked first.
+type Counted struct {
 	Count uint64    `json:"count"`
 	Last  time.Time `json:"last,omitzero"`
 }

@@ -41,16 +41,23 @@ func (s *Slots) TakeInspection(t Target, found *Inspection) {
 		if was.Max != 0 && is.Drops > was.Drops { // else it was not read before
 			is.LastDrop = time.Now()
 		}
-		if was, is := before.Inside.Overflows, found.Inside.Overflows; was != nil && is != nil {
-			is.Last = was.Last
-			if is.Count > was.Count {
-				is.Last = time.Now()
-			}
-		}
+		grown(before.Inside.Overflows, found.Inside.Overflows)
+		grown(before.Inside.OtherHost, found.Inside.OtherHost)
 	}
 	p.stay.inspection = found
 	if before == nil || !before.same(found) {
 		s.touch(p)
+	}
+}
+
+// grown notes in a count when it grew last.
+func grown(was, is *path.Counted) {
+	if was == nil || is == nil {
+		return
+	}
+	is.Last = was.Last
+	if is.Count > was.Count {
+		is.Last = time.Now()
 	}
 }
 

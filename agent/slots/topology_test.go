@@ -87,7 +87,7 @@ func TestCountsThatGrow(t *testing.T) {
 		t.Helper()
 		found := &Inspection{}
 		found.Inside.Conntrack = path.Conntrack{Count: count, Max: 100, Drops: drops}
-		found.Inside.Overflows = &path.Overflows{Count: drops}
+		found.Inside.Overflows = &path.Counted{Count: drops}
 		w.TakeInspection(w.Bound(nil)[0], found)
 		w.judge(path.Diagnosis{})
 		in := w.Views()[0].Inside

@@ -27,6 +27,13 @@ var guestFaults = []Fault{
 		},
 	},
 	{
+		Name: "gateway-mac", What: "the guest gets a permanent neighbour entry with another hardware address than its gateway's",
+		Hop: path.Guest, Expected: "gateway-mac-mismatch",
+		Make: func(ctx context.Context, b *Box) (func() error, error) {
+			return nil, b.shell(ctx, `(sleep 0.2; busybox arp -s `+b.Slot.TapIP().String()+` 02:00:00:00:00:98) >/dev/null 2>&1 &`)
+		},
+	},
+	{
 		Name: "guest-hung", What: "the guest's kernel halts, its VMM goes on",
 		Hop: path.Guest, Expected: "guest-hung",
 		Make: func(ctx context.Context, b *Box) (func() error, error) {
