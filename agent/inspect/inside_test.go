@@ -406,7 +406,6 @@ func TestInsideBroken(t *testing.T) {
 				for _, on := range [][2]string{{host, "veth-1"}, {ns, "eth0"}, {ns, "tap0"}} {
 					tc(t, on[0], "qdisc", "add", "dev", on[1], "root", "tbf", "rate", "8kbit", "burst", "1600", "limit", "3000")
 				}
-				tc(t, ns, "qdisc", "add", "dev", "tap0", "clsact")
 			},
 			func(in path.Inside) bool {
 				var got []string
