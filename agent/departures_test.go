@@ -9,13 +9,20 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/proc"
 	"tapwatch/internal/registry"
 )
 
 // firecracker starts a process in the slot's namespace that looks like E2B's VMM
-// and holds the tap.
+// and holds the tap. The slot is another's: what its own launcher starts is its own.
 func (h *host) firecracker(sandboxID string) *exec.Cmd {
 	h.t.Helper()
+	other, err := proc.ProcessOf(1)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.slot.Owner = other
+	h.put()
 	vmm := play(h.t, standIn{program: "firecracker", args: []string{"--api-sock", filepath.Join(h.t.TempDir(), "fc-"+sandboxID+"-r4nd.sock")},
 		ns: h.slot.Netns, taps: []string{"tap0"}})
 	h.agent.discover.Rescan()

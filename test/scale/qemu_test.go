@@ -85,7 +85,7 @@ func runGuest(tap int, mac string) error {
 	}
 	go nettest.Carry(tap, wire, -1)
 	pause(10, 50)
-	if err := setUp("eth0", "wire", "lo"); err != nil {
+	if err := setUp("wire", "lo", "eth0"); err != nil {
 		return err
 	}
 	pause(0, 500) // in which the guest refuses envd's port
