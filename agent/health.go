@@ -26,6 +26,9 @@ type health struct {
 	port  uint16        // of envd
 	path  string        // of its health
 	every time.Duration // 0: never
+	// silent is how long nobody must have asked a sandbox for anything until it is asked,
+	// once, as proxies ask; 0: never.
+	silent time.Duration
 
 	mu     sync.Mutex
 	counts map[metrics.Asked]uint64
@@ -42,7 +45,7 @@ const (
 )
 
 // wayNames are as the metrics have them.
-var wayNames = [slots.Ways]string{"tap", "path"}
+var wayNames = [slots.Ways]string{"tap", "path", "relay"}
 
 // askedBounds are the upper bounds of the histograms of answers' times.
 var askedBounds = []time.Duration{
@@ -51,7 +54,7 @@ var askedBounds = []time.Duration{
 }
 
 func newHealth(cfg Config, s *slots.Slots, hops *hops) *health {
-	h := &health{slots: s, hops: hops, proxy: cfg.proxy(), port: cfg.ServicePort, path: cfg.HealthPath, every: cfg.ProbeEvery, counts: map[metrics.Asked]uint64{}}
+	h := &health{slots: s, hops: hops, proxy: cfg.proxy(), port: cfg.ServicePort, path: cfg.HealthPath, every: cfg.ProbeEvery, silent: cfg.ProbeSilent, counts: map[metrics.Asked]uint64{}}
 	for w := range h.took {
 		h.took[w] = slots.NewTimes(askedBounds)
 	}
@@ -59,7 +62,7 @@ func newHealth(cfg Config, s *slots.Slots, hops *hops) *health {
 }
 
 func (h *health) run(ctx context.Context) {
-	if h.every == 0 {
+	if h.every == 0 && h.silent == 0 {
 		return
 	}
 	var g errgroup.Group
@@ -80,9 +83,15 @@ func (h *health) run(ctx context.Context) {
 // round puts the questions that are due, and waits for no answer unless too many are
 // waited for already.
 func (h *health) round(ctx context.Context, g *errgroup.Group, now time.Time) {
-	h.hops.look()                            // what real traffic has shown until now
-	since := now.Add(healthTick/2 - h.every) // a tick may come early
-	for _, q := range h.slots.DueQuestions(now, since, healthMost) {
+	h.hops.look() // what real traffic has shown until now
+	var due slots.Due
+	if h.every > 0 {
+		due.Idle = now.Add(healthTick/2 - h.every) // a tick may come early
+	}
+	if h.silent > 0 && h.hops.flow != nil { // else nobody counts what comes of it
+		due.Silent = now.Add(healthTick/2 - h.silent)
+	}
+	for _, q := range h.slots.DueQuestions(now, due, healthMost) {
 		g.Go(func() error {
 			got := h.ask(ctx, q)
 			if ctx.Err() == nil {
@@ -97,6 +106,9 @@ func (h *health) round(ctx context.Context, g *errgroup.Group, now time.Time) {
 func (h *health) ask(ctx context.Context, q slots.Question) path.Health {
 	if q.Way == slots.ThroughPath {
 		return prober.Through(ctx, h.proxy, q.Sandbox, h.port, h.path)
+	}
+	if to := q.Reached(); q.Way == slots.AsProxy && to.IsValid() {
+		return prober.Once(ctx, netip.AddrPortFrom(to, h.port), h.path)
 	}
 	return prober.Health(ctx, q.Path, netip.AddrPortFrom(q.Addrs.Guest, h.port), h.path)
 }
@@ -121,7 +133,7 @@ func (h *health) count(w slots.Way, got path.Health) {
 
 // results tells the metrics what came of the questions.
 func (h *health) results(s *metrics.Snapshot) {
-	if h.every == 0 {
+	if h.every == 0 && h.silent == 0 {
 		return
 	}
 	h.mu.Lock()

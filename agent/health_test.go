@@ -195,7 +195,7 @@ func TestIdleSandboxIsAsked(t *testing.T) {
 		m := l.metrics()
 		return strings.Contains(m, l.up(path.Proxy, "traffic", 1)) && strings.Contains(m, l.up(path.Envd, "traffic", 1))
 	})
-	for _, q := range l.agent.slots.DueQuestions(quiet.Add(every), quiet, healthMost) {
+	for _, q := range l.agent.slots.DueQuestions(quiet.Add(every), slots.Due{Idle: quiet}, healthMost) {
 		if q.Key.Netns == l.slot.Cookie { // else another's sandbox on this host
 			t.Errorf("asked by way %d in spite of its traffic", q.Way)
 		}
@@ -209,7 +209,7 @@ func TestIdleSandboxIsAsked(t *testing.T) {
 	nettest.Eventually(t, "the request waits", func() bool { return l.waits.Load() == 1 })
 	var asking errgroup.Group
 	l.agent.health.round(t.Context(), &asking, hung.Add(every-healthTick/2))
-	if due := l.agent.slots.DueQuestions(hung.Add(3*every), hung.Add(2*every), healthMost); len(due) != 0 {
+	if due := l.agent.slots.DueQuestions(hung.Add(3*every), slots.Due{Idle: hung.Add(2 * every)}, healthMost); len(due) != 0 {
 		t.Errorf("%d questions more before the first are answered", len(due))
 	}
 	_ = asking.Wait() // nobody returns an error

@@ -45,6 +45,10 @@ type Config struct {
 	// envd is asked for its health, from inside its namespace and through the proxy,
 	// and how often then; 0 means never.
 	ProbeEvery time.Duration
+	// ProbeSilent is how long nobody must have asked a sandbox for anything until the
+	// agent asks once for its envd's health, as proxies ask, and how often then; 0 means
+	// never.
+	ProbeSilent time.Duration
 	// NoHops leaves the latency of hops unmeasured, which costs every packet of the
 	// host some nanoseconds.
 	NoHops bool
@@ -93,7 +97,7 @@ func (r Rules) compile() (*identity.Set, error) {
 const seriesGrace = 30 * time.Second
 
 func (c *Config) fill() (err error) {
-	if c.Every < 0 || c.ProbeEvery < 0 {
+	if c.Every < 0 || c.ProbeEvery < 0 || c.ProbeSilent < 0 {
 		return errors.New("agent: the time between readings must not be negative")
 	}
 	if c.HopsPerSandbox < 0 {

@@ -28,7 +28,7 @@ type tracer struct {
 }
 
 func newTracer(cfg Config, s *slots.Slots, hops *hops, log *slog.Logger) *tracer {
-	return &tracer{slots: s, hops: hops, port: cfg.ServicePort, path: cfg.HealthPath, asks: cfg.ProbeEvery > 0, log: log.With("part", "tracer")}
+	return &tracer{slots: s, hops: hops, port: cfg.ServicePort, path: cfg.HealthPath, asks: cfg.ProbeEvery > 0 || cfg.ProbeSilent > 0, log: log.With("part", "tracer")}
 }
 
 const (

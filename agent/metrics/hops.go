@@ -57,6 +57,11 @@ func (e emitter) hops(slots []*path.Slot, h *flow.Stats) {
 
 // seenUp sends nothing where nothing was seen.
 func (e emitter) seenUp(s *path.Slot) {
+	if s.Requests != nil {
+		for outcome, n := range s.Requests.Totals {
+			e.counter(requests, n, s.Sandbox.ID, s.Netns, string(outcome))
+		}
+	}
 	for hop, seen := range s.Seen {
 		if !seen.Good.IsZero() || !seen.Bad.IsZero() {
 			e.gauge(pathSeenUp, boolFloat(!seen.Bad.After(seen.Good)), s.Sandbox.ID, s.Netns, string(hop), "traffic")

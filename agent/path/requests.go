@@ -98,6 +98,43 @@ type Wait struct {
 type Requests struct {
 	Relay Asked `json:"relay"` // asked of the relay, by the proxy
 	Guest Asked `json:"guest"` // asked of the guest, by whoever is next to it
+	// Totals counts what clients got since the sandbox was first known: what came of what
+	// the relay was asked, else the guest. Of the relay's answers those count as errors
+	// that were the guest's.
+	Totals Totals `json:"totals,omitempty"`
+}
+
+// Totals counts by outcome.
+type Totals map[Outcome]uint64
+
+// TotalsOf is Totals of what was counted at both points, in the order of Outcomes.
+func TotalsOf(relay, guest *[len(Outcomes)]uint64) Totals {
+	asked, t := guest, Totals{}
+	for _, n := range relay {
+		if n > 0 {
+			asked = relay
+		}
+	}
+	for i, o := range Outcomes {
+		if asked[i] > 0 {
+			t[o] = asked[i]
+		}
+	}
+	if asked == relay {
+		for i, o := range Outcomes {
+			if o == ServerError || o == NotHTTP {
+				bad := min(guest[i], t[Answered])
+				t[Answered] -= bad
+				t[o] += bad
+			}
+		}
+	}
+	for o, n := range t {
+		if n == 0 {
+			delete(t, o)
+		}
+	}
+	return t
 }
 
 // Loss is where packets of the path vanish, as seen at its points.

@@ -1,6 +1,7 @@
 package path
 
 import (
+	"maps"
 	"testing"
 	"time"
 )
@@ -29,5 +30,28 @@ func TestGuestIdle(t *testing.T) {
 	}
 	if (*Traffic)(nil).GuestIdle(&was) || !(*Traffic)(nil).GuestIdle(nil) {
 		t.Error("of a tap without hooks")
+	}
+}
+
+func TestTotalsOf(t *testing.T) {
+	counts := func(of Totals) *[len(Outcomes)]uint64 {
+		var c [len(Outcomes)]uint64
+		for i, o := range Outcomes {
+			c[i] = of[o]
+		}
+		return &c
+	}
+	for name, c := range map[string]struct{ relay, guest, want Totals }{
+		"none":                         {nil, nil, Totals{}},
+		"no relay":                     {nil, Totals{Answered: 3, Refused: 1}, Totals{Answered: 3, Refused: 1}},
+		"a relay":                      {Totals{Answered: 3, Closed: 2}, Totals{Answered: 3, Refused: 2}, Totals{Answered: 3, Closed: 2}},
+		"errors of the guest":          {Totals{Answered: 3}, Totals{Answered: 1, ServerError: 2}, Totals{Answered: 1, ServerError: 2}},
+		"errors that nobody passed on": {Totals{Answered: 1, GaveUp: 2}, Totals{ServerError: 3}, Totals{ServerError: 1, GaveUp: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := TotalsOf(counts(c.relay), counts(c.guest)); !maps.Equal(got, c.want) {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
 	}
 }

@@ -93,3 +93,42 @@ func words(err error) (text string, timedOut bool) {
 	}
 	return err.Error(), false
 }
+
+// Once asks once for a path, in the caller's own namespace, as cheaply as can be: of the
+// answer it reads no more than the status.
+func Once(ctx context.Context, to netip.AddrPort, at string) path.Health {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	h := path.Health{Time: time.Now()}
+	failed := func(err error) path.Health {
+		h.Took = time.Since(h.Time)
+		h.Error, h.TimedOut = words(err)
+		h.Refused, h.Unreachable = errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EHOSTUNREACH)
+		return h
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return failed(err)
+	}
+	defer conn.Close()
+	h.Connected = true
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return failed(err)
+		}
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", at, to); err != nil {
+		return failed(err)
+	}
+	var b [512]byte
+	n, err := conn.Read(b[:])
+	if err != nil {
+		return failed(err)
+	}
+	if _, err := fmt.Sscanf(string(b[:n]), "HTTP/1.1 %d", &h.Code); err != nil {
+		return failed(errors.New("the answer is no HTTP"))
+	}
+	h.Took = time.Since(h.Time)
+	return h
+}

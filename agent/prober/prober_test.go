@@ -105,3 +105,37 @@ func TestThrough(t *testing.T) {
 		}
 	}
 }
+
+func TestOnce(t *testing.T) {
+	serve := func(say string) netip.AddrPort {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			b := make([]byte, 512)
+			if n, _ := c.Read(b); strings.HasPrefix(string(b[:n]), "GET /health HTTP/1.1\r\nHost: 127.0.0.1:") {
+				_, _ = c.Write([]byte(say))
+			}
+		}()
+		return l.Addr().(*net.TCPAddr).AddrPort()
+	}
+	gone := serve("")
+	if h := Once(t.Context(), gone, "/"); !h.Connected || h.Error == "" { // what it says to another request: nothing
+		t.Errorf("%+v", h)
+	}
+	for _, c := range []struct {
+		say  string
+		code int
+	}{{"HTTP/1.1 204 No Content\r\n\r\n", 204}, {"HTTP/1.1 500 No\r\n\r\n", 500}, {"hello", 0}} {
+		if h := Once(t.Context(), serve(c.say), "/health"); h.Code != c.code || !h.Connected || (h.Error != "") != (c.code == 0) {
+			t.Errorf("%q: %+v", c.say, h)
+		}
+	}
+}

@@ -13,12 +13,13 @@ type Way int
 const (
 	AtTap       Way = iota // straight at the tap, from inside the namespace
 	ThroughPath            // to the proxy, as clients do
+	AsProxy                // where proxies ask; at the tap where they ask from inside
 	Ways
 )
 
 // shows is the hop by whose answers to real requests a question is spared: what is in
 // front of the tap may be broken while envd answers others.
-var shows = [Ways]path.Hop{path.Envd, path.Proxy}
+var shows = [...]path.Hop{AtTap: path.Envd, ThroughPath: path.Proxy}
 
 // Question is one that is due.
 type Question struct {
@@ -117,13 +118,23 @@ func (t *traffic) seen() map[path.Hop]path.Seen {
 	return of
 }
 
+// Due says who is asked: zero times are nobody.
+type Due struct {
+	// Idle is since when a sandbox must have answered no real request to be asked at the
+	// tap and through the path.
+	Idle time.Time
+	// Silent is since when one must have been asked nothing, by anybody, to be asked as
+	// proxies ask.
+	Silent time.Time
+}
+
 // DueQuestions returns the questions whose turn it is, of the sandboxes that can be
 // asked, and notes that they are put.
-func (s *Slots) DueQuestions(now, since time.Time, most int) (due []Question) {
+func (s *Slots) DueQuestions(now time.Time, due Due, most int) (all []Question) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range s.bound {
-		if len(due)+int(Ways) > most {
+		if len(all)+len(shows) > most {
 			break
 		}
 		st := p.stay
@@ -132,14 +143,30 @@ func (s *Slots) DueQuestions(now, since time.Time, most int) (due []Question) {
 		if !ready || st.asked.open > 0 || p.space.Path == "" || !p.addrs().Guest.IsValid() {
 			continue
 		}
-		for w := range Ways {
-			if st.asked.at[w].Before(since) && !st.seen.served(shows[w], since) {
-				st.asked.begins(w, now)
-				due = append(due, Question{Target: s.target(p), Way: w})
+		put := func(w Way) {
+			st.asked.begins(w, now)
+			all = append(all, Question{Target: s.target(p), Way: w})
+		}
+		for w, hop := range shows {
+			if w := Way(w); st.asked.at[w].Before(due.Idle) && !st.seen.served(hop, due.Idle) {
+				put(w)
 			}
 		}
+		if len(all) < most && st.silent(due.Silent) {
+			put(AsProxy)
+		}
 	}
-	return due
+	return all
+}
+
+// silent says whether nobody has asked the sandbox for anything since then.
+func (st *stay) silent(since time.Time) bool {
+	for _, last := range []time.Time{st.began, st.ofRelay.asked().Last, st.ofGuest.asked().Last, st.asked.at[AsProxy]} {
+		if !last.Before(since) {
+			return false
+		}
+	}
+	return st.ofRelay.waits.All+st.ofGuest.waits.All == 0
 }
 
 // isPaused says whether the VM of a place is paused: no question may wake it, keep it from
@@ -176,10 +203,13 @@ func (s *Slots) TakeAnswer(q Question, got path.Health, echoes time.Duration, du
 	if p.stay.vmm.Process != q.VMM {
 		return
 	}
-	if q.Way == ThroughPath {
+	switch q.Way {
+	case ThroughPath:
 		p.stay.through = got
-	} else {
+	case AtTap:
 		p.stay.health = got
+	case AsProxy: // what came of it is counted with all that is asked
+		return
 	}
 	s.touch(p)
 }

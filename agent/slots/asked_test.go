@@ -67,8 +67,8 @@ func TestServed(t *testing.T) {
 		for hop, at := range c.bad {
 			seen.real[hop].Bad = since.Add(time.Duration(at) * time.Second)
 		}
-		for way := range Ways {
-			if got := seen.served(shows[way], since); got != c.want[way] {
+		for way, hop := range shows {
+			if got := seen.served(hop, since); got != c.want[way] {
 				t.Errorf("%s: asking by way %d is spared: %t", name, way, got)
 			}
 		}
@@ -90,7 +90,7 @@ func TestQuestionsAreLimited(t *testing.T) {
 	w.judge(path.Diagnosis{State: path.OK})
 	now, asked := time.Now(), map[Key]int{}
 	for range 2 {
-		due := w.DueQuestions(now, now.Add(-time.Minute), most)
+		due := w.DueQuestions(now, Due{Idle: now.Add(-time.Minute)}, most)
 		if len(due) != most {
 			t.Errorf("%d questions at one time", len(due))
 		}
@@ -101,11 +101,51 @@ func TestQuestionsAreLimited(t *testing.T) {
 		now = now.Add(time.Second)
 	}
 	for k, n := range asked {
-		if n != int(Ways) {
+		if n != len(shows) {
 			t.Errorf("%v was asked %d times", k, n)
 		}
 	}
-	if due := w.DueQuestions(now, now.Add(-time.Minute), most); len(asked) != sandboxes || len(due) != 0 {
+	if due := w.DueQuestions(now, Due{Idle: now.Add(-time.Minute)}, most); len(asked) != sandboxes || len(due) != 0 {
 		t.Errorf("%d were asked, %d questions are due again", len(asked), len(due))
+	}
+}
+
+// Who has been asked for nothing is asked once; who was asked, waits, or has just come, is not.
+func TestSilentSandboxIsAsked(t *testing.T) {
+	w := newWorld(t)
+	p := recorded("i", process(70))
+	p.Addrs.Guest = guest
+	w.space(10, p)
+	w.tap(10, 2, "tap0", path.Yes)
+	w.hold()
+	w.judge(path.Diagnosis{State: path.OK})
+	now := time.Now()
+	due := func(after time.Duration) []Question {
+		at := now.Add(after)
+		return w.DueQuestions(at, Due{Silent: at.Add(-30 * time.Second)}, 8)
+	}
+	if q := due(10 * time.Second); len(q) != 0 {
+		t.Errorf("it has just come: %+v", q)
+	}
+	q := due(31 * time.Second)
+	if len(q) != 1 || q[0].Way != AsProxy {
+		t.Fatalf("%+v", q)
+	}
+	w.TakeAnswer(q[0], path.Health{Code: 204}, 0, true)
+	if q := due(50 * time.Second); len(q) != 0 {
+		t.Errorf("it was asked: %+v", q)
+	}
+	st := w.taps[netns.Device{Netns: 10, Ifindex: 2}].stay
+	st.ofRelay.recent = []ended{{at: now.Add(60 * time.Second), answered: 1}}
+	if q := due(80 * time.Second); len(q) != 0 {
+		t.Errorf("others asked: %+v", q)
+	}
+	st.ofGuest.waits.All = 1
+	if q := due(200 * time.Second); len(q) != 0 {
+		t.Errorf("others wait: %+v", q)
+	}
+	st.ofGuest.waits.All = 0
+	if q := due(200 * time.Second); len(q) != 1 {
+		t.Errorf("nobody asks any more: %+v", q)
 	}
 }

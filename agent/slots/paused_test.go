@@ -24,7 +24,7 @@ func TestPausedIsLeftAlone(t *testing.T) {
 		if got := len(w.DueAPIs(8)) == 1; got != api {
 			t.Errorf("%s: its VMM is asked: %t", what, got)
 		}
-		due := w.DueQuestions(time.Now(), time.Now(), 8)
+		due := w.DueQuestions(time.Now(), Due{Idle: time.Now()}, 8)
 		for _, q := range due {
 			w.TakeAnswer(q, path.Health{Code: 204}, 0, true)
 		}

@@ -33,8 +33,9 @@ type Sight struct {
 
 // requests is what came of late of what was asked at one point of a sandbox's path.
 type requests struct {
-	counted *Counted // as it was read last; nil: not yet
-	recent  []ended  // the last one last
+	counted *Counted                   // as it was read last; nil: not yet
+	total   [len(path.Outcomes)]uint64 // of this sandbox
+	recent  []ended                    // the last one last
 	good    time.Time
 	goods   [requestsGood]time.Time // when the last ones were answered, the latest first
 	over    time.Time               // when what was asked ceased to fail; zero: it never did
@@ -62,6 +63,7 @@ func (r *requests) takes(now Counted, at time.Time) bool {
 	e := ended{at: at}
 	for i, o := range path.Outcomes {
 		n := int(now.Outcomes[i] - min(was.Outcomes[i], now.Outcomes[i]))
+		r.total[i] += uint64(n)
 		switch {
 		case o == path.Answered:
 			e.answered += n
@@ -130,10 +132,11 @@ func (r *requests) asked() path.Asked {
 
 // requests is what is judged of both points; nil: nothing was seen at either.
 func (st *stay) requests() *path.Requests {
-	if len(st.ofRelay.recent)+st.ofRelay.waits.All+len(st.ofGuest.recent)+st.ofGuest.waits.All == 0 {
+	r := &path.Requests{Relay: st.ofRelay.asked(), Guest: st.ofGuest.asked(), Totals: path.TotalsOf(&st.ofRelay.total, &st.ofGuest.total)}
+	if r.Relay.Ended+r.Relay.Waiting+r.Guest.Ended+r.Guest.Waiting+len(r.Totals) == 0 {
 		return nil
 	}
-	return &path.Requests{Relay: st.ofRelay.asked(), Guest: st.ofGuest.asked()}
+	return r
 }
 
 // TakeSights takes what traffic has newly shown of the paths of some namespaces.

@@ -51,6 +51,7 @@ type occupant struct {
 type stay struct {
 	occupant
 	serial uint64
+	began  time.Time // when it was first known
 	vmm    *vmm
 
 	relay      path.Listener
@@ -85,7 +86,7 @@ func (st *stay) is(o *occupant) bool {
 // begin has a sandbox come to a place.
 func (s *Slots) begin(p *place, o *occupant, now time.Time) {
 	s.stays++
-	p.stay = &stay{occupant: *o, serial: s.stays, vmm: &vmm{}, open: map[string]opened{}}
+	p.stay = &stay{occupant: *o, serial: s.stays, began: now, vmm: &vmm{}, open: map[string]opened{}}
 	s.bound[p], s.unheard[p] = struct{}{}, struct{}{}
 	s.bindings.Add(1)
 	p.hooks.fresh = false // an idle tap's reading may be old

@@ -23,7 +23,7 @@ import (
 // its settings: keys of the file and variables are made from them.
 type agentFlags struct {
 	listen, runDir, proxy, pyroscope, attachMode, templateCache string
-	probeEvery, seriesGrace                                     time.Duration
+	probeEvery, probeSilent, seriesGrace                        time.Duration
 	hops                                                        bool
 	hopsPerSandbox                                              int
 	ignore                                                      config.Ignores
@@ -43,6 +43,7 @@ func (f *agentFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.attachMode, "attach-mode", string(probe.ModeAuto), "how the agent sees the frames of taps: auto, tc, tcx or tracepoint")
 	fs.StringVar(&f.templateCache, "template-cache", "", "directory of E2B's template cache, with {build}/cache/{id}/metadata.json; empty disables reading it")
 	fs.DurationVar(&f.probeEvery, "probe-every", 0, "health-check sandboxes that have answered no request for this long, then at this interval (0: never)")
+	fs.DurationVar(&f.probeSilent, "probe-silent", 30*time.Second, "ask a sandbox that nobody has asked for anything for this long for its health, once, as proxies do (0: never)")
 	fs.DurationVar(&f.seriesGrace, "series-grace", 30*time.Second, "keep exporting a removed sandbox's counters for this long, so that the last scrape is complete (0: not at all)")
 	fs.BoolVar(&f.hops, "hops", true, "measure the latency of every hop; costs every packet of the host some nanoseconds")
 	fs.IntVar(&f.hopsPerSandbox, "hops-per-sandbox", 0, "export per-sandbox latency histograms for at most N sandboxes (4 each)")
@@ -62,7 +63,7 @@ func (f *agentFlags) add(fs *pflag.FlagSet) {
 	config.Check(fs, "listen", listenAddress)
 	config.Check(fs, "attach-mode", config.OneOf(string(probe.ModeAuto), string(probe.ModeTC), string(probe.ModeTCX), string(probe.ModeTracepoint)))
 	config.Check(fs, "pyroscope", webAddress)
-	for _, name := range []string{"probe-every", "series-grace", "hops-per-sandbox"} {
+	for _, name := range []string{"probe-every", "probe-silent", "series-grace", "hops-per-sandbox"} {
 		config.Check(fs, name, config.NotNegative)
 	}
 	config.MarkLive(fs, "ignore")
@@ -117,7 +118,7 @@ func (f *agentFlags) config() (agent.Config, error) {
 		grace = -1 // of the agent's Config, where zero is its default
 	}
 	return agent.Config{
-		Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery,
+		Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery, ProbeSilent: f.probeSilent,
 		AttachMode: probe.Mode(f.attachMode), SeriesGrace: grace, NoHops: !f.hops, HopsPerSandbox: f.hopsPerSandbox,
 		Rules: agent.Rules{Ignore: f.ignore, Checks: f.checks},
 	}, nil
