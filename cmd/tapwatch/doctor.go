@@ -38,10 +38,10 @@ func doctorCommand() *cobra.Command {
 namespace or tap), or of every sandbox of the host, and draws it. Where no agent runs it
 reads the kernel itself, once, as root: it changes nothing and sees no traffic, so
 it asks each sandbox's envd for its health. The exit status is 0 where all is well
-(a paused sandbox that no request waits for is), 1 where there is a finding, 2 where that could not be told: there is no such
-sandbox, it boots, somebody unidentified or unknown holds a tap, or doctor may not
-read the kernel. A sandbox that the configuration silences does not count, whatever
-is wrong with it.`,
+(so is a paused sandbox that no request waits for), 1 where there is a finding, 2
+where that could not be told: there is no such sandbox, it boots, somebody
+unidentified or unknown holds a tap, or doctor may not read the kernel. A sandbox
+that the configuration silences does not count, whatever is wrong with it.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if history {
