@@ -48,11 +48,13 @@ func (f Fault) fromStart() bool { return f.Launch != nil || f.Variant != "" }
 
 // Result is what one drill showed.
 type Result struct {
-	Fault    string  `json:"fault"`
-	Expected string  `json:"expected"`
-	Named    string  `json:"named"`   // codes of all causes named at the end, by commas; empty: none
-	Right    bool    `json:"right"`   // the expected one, and no other
-	Seconds  float64 `json:"seconds"` // from the fault until it was named; where it was not, how long was waited
+	Fault    string `json:"fault"`
+	Expected string `json:"expected"`
+	Named    string `json:"named"` // codes of all causes named at the end, by commas; empty: none
+	Right    bool   `json:"right"` // the expected one, and no other
+	// Rule is how the verdict went against what clients got; empty: it did not.
+	Rule    string  `json:"rule,omitempty"`
+	Seconds float64 `json:"seconds"` // from the fault until it was named; where it was not, how long was waited
 	// Alert is the alert that fired for the sandbox, where an Alertmanager was
 	// asked, and AlertSeconds how long after the fault it was seen there.
 	Alert        string  `json:"alert,omitempty"`

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// settling is how long after a fault requests may still be answered as before.
+const settling = 300 * time.Millisecond
+
 // judge waits until the expected code has stood alone for holdTime, or patience
 // is over, and then for the alert.
 func (w *World) judge(ctx context.Context, b *Box, f Fault, made time.Time, r *Result) error {
@@ -18,6 +21,7 @@ func (w *World) judge(ctx context.Context, b *Box, f Fault, made time.Time, r *R
 		r.Named = ""
 		if s != nil {
 			r.Named = codes(s.Diagnosis)
+			r.Rule = b.got.breach(s.Diagnosis, made.Add(settling))
 		}
 		switch {
 		case r.Named != f.Expected:
@@ -34,7 +38,7 @@ func (w *World) judge(ctx context.Context, b *Box, f Fault, made time.Time, r *R
 	if err != nil {
 		return err
 	}
-	r.Right, r.Seconds = true, since.Sub(made).Seconds()
+	r.Right, r.Seconds = r.Rule == "", since.Sub(made).Seconds()
 	if w.Alerts == nil {
 		return nil
 	}

@@ -23,6 +23,9 @@ func (r Result) Line(w io.Writer) {
 	if !r.Right && r.Named != r.Expected {
 		fmt.Fprintf(w, "  expected %s", r.Expected)
 	}
+	if r.Rule != "" {
+		fmt.Fprintf(w, "  %s", r.Rule)
+	}
 	if r.Alert != "" {
 		fmt.Fprintf(w, "  alert %s after %.1f s", r.Alert, r.AlertSeconds)
 	}

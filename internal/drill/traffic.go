@@ -41,15 +41,19 @@ var fresh = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 // traffic asks the sandbox for its health until the context ends: what the agent
 // makes of a path rests on the requests that take it.
 func (b *Box) traffic(ctx context.Context) {
-	go ask(ctx, b.direct())
-	ask(ctx, b.client())
+	go ask(ctx, b.direct(), func(request) {})
+	ask(ctx, b.client(), b.got.note)
 }
 
-func ask(ctx context.Context, c *envd.Client) {
+func ask(ctx context.Context, c *envd.Client, note func(request)) {
 	for ctx.Err() == nil {
+		began := time.Now()
 		one, cancel := context.WithTimeout(ctx, askTime)
-		_ = c.Health(one) // the agent sees what comes of it
+		err := c.Health(one)
 		cancel()
+		if ctx.Err() == nil {
+			note(request{began, time.Now(), err == nil})
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(askEvery):

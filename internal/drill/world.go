@@ -48,6 +48,7 @@ type Box struct {
 	*World
 	sandbox.Sandbox
 	stop  context.CancelFunc // of its traffic
+	got   clients            // who ask through the proxy
 	atEnd []func()           // what is to be given back before it is removed
 }
 
