@@ -66,7 +66,7 @@ func vmmsOf(sandboxID string) ([]proc.Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	name := []byte("\x00-name\x00tapwatch-" + sandboxID + "\x00")
+	name := []byte("\x00-name\x00tapwatch-" + sandboxID + ",") // as the driver calls it
 	var found []proc.Process
 	for _, f := range files {
 		line, err := os.ReadFile(f)
