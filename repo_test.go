@@ -100,7 +100,7 @@ var importRules = []rule{
 	{"internal/demo", []string{"agent/draw", "agent/path", "internal/e2b", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/template"}, "uses the launcher as a client would and reads what the agent says of it"},
 
 	{"internal/drill", []string{
-		"agent/path", "internal/e2b", "internal/netns", "internal/registry", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/network", "internal/sandbox/proxy",
+		"agent/path", "agent/trace", "internal/e2b", "internal/netns", "internal/registry", "internal/sandbox", "internal/sandbox/envd", "internal/sandbox/network", "internal/sandbox/proxy",
 		"internal/sandbox/stream", "internal/sandbox/template", "internal/sandbox/vmm",
 	}, "breaks what the launcher made and reads what the agent says of it"},
 

@@ -41,6 +41,8 @@ type Fault struct {
 	Slot           func(network.Slot) (undo func(), err error)
 	User           uint32
 	Harm           func(slot network.Slot, vmm *os.Process) error
+
+	random bool // nothing is expected of it: what is right is measured
 }
 
 // fromStart says that the sandbox never was healthy.
@@ -177,7 +179,11 @@ func (w *World) live(ctx context.Context, f Fault, r *Result) error {
 	if err != nil {
 		return joinNotNil(fmt.Errorf("make %s: %w", f.Name, err), w.dropSpare())
 	}
-	err = w.judge(ctx, b, f, made, r)
+	if f.random {
+		err = w.judgeRandom(ctx, b, made, r)
+	} else {
+		err = w.judge(ctx, b, f, made, r)
+	}
 	if undo == nil {
 		return joinNotNil(err, w.dropSpare())
 	}

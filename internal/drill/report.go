@@ -21,7 +21,7 @@ func (r Result) Line(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%-24s %-6s %-24s %5.1f s", r.Fault, verdict, named, r.Seconds)
 	if !r.Right && r.Named != r.Expected {
-		fmt.Fprintf(w, "  expected %s", r.Expected)
+		fmt.Fprintf(w, "  expected: %s", r.Expected)
 	}
 	if r.Rule != "" {
 		fmt.Fprintf(w, "  %s", r.Rule)

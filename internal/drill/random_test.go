@@ -1,0 +1,76 @@
+package drill
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"tapwatch/agent/path"
+	"tapwatch/agent/trace"
+)
+
+func TestRandomIsRepeatable(t *testing.T) {
+	what := func(seed uint64) (all []string) {
+		for _, f := range Random(seed, 50) {
+			all = append(all, f.Name+": "+f.What)
+		}
+		return all
+	}
+	if !slices.Equal(what(7), what(7)) {
+		t.Error("the same seed makes other faults")
+	}
+	if reflect.DeepEqual(what(7)[1:], what(8)[1:]) {
+		t.Error("another seed makes the same faults")
+	}
+}
+
+func TestBrokenAt(t *testing.T) {
+	// A request over a connection of its own, as it passes the devices.
+	all := []trace.Frame{
+		{Point: 0, Out: true, Flags: 2}, {Point: 1, Flags: 2}, {Point: 1, Answer: true, Out: true, Flags: 18}, {Point: 0, Answer: true, Flags: 18},
+		{Point: 0, Out: true, Flags: 16, Len: 9}, {Point: 1, Flags: 16, Len: 9},
+		{Point: 2, Out: true, Flags: 2}, {Point: 2, Answer: true, Flags: 18}, {Point: 2, Out: true, Flags: 16, Len: 9}, {Point: 2, Answer: true, Flags: 16, Len: 9},
+		{Point: 1, Answer: true, Out: true, Flags: 16, Len: 9}, {Point: 0, Answer: true, Flags: 16, Len: 9},
+	}
+	want := []string{"relay", "relay", "relay", "relay", "proxy relay", "relay", "tap", "guest envd", "relay tap", "guest envd", "relay", "relay", "proxy"}
+	for n := range len(all) + 1 {
+		var names []string
+		for _, h := range brokenAt(all[:n]) {
+			names = append(names, string(h))
+		}
+		if got := strings.Join(names, " "); got != want[n] {
+			t.Errorf("%d steps were seen: %s, want %s", n, got, want[n])
+		}
+	}
+	asked := append(slices.Clone(all[:6]), trace.Frame{Point: 2, Out: true, ARP: 1})
+	if got := brokenAt(asked); !slices.Equal(got, []path.Hop{path.Guest}) {
+		t.Errorf("ARP without a reply: %v", got)
+	}
+}
+
+func TestExpectedOfRandom(t *testing.T) {
+	broken := func(at path.Hop) path.Diagnosis {
+		return path.Diagnosis{State: path.Broken, Hops: []path.HopState{{Hop: at, State: path.Broken}}, Findings: []path.Finding{{}}}
+	}
+	fine := path.Diagnosis{State: path.OK}
+	for name, c := range map[string]struct {
+		asked, answered int
+		d               path.Diagnosis
+		right           bool
+	}{
+		"answered, ok":              {9, 9, fine, true},
+		"answered, broken":          {9, 9, broken(path.Tap), false},
+		"nothing answered, there":   {9, 0, broken(path.Tap), true},
+		"nothing answered, nearby":  {9, 0, broken(path.Guest), false},
+		"nothing answered, ok":      {9, 0, fine, false},
+		"some answered, found":      {9, 3, broken(path.Relay), true},
+		"some answered, none found": {9, 3, fine, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, wrong := expected(c.asked, c.answered, []path.Hop{path.Tap}, c.d); (wrong == "") != c.right {
+				t.Errorf("%q", wrong)
+			}
+		})
+	}
+}
