@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"tapwatch/agent/path"
 	"tapwatch/internal/netns"
 	"tapwatch/internal/nettest"
@@ -148,7 +151,9 @@ func TestOutcomesOfConnects(t *testing.T) {
 		c.Close()
 		t.Fatal("somebody listens")
 	}
-	nettest.IptablesNFT(t, guest, "-A", "INPUT", "-p", "tcp", "--dport", "49983", "-j", "DROP")
+	nettest.In(t, guest, func() error { // it hears, and cannot answer
+		return netlink.RouteAdd(&netlink.Route{Type: unix.RTN_BLACKHOLE, Dst: netlink.NewIPNet(tapAddr.AsSlice())})
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	waits := make(chan []Waiting, 1)

@@ -149,10 +149,14 @@ func (s *Slots) TakeSights(of map[netns.Cookie]Sight) {
 		if p == nil {
 			continue
 		}
-		seen := p.stay.seen.takes(&now.Traces, &p.stay.asked)
-		relay, guest := p.stay.ofRelay.takes(now.Relay, at), p.stay.ofGuest.takes(now.Guest, at)
+		st := p.stay
+		if st.booting(at) { // what fails on the way up is no failure
+			st.ofRelay.over, st.ofGuest.over = at, at
+		}
+		seen := st.seen.takes(&now.Traces, &st.asked)
+		relay, guest := st.ofRelay.takes(now.Relay, at), st.ofGuest.takes(now.Guest, at)
 		if seen || relay || guest {
-			p.stay.lossIsOver()
+			st.lossIsOver()
 			s.touch(p)
 		}
 	}

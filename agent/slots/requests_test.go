@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
 )
 
 // asks is one reading: after so many seconds that many more were answered and lost,
@@ -79,5 +81,41 @@ func TestFirstReadingSaysNothing(t *testing.T) {
 	anew.Outcomes[slices.Index(path.Outcomes[:], path.Answered)] = 1
 	if !r.takes(anew, time.Unix(2, 0)) || r.asked().Ended != 1 {
 		t.Errorf("%+v", r.recent)
+	}
+}
+
+// What was refused on the way up says nothing of a sandbox that is up.
+func TestRequestsOfABoot(t *testing.T) {
+	w := newWorld(t)
+	plan := recorded("i", process(70))
+	sandbox := *plan.Sandbox
+	sandbox.State = registry.Booting
+	plan.Sandbox = &sandbox
+	w.space(10, plan)
+	w.tap(10, 2, "tap0", path.Yes)
+	w.hold()
+	sight := func(refused uint64, began time.Time) {
+		var c Counted
+		c.Began, c.FailedSince, c.Outcomes[slices.Index(path.Outcomes[:], path.Refused)] = refused, began, refused
+		w.TakeSights(map[netns.Cookie]Sight{10: {Guest: c}})
+	}
+	st := w.taps[netns.Device{Netns: 10, Ifindex: 2}].stay
+	sight(1, time.Now())
+	sight(5, time.Now())
+	if len(st.ofGuest.recent) > 0 {
+		t.Errorf("on the way up: %+v", st.ofGuest.recent)
+	}
+	late := time.Now()
+	up, running := *plan, sandbox
+	running.State = registry.Running
+	up.Sandbox = &running
+	w.space(10, &up)
+	sight(9, late)
+	if len(st.ofGuest.recent) > 0 {
+		t.Errorf("what began on the way up: %+v", st.ofGuest.recent)
+	}
+	sight(12, time.Now())
+	if a := st.ofGuest.asked(); a.Failed != 3 {
+		t.Errorf("up: %+v", a)
 	}
 }

@@ -103,6 +103,7 @@ func (s *Slots) begin(p *place, o *occupant, now time.Time) {
 func (s *Slots) goOn(p *place, o *occupant, now time.Time) {
 	if p.stay.state == registry.Booting && o.state != registry.Booting {
 		p.stay.upSince = time.Now()
+		p.stay.ofRelay.over, p.stay.ofGuest.over = p.stay.upSince, p.stay.upSince
 	}
 	p.stay.occupant = *o
 	s.takeVMM(p, o)

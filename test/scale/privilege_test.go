@@ -14,7 +14,7 @@ import (
 // no others, and with them it does its work for slots that come later.
 func TestAgentKeepsWhatItsModeNeeds(t *testing.T) {
 	bin := build(t)
-	always := []uint{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN, unix.CAP_NET_BROADCAST, unix.CAP_SYS_PTRACE}
+	always := []uint{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN, unix.CAP_NET_BROADCAST, unix.CAP_NET_RAW, unix.CAP_SYS_PTRACE}
 	for mode, keeps := range map[string][]uint{
 		"auto":       append(always[:len(always):len(always)], unix.CAP_SYS_ADMIN),
 		"tc":         append(always[:len(always):len(always)], unix.CAP_SYS_ADMIN),
