@@ -97,6 +97,7 @@ func TestFailingRequestsAreNeverOK(t *testing.T) {
 		dropped("what the guest answers is dropped before routing", path.Relay, there, "PREROUTING", "-t", "raw", "-i", "tap0", "-p", "tcp", "-j", "DROP"),
 		dropped("large packets to the guest are dropped", path.Tap, there, "OUTPUT", "-o", "tap0", "-p", "tcp", "-m", "length", "--length", "80:2000", "-j", "DROP"),
 		one("no way to the guest", path.Tap, func() { blackhole(t, ns, netlink.RuleAdd) }, func() { blackhole(t, ns, netlink.RuleDel) }),
+		one("the host has no way to the slot", path.Relay, func() { hostBlackhole(t, far, netlink.RouteAdd) }, func() { hostBlackhole(t, far, netlink.RouteDel) }),
 		one("another's program drops what goes out by the tap", path.Tap, func() { undrop = dropAtTap(t, ns) }, func() { undrop() }),
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -114,6 +115,13 @@ func TestFailingRequestsAreNeverOK(t *testing.T) {
 			undone = true
 			l.until("well again", everywhere)
 		})
+	}
+}
+
+func hostBlackhole(t *testing.T, to string, do func(*netlink.Route) error) {
+	t.Helper()
+	if err := do(&netlink.Route{Type: unix.RTN_BLACKHOLE, Dst: netlink.NewIPNet(netip.MustParseAddr(to).AsSlice())}); err != nil {
+		t.Fatal(err)
 	}
 }
 

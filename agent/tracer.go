@@ -108,15 +108,22 @@ func (t *tracer) ask(ctx context.Context, target slots.Target) {
 	}
 }
 
-// waits says of each leg whether something waits there that began while it was listened
-// and is not acknowledged.
-func (t *tracer) waits(target slots.Target, w trace.Way, since time.Time) []bool {
+// waits says of each leg what waits there that began while it was listened and is not
+// acknowledged.
+func (t *tracer) waits(target slots.Target, w trace.Way, since time.Time) (all []trace.Waits) {
 	t.hops.look()
 	relay, guest := t.slots.Unacked(target, since)
-	if len(w.Legs) == 1 {
-		return []bool{guest}
+	for _, one := range []*path.Wait{relay, guest} {
+		switch {
+		case one == nil:
+			all = append(all, trace.Nothing)
+		case one.Connecting:
+			all = append(all, trace.SYN)
+		default:
+			all = append(all, trace.Request)
+		}
 	}
-	return []bool{relay, guest}
+	return all[len(all)-len(w.Legs):] // one leg is the one to the guest
 }
 
 // wayOf is the devices that the packets of a path pass.

@@ -134,6 +134,7 @@ struct dest {
 struct asked {
 	__u64 began;
 	__u64 failed_since; /* when the latest one began that was neither answered nor given up */
+	__u64 answered_since; /* the same of those that were answered */
 	__u64 outcomes[OUTCOME_LEN];
 };
 

@@ -216,10 +216,11 @@ type FlowSeen struct {
 	Bad     [4]uint64
 	GuestNs uint64
 	Asked   [2]struct {
-		_           structs.HostLayout
-		Began       uint64
-		FailedSince uint64
-		Outcomes    [9]uint64
+		_             structs.HostLayout
+		Began         uint64
+		FailedSince   uint64
+		AnsweredSince uint64
+		Outcomes      [9]uint64
 	}
 }
 

@@ -53,8 +53,12 @@ static __always_inline void came(struct end *e, enum outcome what)
 	a = asked_of(e);
 	if (!a)
 		return;
-	if (what != OUTCOME_NONE && what != OUTCOME_ANSWERED && what != OUTCOME_GAVE_UP && e->since > a->failed_since)
+	if (what == OUTCOME_ANSWERED) {
+		if (e->since > a->answered_since)
+			a->answered_since = e->since;
+	} else if (what != OUTCOME_NONE && what != OUTCOME_GAVE_UP && e->since > a->failed_since) {
 		a->failed_since = e->since;
+	}
 	KEEP(i);
 	if (i < OUTCOME_LEN)
 		__sync_fetch_and_add(&a->outcomes[i], 1);
@@ -103,6 +107,9 @@ static __always_inline enum outcome left_off(struct end *e, struct sock *sk, int
 /* The kernel ends the connection for an error, or whoever asked does. */
 static __always_inline enum outcome outcome_of_end(struct end *e, struct sock *sk, int connecting, __u64 now)
 {
+	/* close() that resets has an error too, of its own making. */
+	if (((struct sock___flow *)sk)->sk_shutdown & RCV_SHUTDOWN)
+		return left_off(e, sk, connecting, now);
 	switch (sk->sk_err) {
 	case 0:
 		return left_off(e, sk, connecting, now);

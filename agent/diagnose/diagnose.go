@@ -35,8 +35,8 @@ type Check struct {
 	// Inferred is set where the problem follows from what is configured, counted or said,
 	// and requests may be answered all the same: then it is a warning from the first.
 	Inferred bool
-	// Loses is set on a warning of packets that are lost at its hop: where requests are
-	// lost there, that is why.
+	// Loses is set where packets are lost: where requests are lost at its hop, that is why,
+	// and where their loss was measured it is at that hop.
 	Loses bool
 	Run   func(path.Facts) Result
 

@@ -11,9 +11,9 @@ import (
 // check says why, the finding is unexplained. While requests are answered, no check
 // makes a path broken: what it found is a warning.
 
-// settles is how long after a finding an answer must come to prove that requests pass
-// nevertheless: what was under way before may still be answered.
-const settles = time.Second
+// settles is how long after a finding a request must have begun whose answer proves that
+// requests pass nevertheless: a finding is known a little later than its fact, or sooner.
+const settles = 500 * time.Millisecond
 
 // slowAfter is how long a request may wait for an answer that has reached the one who
 // is asked.
@@ -88,6 +88,9 @@ func (j *judging) explain() {
 		why = len(d.Findings) - 1
 	} else if why >= 0 {
 		x := &d.Findings[why]
+		if l := f.Loss; l != nil && j.set.of(x.Code).Loses { // it is where it was measured
+			x.Hop = l.Hop
+		}
 		x.Severity = path.Critical.AtMost(j.set.of(x.Code).most)
 		x.Evidence = append(slices.Clone(x.Evidence), requestsEvidence(f)...)
 	}

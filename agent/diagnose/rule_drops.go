@@ -14,6 +14,7 @@ var ruleDrops = Check{
 	Hop:       path.Relay,
 	Fused:     path.Tap, // the proxy dials through the same namespace
 	Severity:  path.Critical,
+	Loses:     true,
 	DependsOn: []string{"veth-down", "host-rule-drops"},
 	Run:       func(f path.Facts) Result { return byRules(f.Rules.Filters, where(f), in(f)) },
 }

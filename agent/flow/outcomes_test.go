@@ -120,6 +120,14 @@ func TestOutcomes(t *testing.T) {
 		{"closed", func() { askGuest(t, w, "close", 0) }, map[path.Outcome]int{path.Closed: 1}},
 		{"reset", func() { askGuest(t, w, "answer reset", 0) }, map[path.Outcome]int{path.Answered: 1, path.Reset: 1}},
 		{"given up", func() { askGuest(t, w, "wait", 50*time.Millisecond) }, map[path.Outcome]int{path.GaveUp: 1}},
+		{"given up with a reset", func() {
+			c, err := netns.DialTCP(t.Context(), w.slot, netip.AddrPortFrom(guestAddr, 49983))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.SetLinger(0)
+			askOver(c, "wait", 50*time.Millisecond)
+		}, map[path.Outcome]int{path.GaveUp: 1}},
 		{"nothing asked", func() { askGuest(t, w, "", 0) }, map[path.Outcome]int{path.Unused: 1}},
 		{"another port", func() {
 			accept(listen(t, guest, netip.AddrPortFrom(guestAddr, 8080)), func(net.Conn) {})

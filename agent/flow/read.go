@@ -116,7 +116,9 @@ type Asked struct {
 	Began uint64
 	// FailedSince is when the latest one began that failed; zero: none did.
 	FailedSince time.Time
-	Outcomes    [len(path.Outcomes)]uint64
+	// AnsweredSince is the same of those that were answered.
+	AnsweredSince time.Time
+	Outcomes      [len(path.Outcomes)]uint64
 }
 
 // Open is how many have not ended.
@@ -326,7 +328,7 @@ func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
 			of.Good[hop], of.Bad[hop] = clock.time(seen.Good[hop]), clock.time(seen.Bad[hop])
 		}
 		for i := range seen.Asked {
-			of.Asked[i] = Asked{seen.Asked[i].Began, clock.time(seen.Asked[i].FailedSince), seen.Asked[i].Outcomes}
+			of.Asked[i] = Asked{seen.Asked[i].Began, clock.time(seen.Asked[i].FailedSince), clock.time(seen.Asked[i].AnsweredSince), seen.Asked[i].Outcomes}
 		}
 		fresh[netns.Cookie(cookie)] = of
 	})

@@ -39,8 +39,8 @@ type Asked struct {
 	// By is how those that failed did.
 	By   map[Outcome]int `json:"by,omitempty"`
 	Last time.Time       `json:"last,omitzero"` // when one ended last
-	Good time.Time       `json:"good,omitzero"` // when one was answered last
-	// Well is since when others were answered, some times in a row; zero: they were not.
+	Good time.Time       `json:"good,omitzero"` // when the latest one began that was answered
+	// Well is when the last but two of them began that were answered; zero: they were not.
 	Well time.Time `json:"well,omitzero"`
 	// Waiting is how many still wait, and Waits some of them, spread over all; the oldest
 	// is the first.

@@ -22,7 +22,9 @@ type Counted struct {
 	Began uint64
 	// FailedSince is when the latest one began that failed; zero: none did.
 	FailedSince time.Time
-	Outcomes    [len(path.Outcomes)]uint64
+	// AnsweredSince is the same of those that were answered.
+	AnsweredSince time.Time
+	Outcomes      [len(path.Outcomes)]uint64
 }
 
 // Sight is what traffic shows of a path.
@@ -37,7 +39,7 @@ type requests struct {
 	total   [len(path.Outcomes)]uint64 // of this sandbox
 	recent  []ended                    // the last one last
 	good    time.Time
-	goods   [requestsGood]time.Time // when the last ones were answered, the latest first
+	goods   [requestsGood]time.Time // when the last ones that were answered began, the latest first
 	over    time.Time               // when what was asked ceased to fail; zero: it never did
 	waits   Waiting
 }
@@ -79,11 +81,11 @@ func (r *requests) takes(now Counted, at time.Time) bool {
 		return false
 	}
 	if e.answered > 0 {
-		r.good = at
+		r.good = now.AnsweredSince // of a request from before a fault the answer may come late
 	}
 	for range min(e.answered, requestsGood) {
 		copy(r.goods[1:], r.goods[:])
-		r.goods[0] = at
+		r.goods[0] = now.AnsweredSince
 	}
 	r.recent = append(r.recent, e)
 	r.trim(at)
@@ -254,18 +256,25 @@ func (s *Slots) DueTraces(now time.Time, most int) (due []Target) {
 	return due
 }
 
-// Unacked says whether something waits at the relay, or at the guest, that began after
-// that time and has had time enough to be acknowledged.
-func (s *Slots) Unacked(t Target, since time.Time) (relay, guest bool) {
+// Unacked returns what waits at the relay and at the guest that began after that time and
+// has had time enough to be acknowledged, one each; nil: nothing does.
+func (s *Slots) Unacked(t Target, since time.Time) (relay, guest *path.Wait) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.of(t)
 	if p == nil {
-		return false, false
+		return nil, nil
 	}
 	late := time.Now().Add(-unackedFor)
-	lost := func(w path.Wait) bool { return !w.Acked && w.Since.After(since) && w.Since.Before(late) }
-	return slices.ContainsFunc(p.stay.ofRelay.waits.Some, lost), slices.ContainsFunc(p.stay.ofGuest.waits.Some, lost)
+	lost := func(some []path.Wait) *path.Wait {
+		for _, w := range some {
+			if !w.Acked && w.Since.After(since) && w.Since.Before(late) {
+				return &w
+			}
+		}
+		return nil
+	}
+	return lost(p.stay.ofRelay.waits.Some), lost(p.stay.ofGuest.waits.Some)
 }
 
 // mayLose says whether packets of the path may be being lost.

@@ -51,6 +51,9 @@ func TestRequestsOfLate(t *testing.T) {
 				if reading.lost > 0 {
 					now.FailedSince = sec(reading.began)
 				}
+				if reading.answered > 0 {
+					now.AnsweredSince = at.Add(-10 * time.Millisecond)
+				}
 				r.takes(now, at)
 				a := r.asked()
 				if is := a.Failing(at); failing && !is {

@@ -22,10 +22,20 @@ type Leg struct {
 type Way struct {
 	Points []Point
 	Legs   []Leg // in the order of requests
-	// Waits says of each leg that something was asked there while it was listened, and
-	// was not acknowledged.
-	Waits []bool
+	// Waits says of each leg what was asked there while it was listened, and was not
+	// acknowledged.
+	Waits []Waits
 }
+
+// Waits is what waits for an acknowledgment.
+type Waits int
+
+// What may wait: nothing, a request, or a SYN.
+const (
+	Nothing Waits = iota
+	Request
+	SYN
+)
 
 const (
 	// passes is how long a packet may take from one device to the next.
@@ -78,8 +88,8 @@ func Analyse(w Way, frames []Frame, end time.Time) *path.Loss {
 	var all []path.Loss
 	for i, l := range w.Legs {
 		lost := newLeg(l, w.Points, frames, end).losses()
-		if len(lost) == 0 && i < len(w.Waits) && w.Waits[i] {
-			lost = nothingCame(l, w, frames)
+		if len(lost) == 0 && i < len(w.Waits) && w.Waits[i] != Nothing {
+			lost = nothingCame(l, w, w.Waits[i], frames)
 		}
 		all = append(all, lost...)
 	}
@@ -92,14 +102,18 @@ func Analyse(w Way, frames []Frame, end time.Time) *path.Loss {
 }
 
 // nothingCame is the loss of all that an asker sent, where none of it came to a device.
-func nothingCame(l Leg, w Way, frames []Frame) []path.Loss {
+func nothingCame(l Leg, w Way, waits Waits, frames []Frame) []path.Loss {
 	for _, f := range frames {
-		if f.ARP == 0 && slices.Contains(l.Points, f.Point) && !f.Answer {
+		if f.ARP == 0 && slices.Contains(l.Points, f.Point) && !f.Answer && (waits != SYN || f.Flags&syn != 0) { // older connections' packets prove nothing
 			return nil
 		}
 	}
 	first := w.Points[l.Points[0]]
-	return []path.Loss{{After: l.Asker, Before: first.Name, Hop: first.Hop, What: "packets", Count: 1, Of: 1,
+	what := "packets"
+	if waits == SYN {
+		what = "SYNs"
+	}
+	return []path.Loss{{After: l.Asker, Before: first.Name, Hop: first.Hop, What: what, Count: 1, Of: 1,
 		Evidence: []string{l.Asker + " has sent something, and no packet of it came to " + first.Name}}}
 }
 

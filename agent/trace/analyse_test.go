@@ -66,7 +66,7 @@ func TestAnalyse(t *testing.T) {
 	front := "veth out syn\neth0 in syn\neth0 out synack\nveth in synack\nveth out req\neth0 in req\neth0 out ack\nveth in ack\n"
 	for name, c := range map[string]struct {
 		way    Way
-		waits  []bool
+		waits  []Waits
 		frames string
 		want   string // after > before, hop, what and how many of how many; empty: no loss
 	}{
@@ -79,15 +79,16 @@ func TestAnalyse(t *testing.T) {
 		"answers between the ends":         {relayed, nil, "veth out syn\neth0 in syn\neth0 out synack\n+1s\nveth out syn\neth0 in syn\neth0 out synack\n+200ms", "eth0 > veth relay SYN-ACKs 1 of 1"},
 		"answers behind the veth":          {relayed, nil, "veth out syn\neth0 in syn\neth0 out synack\nveth in synack\n+1s\nveth out syn\neth0 in syn\neth0 out synack\nveth in synack\n+200ms", "veth > proxy proxy SYN-ACKs 1 of 1"},
 		"an answer that nobody takes yet":  {relayed, nil, "veth out syn\neth0 in syn\neth0 out synack\nveth in synack\n+2s", ""},
-		"nothing comes to the first point": {relayed, []bool{true, false}, "+1s", "proxy > veth relay packets 1 of 1"},
-		"nothing comes to the tap":         {relayed, []bool{false, true}, front + "+1s", "relay > tap tap packets 1 of 1"},
-		"nothing waits, and nothing came":  {relayed, []bool{false, false}, front + "+1s", ""},
-		"behind the tap":                   {relayed, []bool{true, true}, front + "tap out syn\n+1s\ntap out syn\n+200ms", "tap > guest guest SYNs 1 of 1"},
+		"nothing comes to the first point": {relayed, []Waits{SYN, Nothing}, "+1s", "proxy > veth relay SYNs 1 of 1"},
+		"nothing comes to the tap":         {relayed, []Waits{Nothing, Request}, front + "+1s", "relay > tap tap packets 1 of 1"},
+		"nor a SYN, only older packets":    {relayed, []Waits{Nothing, SYN}, front + "tap out done\n+1s", "relay > tap tap SYNs 1 of 1"},
+		"nothing waits, and nothing came":  {relayed, []Waits{Nothing, Nothing}, front + "+1s", ""},
+		"behind the tap":                   {relayed, []Waits{SYN, SYN}, front + "tap out syn\n+1s\ntap out syn\n+200ms", "tap > guest guest SYNs 1 of 1"},
 		"a request behind the tap":         {relayed, nil, front + "tap out syn\ntap in synack\ntap out req\n+1s", "tap > guest guest requests 1 of 2"},
 		"an answer that takes its time":    {relayed, nil, front + "tap out syn\ntap in synack\ntap out req\ntap in ack\n+9s", ""},
 		"what the guest answers":           {relayed, nil, front + "tap out syn\ntap in synack\n+1s\ntap out syn\ntap in synack\n+200ms", "tap > relay relay SYN-ACKs 1 of 1"},
-		"ARP that nobody answers":          {relayed, []bool{false, false}, front + "tap out who-has\n+1s\ntap out who-has\n+200ms", "tap > guest guest ARP requests 2 of 2"},
-		"ARP answers that do not come":     {relayed, []bool{false, false}, front + "tap out who-has\ntap in is-at\n+1s\ntap out who-has\ntap in is-at\n+1s", "tap > relay relay ARP replies 2 of 2"},
+		"ARP that nobody answers":          {relayed, []Waits{Nothing, Nothing}, front + "tap out who-has\n+1s\ntap out who-has\n+200ms", "tap > guest guest ARP requests 2 of 2"},
+		"ARP answers that do not come":     {relayed, []Waits{Nothing, Nothing}, front + "tap out who-has\ntap in is-at\n+1s\ntap out who-has\ntap in is-at\n+1s", "tap > relay relay ARP replies 2 of 2"},
 		"one of two":                       {relayed, nil, "veth out syn\nveth out syn other\neth0 in syn\neth0 out synack\nveth in synack\nveth out req\neth0 in req\neth0 out ack\nveth in ack\n+500ms", "veth > eth0 relay SYNs 1 of 3"},
 		"passed on, and dropped":           {passedOn, nil, "veth out syn\neth0 in syn\n+500ms", "eth0 > tap tap SYNs 1 of 1"},
 		"passed on, the answer dropped":    {passedOn, nil, "veth out syn\neth0 in syn\ntap out syn\ntap in synack\n+500ms", "tap > eth0 relay SYN-ACKs 1 of 1"},

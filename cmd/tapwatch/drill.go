@@ -34,7 +34,7 @@ Sandboxes of others are not touched. Without a name it lists the faults. With
 --healthy it breaks nothing, and any finding is wrong. The exit status is 0 where
 every cause was named rightly, 1 where one was not, 2 where a drill did not work.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d.out, d.says = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			d.out, d.says, d.probeEvery = cmd.OutOrStdout(), cmd.ErrOrStderr(), time.Second
 			switch {
 			case d.healthy != 0 && len(args) > 0:
 				return usagef("--healthy goes without faults")
@@ -121,6 +121,7 @@ type drillRun struct {
 	sandbox                             sandbox.Config
 	patience, period                    time.Duration
 	healthy                             int
+	probeEvery                          time.Duration
 	out, says                           io.Writer
 }
 
@@ -242,7 +243,7 @@ func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(cache)) }()
 	a, err := agent.New(agent.Config{
-		Listen: d.listen, RunDir: d.sandbox.RunDir, Proxy: netip.MustParseAddrPort(layer.Addr().String()), TemplateCache: cache, ProbeEvery: time.Second, Log: log,
+		Listen: d.listen, RunDir: d.sandbox.RunDir, Proxy: netip.MustParseAddrPort(layer.Addr().String()), TemplateCache: cache, ProbeEvery: d.probeEvery, Log: log,
 	})
 	if err != nil {
 		return err

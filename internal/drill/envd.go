@@ -55,7 +55,7 @@ var envdFaults = []Fault{
 		Make: func(ctx context.Context, b *Box) (func() error, error) {
 			asking, stop := context.WithCancel(ctx)
 			done := make(chan struct{})
-			go func() { defer close(done); ask(asking, b.clientOf("3000"), func(request) {}) }()
+			go func() { defer close(done); ask(asking, b.clientOf("3000"), askTime, func(request) {}) }()
 			return func() error { stop(); <-done; return nil }, nil
 		},
 	},

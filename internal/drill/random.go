@@ -84,7 +84,7 @@ func randomRule(r *rand.Rand) Fault {
 	}
 	what := "a rule drops " + p.what
 	if r.IntN(3) == 0 {
-		long = 80 + r.Uint32N(40)
+		long = 60 + r.Uint32N(40) // a SYN is not, a request is
 		what += fmt.Sprintf(", if it is longer than %d bytes", long)
 	}
 	return Fault{What: fmt.Sprintf("%s (hook %d, family %d)", what, *hook, family), Make: func(_ context.Context, b *Box) (func() error, error) {
@@ -216,9 +216,16 @@ func brokenAt(frames []trace.Frame) []path.Hop {
 	const synFlag = 2
 	asked := slices.ContainsFunc(frames, func(f trace.Frame) bool { return f.ARP == 1 && f.Out && f.Point == 2 })
 	replied := slices.ContainsFunc(frames, func(f trace.Frame) bool { return f.ARP == 2 && !f.Out && f.Point == 2 })
+	began := map[[2]int]bool{} // connections that were seen from their begin on, by leg and port
+	leg := func(f trace.Frame) [2]int { return [2]int{f.Point / 2, int(f.Client)} }
+	for _, f := range frames {
+		if f.ARP == 0 && !f.Answer && f.Out && f.Flags&synFlag != 0 {
+			began[leg(f)] = true
+		}
+	}
 	for _, s := range steps {
 		seen := slices.ContainsFunc(frames, func(f trace.Frame) bool {
-			return f.ARP == 0 && f.Point == s.point && f.Answer == s.answer && (f.Flags&synFlag != 0) == s.syn && (s.syn || f.Len > 0)
+			return f.ARP == 0 && began[leg(f)] && f.Point == s.point && f.Answer == s.answer && (f.Flags&synFlag != 0) == s.syn && (s.syn || f.Len > 0)
 		})
 		switch {
 		case seen:
@@ -235,7 +242,10 @@ const (
 	// capturing is how long packets are captured, once the fault has taken.
 	capturing = 3 * time.Second
 	// follows is how long the verdict may take to follow after that.
-	follows = 15 * time.Second
+	follows = 12 * time.Second
+	// randomClients ask at a time, and each waits as long as that for an answer.
+	randomClients  = 4
+	randomPatience = 2 * time.Second
 )
 
 // judgeRandom waits until the verdict is what requests and packets show.
@@ -245,7 +255,20 @@ func (w *World) judgeRandom(ctx context.Context, b *Box, made time.Time, r *Resu
 		return context.Cause(ctx)
 	case <-time.After(settling):
 	}
+	// These clients alone: others' requests may be shorter, or pass.
+	b.stop()
+	asking, stop := context.WithCancel(ctx)
+	defer func() {
+		stop()
+		b.resume(context.WithoutCancel(ctx))
+	}()
 	began := time.Now()
+	for i := range randomClients {
+		go func() {
+			time.Sleep(time.Duration(i) * askEvery / randomClients)
+			ask(asking, b.client(), randomPatience, b.got.note)
+		}()
+	}
 	ns := netns.Path(b.Slot.Netns())
 	c, err := trace.Open([]trace.Point{{Name: "veth", Device: b.Slot.HostVeth()}, {Name: "eth0", Netns: ns, Device: e2b.Vpeer}, {Name: "tap", Netns: ns, Device: b.Slot.Tap()}}, e2b.EnvdPort)
 	if err != nil {
@@ -256,7 +279,6 @@ func (w *World) judgeRandom(ctx context.Context, b *Box, made time.Time, r *Resu
 	if err != nil {
 		return err
 	}
-	// What was on its way already proves nothing: connections of these packets are new.
 	hops := brokenAt(frames)
 	var right time.Time
 	ctx, cancel := context.WithTimeoutCause(ctx, follows, errLate)

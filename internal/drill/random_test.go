@@ -27,6 +27,7 @@ func TestRandomIsRepeatable(t *testing.T) {
 
 func TestBrokenAt(t *testing.T) {
 	// A request over a connection of its own, as it passes the devices.
+	older := trace.Frame{Point: 1, Answer: true, Out: true, Flags: 16, Len: 9, Client: 7} // of a connection from before
 	all := []trace.Frame{
 		{Point: 0, Out: true, Flags: 2}, {Point: 1, Flags: 2}, {Point: 1, Answer: true, Out: true, Flags: 18}, {Point: 0, Answer: true, Flags: 18},
 		{Point: 0, Out: true, Flags: 16, Len: 9}, {Point: 1, Flags: 16, Len: 9},
@@ -36,7 +37,7 @@ func TestBrokenAt(t *testing.T) {
 	want := []string{"relay", "relay", "relay", "relay", "proxy relay", "relay", "tap", "guest envd", "relay tap", "guest envd", "relay", "relay", "proxy"}
 	for n := range len(all) + 1 {
 		var names []string
-		for _, h := range brokenAt(all[:n]) {
+		for _, h := range brokenAt(append(slices.Clone(all[:n]), older)) {
 			names = append(names, string(h))
 		}
 		if got := strings.Join(names, " "); got != want[n] {

@@ -41,14 +41,14 @@ var fresh = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 // traffic asks the sandbox for its health until the context ends: what the agent
 // makes of a path rests on the requests that take it.
 func (b *Box) traffic(ctx context.Context) {
-	go ask(ctx, b.direct(), func(request) {})
-	ask(ctx, b.client(), b.got.note)
+	go ask(ctx, b.direct(), askTime, func(request) {})
+	ask(ctx, b.client(), askTime, b.got.note)
 }
 
-func ask(ctx context.Context, c *envd.Client, note func(request)) {
+func ask(ctx context.Context, c *envd.Client, patience time.Duration, note func(request)) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		one, cancel := context.WithTimeout(ctx, askTime)
+		one, cancel := context.WithTimeout(ctx, patience)
 		err := c.Health(one)
 		cancel()
 		if ctx.Err() == nil {

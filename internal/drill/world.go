@@ -79,10 +79,15 @@ func (w *World) dropSpare() error {
 }
 
 func (w *World) box(ctx context.Context, s sandbox.Sandbox) *Box {
-	ctx, stop := context.WithCancel(ctx)
-	b := &Box{World: w, Sandbox: s, stop: stop}
-	go b.traffic(ctx)
+	b := &Box{World: w, Sandbox: s}
+	b.resume(ctx)
 	return b
+}
+
+// resume begins the sandbox's traffic.
+func (b *Box) resume(ctx context.Context) {
+	ctx, b.stop = context.WithCancel(ctx)
+	go b.traffic(ctx)
 }
 
 // kill removes a sandbox, also when the drill was interrupted.
