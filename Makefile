@@ -17,7 +17,7 @@ NESTED = $(filter-out tools,$(patsubst %/go.mod,%,$(shell $(GIT) ls-files -co --
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench bench-relay soak drill drill-healthy clean
+.PHONY: help up build deps deps-test test test-kernel check format lint generate generated rules bench bench-relay soak drill drill-random drill-healthy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +85,9 @@ soak: ## make and remove 5,000 slots under an agent, and send 1 GiB both ways th
 
 drill: deps build ## break sandboxes in every known way, and write what was named into docs/drill.md
 	@scripts/drill $(ARGS)
+
+drill-random: deps build ## 100 faults that nobody thought of; SEED=7 makes the same again
+	bin/tapwatch drill random --count 100 --seed $(or $(SEED),$(shell date +%s)) $(ARGS)
 
 drill-healthy: deps build ## 20 healthy sandboxes under load for two minutes: nothing must be found
 	bin/tapwatch drill --healthy 20 --for 2m $(ARGS)

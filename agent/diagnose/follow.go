@@ -88,7 +88,8 @@ func (j *judging) explain() {
 		why = len(d.Findings) - 1
 	} else if why >= 0 {
 		x := &d.Findings[why]
-		if l := f.Loss; l != nil && j.set.of(x.Code).Loses { // it is where it was measured
+		if l := f.Loss; l != nil && x.Hop != l.Hop && j.set.of(x.Code).Loses { // it is where it was measured
+			j.moves(x.Hop, l.Hop)
 			x.Hop = l.Hop
 		}
 		x.Severity = path.Critical.AtMost(j.set.of(x.Code).most)
@@ -96,6 +97,23 @@ func (j *judging) explain() {
 	}
 	if why >= 0 && d.Findings[why].Severity == path.Critical {
 		breaks(d, d.Findings[why])
+	}
+}
+
+// moves takes a break from a hop to another, where its packets were seen to be lost.
+func (j *judging) moves(from, to path.Hop) {
+	if slices.ContainsFunc(j.d.Findings, func(x path.Finding) bool {
+		return x.Hop == from && x.Severity == path.Critical && !j.set.of(x.Code).Loses
+	}) {
+		return
+	}
+	for i := range j.d.Hops {
+		if h := &j.d.Hops[i]; h.Hop == from && h.State == path.Broken {
+			h.State, h.Detail = path.Undecided, "the "+string(to)+" is where packets are lost"
+			if slices.Index(path.Hops, from) < slices.Index(path.Hops, to) {
+				h.State = path.OK
+			}
+		}
 	}
 }
 

@@ -85,6 +85,8 @@ func TestVerdictFollowsRequests(t *testing.T) {
 		{"one waits long, and others are answered", changed(requests(nothing, waiting(fine, 9*time.Second, path.Wait{Left: true, Acked: true}))), "ok: ok ok ok ok ok []", ""},
 
 		{"what is inferred of a hop that nothing comes to", changed(guestMute, requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), lossAt(path.Tap, "the relay", "tap0")), "broken: ok ok broken unknown unknown [unexplained]", path.Tap},
+		{"a rule, whose loss was measured behind it", changed(func(f *path.Facts) { f.Rules.Drops = []string{"one"} }, requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), lossAt(path.Tap, "the relay", "tap0")), "broken: ok ok broken ok ok [rule-drops]", path.Tap},
+		{"a rule, whose loss was measured before it", changed(func(f *path.Facts) { f.Rules.Drops = []string{"one"} }, requests(askedOf(0, fails{path.Lost: 9}, 0), nothing), lossAt(path.Proxy, "veth-7", "the proxy")), "broken: broken unknown ok ok ok [rule-drops]", path.Proxy},
 		{"drops where requests are lost", changed(dropping("TC_EGRESS", 30, 0.7), requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), lossAt(path.Tap, "the relay", "tap0")), "broken: ok ok broken ok ok [tap-drops]", path.Tap},
 		{"what is inferred, while requests pass", changed(addressGone, requests(fine, fine)), "ok: ok ok ok ok ok [tap-address]", path.Tap},
 		{"what is inferred, while nobody asks", changed(addressGone), "broken: ok ok broken unknown unknown [tap-address]", path.Tap},
