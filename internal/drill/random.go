@@ -53,16 +53,16 @@ var places = []place{
 	{"what the proxy sends the slot", true, []*nftables.ChainHook{nftables.ChainHookOutput, nftables.ChainHookPostrouting}, func(s network.Slot) []expr.Any { return toAddr(s.VpeerIP()) }},
 	{"what comes from the slot's veth", true, []*nftables.ChainHook{nftables.ChainHookPrerouting, nftables.ChainHookInput}, func(s network.Slot) []expr.Any { return fromDevice(s.HostVeth()) }},
 	{"what comes for envd's port by eth0", false, []*nftables.ChainHook{nftables.ChainHookPrerouting, nftables.ChainHookInput}, func(network.Slot) []expr.Any {
-		return slices.Concat(fromDevice(e2b.Vpeer), toPort(e2b.EnvdPort))
+		return slices.Concat(fromDevice(e2b.Vpeer), toEnvd)
 	}},
 	{"what the relay answers", false, []*nftables.ChainHook{nftables.ChainHookOutput, nftables.ChainHookPostrouting}, func(network.Slot) []expr.Any {
-		return slices.Concat(toDevice(e2b.Vpeer), fromPort(e2b.EnvdPort))
+		return slices.Concat(toDevice(e2b.Vpeer), fromEnvd)
 	}},
 	{"what the relay sends the guest", false, []*nftables.ChainHook{nftables.ChainHookOutput, nftables.ChainHookPostrouting}, func(s network.Slot) []expr.Any {
-		return slices.Concat(toDevice(s.Tap()), toPort(e2b.EnvdPort))
+		return slices.Concat(toDevice(s.Tap()), toEnvd)
 	}},
 	{"what the guest answers", false, []*nftables.ChainHook{nftables.ChainHookPrerouting, nftables.ChainHookInput}, func(s network.Slot) []expr.Any {
-		return slices.Concat(fromDevice(s.Tap()), fromPort(e2b.EnvdPort))
+		return slices.Concat(fromDevice(s.Tap()), fromEnvd)
 	}},
 }
 
@@ -105,13 +105,13 @@ func randomDeviceRule(r *rand.Rand) Fault {
 	device, answers := r.IntN(3), r.IntN(2) == 0
 	return Fault{What: fmt.Sprintf("a chain of %s drops what comes in (answers %v)", [...]string{"the host's veth", "eth0", "the tap"}[device], answers), Make: func(_ context.Context, b *Box) (func() error, error) {
 		chain := at(nftables.TableFamilyNetdev, nftables.ChainHookIngress)
-		ns, match := b.Slot.Netns(), fromPort(e2b.EnvdPort)
+		ns, match := b.Slot.Netns(), fromEnvd
 		chain.Device = [...]string{b.Slot.HostVeth(), e2b.Vpeer, b.Slot.Tap()}[device]
 		if device == 0 {
 			ns = ""
 		}
 		if !answers {
-			match = toPort(e2b.EnvdPort)
+			match = toEnvd
 		}
 		return addRule(ns, chain, match, drop)
 	}}
@@ -211,25 +211,45 @@ var steps = []step{
 	{0, true, false, []path.Hop{path.Relay}},
 }
 
-// brokenAt is where the path is broken by what was seen; nil: at the proxy, if at all.
-func brokenAt(frames []trace.Frame) []path.Hop {
-	const synFlag = 2
-	asked := slices.ContainsFunc(frames, func(f trace.Frame) bool { return f.ARP == 1 && f.Out && f.Point == 2 })
-	replied := slices.ContainsFunc(frames, func(f trace.Frame) bool { return f.ARP == 2 && !f.Out && f.Point == 2 })
-	began := map[[2]int]bool{} // connections that were seen from their begin on, by leg and port
-	leg := func(f trace.Frame) [2]int { return [2]int{f.Point / 2, int(f.Client)} }
+const synFlag = 2 // of TCP
+
+// leg is what tells connections apart: before the relay or behind it, and the port.
+func leg(f trace.Frame) [2]int { return [2]int{f.Point / 2, int(f.Client)} }
+
+// ofNew returns the segments of connections that were seen from their begin on.
+func ofNew(frames []trace.Frame) (segments []trace.Frame) {
+	began := map[[2]int]bool{}
 	for _, f := range frames {
 		if f.ARP == 0 && !f.Answer && f.Out && f.Flags&synFlag != 0 {
 			began[leg(f)] = true
 		}
 	}
+	for _, f := range frames {
+		if f.ARP == 0 && began[leg(f)] {
+			segments = append(segments, f)
+		}
+	}
+	return segments
+}
+
+// arpUnanswered says whether the guest was asked for by ARP, in vain.
+func arpUnanswered(frames []trace.Frame) bool {
+	atTap := func(op uint16, out bool) bool {
+		return slices.ContainsFunc(frames, func(f trace.Frame) bool { return f.ARP == op && f.Out == out && f.Point == 2 })
+	}
+	return atTap(1, true) && !atTap(2, false)
+}
+
+// brokenAt is where the path is broken by what was seen; nil: at the proxy, if at all.
+func brokenAt(frames []trace.Frame) []path.Hop {
+	segments := ofNew(frames)
 	for _, s := range steps {
-		seen := slices.ContainsFunc(frames, func(f trace.Frame) bool {
-			return f.ARP == 0 && began[leg(f)] && f.Point == s.point && f.Answer == s.answer && (f.Flags&synFlag != 0) == s.syn && (s.syn || f.Len > 0)
+		seen := slices.ContainsFunc(segments, func(f trace.Frame) bool {
+			return f.Point == s.point && f.Answer == s.answer && (f.Flags&synFlag != 0) == s.syn && (s.syn || f.Len > 0)
 		})
 		switch {
 		case seen:
-		case s.point == 2 && s.syn && !s.answer && asked && !replied:
+		case s.point == 2 && s.syn && !s.answer && arpUnanswered(frames):
 			return []path.Hop{path.Guest}
 		default:
 			return s.hops

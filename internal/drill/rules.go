@@ -27,7 +27,7 @@ var ruleFaults = []Fault{
 		Name: "drop-rule", What: "an nftables rule in the namespace drops what comes in for envd's port",
 		Hop: path.Relay, Expected: "rule-drops",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
-			return addRule(b.Slot.Netns(), at(nftables.TableFamilyIPv4, nftables.ChainHookInput), toPort(e2b.EnvdPort), drop)
+			return addRule(b.Slot.Netns(), at(nftables.TableFamilyIPv4, nftables.ChainHookInput), toEnvd, drop)
 		},
 	},
 	{
@@ -50,7 +50,7 @@ var ruleFaults = []Fault{
 		Make: func(_ context.Context, b *Box) (func() error, error) {
 			chain := at(nftables.TableFamilyIPv4, nftables.ChainHookPrerouting)
 			chain.Priority = nftables.ChainPriorityRaw
-			return addRule(b.Slot.Netns(), chain, fromDevice(b.Slot.Tap()), fromPort(e2b.EnvdPort), drop)
+			return addRule(b.Slot.Netns(), chain, fromDevice(b.Slot.Tap()), fromEnvd, drop)
 		},
 	},
 	{
@@ -90,7 +90,7 @@ var ruleFaults = []Fault{
 		Make: func(_ context.Context, b *Box) (func() error, error) {
 			chain := at(nftables.TableFamilyNetdev, nftables.ChainHookIngress)
 			chain.Device = b.Slot.Tap()
-			return addRule(b.Slot.Netns(), chain, fromPort(e2b.EnvdPort), drop)
+			return addRule(b.Slot.Netns(), chain, fromEnvd, drop)
 		},
 	},
 	{
@@ -116,7 +116,7 @@ var ruleFaults = []Fault{
 		Make: func(_ context.Context, b *Box) (func() error, error) {
 			chain := at(nftables.TableFamilyIPv4, nftables.ChainHookPrerouting)
 			chain.Type, chain.Priority = nftables.ChainTypeNAT, nftables.ChainPriorityNATDest
-			return addRule(b.Slot.Netns(), chain, toPort(e2b.EnvdPort), []expr.Any{
+			return addRule(b.Slot.Netns(), chain, toEnvd, []expr.Any{
 				&expr.Immediate{Register: 1, Data: []byte{0, 1}},
 				&expr.Redir{RegisterProtoMin: 1},
 			})
@@ -152,16 +152,15 @@ func setForward(ns string, on bool) error {
 
 var drop = []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}
 
-// toPort matches TCP segments to a port, fromPort those from one.
-func toPort(port uint16) []expr.Any   { return ofPort(2, port) }
-func fromPort(port uint16) []expr.Any { return ofPort(0, port) }
+// toEnvd matches TCP segments to envd's port, fromEnvd those from it.
+var toEnvd, fromEnvd = ofPort(2), ofPort(0)
 
-func ofPort(offset uint32, port uint16) []expr.Any {
+func ofPort(offset uint32) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, e2b.EnvdPort)},
 	}
 }
 
