@@ -40,7 +40,7 @@ func BenchmarkSlots(b *testing.B) {
 }
 
 func measure(b *testing.B, bin string, f *fleet) {
-	w := watch(b, bin, f.dir)
+	w := watch(b, bin, f.dir, "--probe-silent", "0") // nobody answers here
 	synced := w.until("ready", w.ready)
 	startCPU := w.cpu()
 	hooked := w.hookedAll(f.n + f.host)
