@@ -179,7 +179,7 @@ func (a *Agent) wire() (err error) {
 		return err
 	}
 	a.health = newHealth(a.cfg, a.slots, a.hops)
-	a.tracer = newTracer(a.cfg, a.slots, a.hops, log)
+	a.tracer = newTracer(a.cfg, a.slots, a.hops, a.health, log)
 	handler, err := httpapi.New(httpapi.Config{
 		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Levels: a.Levels, Log: log.With("part", "http"),
 	})

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"tapwatch/agent/slots"
 )
 
@@ -24,6 +26,24 @@ type asker struct {
 
 func newAsker(delay time.Duration, share int, rest time.Duration) *asker {
 	return &asker{delay: delay, share: share, rest: rest, asked: map[slots.Key]bool{}, wake: make(chan struct{}, 1)}
+}
+
+// rounds calls round every so often until the context ends, with a group in which at most
+// so many pieces of work run at a time, and then waits for them. The work returns no error.
+func rounds(ctx context.Context, every time.Duration, atOnce int, round func(context.Context, *errgroup.Group, time.Time)) {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	defer func() { _ = g.Wait() }()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			round(ctx, &g, now)
+		}
+	}
 }
 
 // ask has these places worked on, without waiting. Work that is for no place is asked

@@ -61,31 +61,22 @@ func newHealth(cfg Config, s *slots.Slots, hops *hops) *health {
 	return h
 }
 
+// asks says whether the agent may send sandboxes requests of its own.
+func (h *health) asks() bool { return h.every > 0 || h.silent > 0 }
+
 func (h *health) run(ctx context.Context) {
-	if h.every == 0 && h.silent == 0 {
+	if !h.asks() {
 		return
 	}
-	var g errgroup.Group
-	g.SetLimit(healthAtOnce)
-	defer func() { _ = g.Wait() }() // nobody returns an error
-	tick := time.NewTicker(healthTick)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			h.round(ctx, &g, now)
-		}
-	}
+	rounds(ctx, healthTick, healthAtOnce, h.round)
 }
 
 // round puts the questions that are due, and waits for no answer unless too many are
 // waited for already.
 func (h *health) round(ctx context.Context, g *errgroup.Group, now time.Time) {
-	h.hops.look() // what real traffic has shown until now
 	var due slots.Due
 	if h.every > 0 {
+		h.hops.look()                              // what real traffic has shown until now
 		due.Idle = now.Add(healthTick/2 - h.every) // a tick may come early
 	}
 	if h.silent > 0 && h.hops.flow != nil { // else nobody counts what comes of it
@@ -133,7 +124,7 @@ func (h *health) count(w slots.Way, got path.Health) {
 
 // results tells the metrics what came of the questions.
 func (h *health) results(s *metrics.Snapshot) {
-	if h.every == 0 && h.silent == 0 {
+	if !h.asks() {
 		return
 	}
 	h.mu.Lock()

@@ -3,43 +3,40 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"tapwatch/agent/path"
-	"tapwatch/agent/prober"
 	"tapwatch/agent/slots"
 	"tapwatch/agent/trace"
 	"tapwatch/internal/registry"
 )
 
-// tracer looks for where packets are lost at the sandboxes whose requests fail. It
-// listens at the devices of their paths for a moment, and asks once itself, so that
-// there is something to be seen.
+// tracer finds where packets are lost, of the sandboxes whose requests fail. It listens
+// at the devices of a path for a moment. It also sends one request itself, so that there
+// are packets to see.
 type tracer struct {
-	slots *slots.Slots
-	hops  *hops
-	port  uint16
-	path  string // of envd's health
-	asks  bool   // the agent may ask sandboxes
-	log   *slog.Logger
+	slots  *slots.Slots
+	hops   *hops
+	health *health
+	port   uint16
+	log    *slog.Logger
 }
 
-func newTracer(cfg Config, s *slots.Slots, hops *hops, log *slog.Logger) *tracer {
-	return &tracer{slots: s, hops: hops, port: cfg.ServicePort, path: cfg.HealthPath, asks: cfg.ProbeEvery > 0 || cfg.ProbeSilent > 0, log: log.With("part", "tracer")}
+func newTracer(cfg Config, s *slots.Slots, hops *hops, health *health, log *slog.Logger) *tracer {
+	return &tracer{slots: s, hops: hops, health: health, port: cfg.ServicePort, log: log.With("part", "tracer")}
 }
 
 const (
-	// traceTick is how often it is looked for sandboxes that are to be traced.
+	// traceTick is how often the tracer asks for sandboxes whose requests fail.
 	traceTick = 250 * time.Millisecond
-	// tracesAtOnce bounds the paths that are listened at.
+	// tracesAtOnce bounds the paths that the tracer listens at.
 	tracesAtOnce = 4
-	// traceLong is how long one is listened at, at most: a SYN is sent again after a
-	// second.
+	// traceLong is how long it listens at one path, at most. A kernel sends a SYN again
+	// after a second.
 	traceLong = 2200 * time.Millisecond
-	// traceStep is how often it is judged meanwhile: the first loss ends the listening.
+	// traceStep is how often it compares what it saw. The first loss ends the listening.
 	traceStep = 300 * time.Millisecond
 )
 
@@ -47,23 +44,15 @@ func (t *tracer) run(ctx context.Context) {
 	if t.hops.flow == nil { // nothing shows that requests fail
 		return
 	}
-	var g errgroup.Group
-	g.SetLimit(tracesAtOnce)
-	defer func() { _ = g.Wait() }() // nobody returns an error
-	tick := time.NewTicker(traceTick)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			for _, target := range t.slots.DueTraces(now, tracesAtOnce) {
-				g.Go(func() error {
-					t.slots.TakeLoss(target, t.trace(ctx, target))
-					return nil
-				})
-			}
-		}
+	rounds(ctx, traceTick, tracesAtOnce, t.round)
+}
+
+func (t *tracer) round(ctx context.Context, g *errgroup.Group, now time.Time) {
+	for _, target := range t.slots.DueTraces(now, tracesAtOnce) {
+		g.Go(func() error {
+			t.slots.TakeLoss(target, t.trace(ctx, target))
+			return nil
+		})
 	}
 }
 
@@ -80,10 +69,10 @@ func (t *tracer) trace(ctx context.Context, target slots.Target) *path.Loss {
 		return nil
 	}
 	defer c.Close()
-	if t.asks {
+	if t.health.asks() && target.Addrs.Guest.IsValid() {
 		asking, cancel := context.WithTimeout(ctx, traceLong)
 		defer cancel()
-		go t.ask(asking, target)
+		go t.health.ask(asking, slots.Question{Target: target, Way: slots.AsProxy})
 	}
 	for time.Since(opened) < traceLong {
 		frames, err := c.Read(ctx, traceStep)
@@ -97,15 +86,6 @@ func (t *tracer) trace(ctx context.Context, target slots.Target) *path.Loss {
 		}
 	}
 	return nil
-}
-
-// ask asks as a proxy does, where the host reaches the sandbox; else from inside.
-func (t *tracer) ask(ctx context.Context, target slots.Target) {
-	if to := target.Reached(); to.IsValid() {
-		prober.Health(ctx, "", netip.AddrPortFrom(to, t.port), t.path)
-	} else if target.Addrs.Guest.IsValid() {
-		prober.Health(ctx, target.Path, netip.AddrPortFrom(target.Addrs.Guest, t.port), t.path)
-	}
 }
 
 // waits says of each leg what waits there that began while it was listened and is not

@@ -27,11 +27,7 @@ func TestChangesAreTold(t *testing.T) {
 	ns := nettest.Netns(t)
 	nettest.Tap(t, ns, "tap0")
 	id := nsid(t, ns)
-	w, err := Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.Close)
+	w := opened(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	heard, done := make(chan netns.NSID, 1024), make(chan error, 1)
 	go func() { done <- w.Run(ctx, func(n Notice) { heard <- n.In }) }()
@@ -79,17 +75,24 @@ func TestChangesAreTold(t *testing.T) {
 	}
 }
 
+// opened is a watcher in the test's namespace.
+func opened(t *testing.T) *Watcher {
+	t.Helper()
+	w, err := Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	return w
+}
+
 // What changes all the time and says nothing is kept back by the kernel.
 func TestOrdinaryChangesAreKeptBack(t *testing.T) {
 	nettest.NeedRoot(t)
 	ns := nettest.Netns(t)
 	nettest.Tap(t, ns, "tap0")
 	id := nsid(t, ns)
-	w, err := Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.Close)
+	w := opened(t)
 	nettest.In(t, ns, func() error {
 		if err := neighbour(netlink.NUD_STALE); err != nil {
 			return err
@@ -233,11 +236,7 @@ func address(do func(netlink.Link, *netlink.Addr) error) error {
 // Rules of the namespace that the watcher is in are told of too, without an nsid.
 func TestOwnRulesAreTold(t *testing.T) {
 	nettest.NeedRoot(t)
-	w, err := Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.Close)
+	w := opened(t)
 	heard := make(chan struct{}, 1024)
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())

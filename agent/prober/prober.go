@@ -113,6 +113,7 @@ func Once(ctx context.Context, to netip.AddrPort, at string) path.Health {
 	}
 	defer conn.Close()
 	h.Connected = true
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // whoever asked may give up earlier
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
 			return failed(err)

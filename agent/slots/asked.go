@@ -161,7 +161,7 @@ func (s *Slots) DueQuestions(now time.Time, due Due, most int) (all []Question) 
 
 // silent says whether nobody has asked the sandbox for anything since then.
 func (st *stay) silent(since time.Time) bool {
-	for _, last := range []time.Time{st.began, st.ofRelay.asked().Last, st.ofGuest.asked().Last, st.asked.at[AsProxy]} {
+	for _, last := range []time.Time{st.began, st.ofRelay.last(), st.ofGuest.last(), st.asked.at[AsProxy]} {
 		if !last.Before(since) {
 			return false
 		}

@@ -110,16 +110,23 @@ func (r *requests) trim(now time.Time) {
 	r.recent = slices.Delete(r.recent, 0, first)
 }
 
+// last is when something was answered or failed last; zero: nothing was.
+func (r *requests) last() time.Time {
+	if n := len(r.recent); n > 0 {
+		return r.recent[n-1].at
+	}
+	return time.Time{}
+}
+
 // asked is what is judged.
 func (r *requests) asked() path.Asked {
-	a := path.Asked{Good: r.good, Waiting: r.waits.All, Waits: r.waits.Some}
+	a := path.Asked{Good: r.good, Last: r.last(), Waiting: r.waits.All, Waits: r.waits.Some}
 	if a.Well = r.goods[requestsGood-1]; r.over.After(a.Well) {
 		a.Well = r.over
 	}
 	for _, e := range r.recent {
 		a.Ended += e.answered + e.failed
 		a.Failed += e.failed
-		a.Last = e.at
 		for i, n := range e.by {
 			if n > 0 {
 				if a.By == nil {
@@ -217,8 +224,8 @@ func (s *Slots) measuredIn(c netns.Cookie) *place {
 }
 
 const (
-	// traceAfter is how long something may wait without an acknowledgment before it is
-	// looked for where packets are lost.
+	// traceAfter is how long something may wait without an acknowledgment before the agent
+	// looks for where packets are lost.
 	traceAfter = 500 * time.Millisecond
 	// traceEvery is the time between two looks at one path, traceRarely where it has
 	// failed for long.
@@ -279,11 +286,7 @@ func (s *Slots) Unacked(t Target, since time.Time) (relay, guest *path.Wait) {
 
 // mayLose says whether packets of the path may be being lost.
 func (st *stay) mayLose(now time.Time) bool {
-	r := st.requests()
-	if r == nil {
-		return false
-	}
-	for _, a := range []*path.Asked{&r.Relay, &r.Guest} {
+	for _, a := range []path.Asked{st.ofRelay.asked(), st.ofGuest.asked()} {
 		if a.Failing(now) {
 			return true
 		}

@@ -43,7 +43,7 @@ func (f *agentFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.attachMode, "attach-mode", string(probe.ModeAuto), "how the agent sees the frames of taps: auto, tc, tcx or tracepoint")
 	fs.StringVar(&f.templateCache, "template-cache", "", "directory of E2B's template cache, with {build}/cache/{id}/metadata.json; empty disables reading it")
 	fs.DurationVar(&f.probeEvery, "probe-every", 0, "health-check sandboxes that have answered no request for this long, then at this interval (0: never)")
-	fs.DurationVar(&f.probeSilent, "probe-silent", 30*time.Second, "ask a sandbox that nobody has asked for anything for this long for its health, once, as proxies do (0: never)")
+	fs.DurationVar(&f.probeSilent, "probe-silent", 30*time.Second, "health-check a sandbox that has had no request for this long, as a proxy would ask, then at this interval (0: never)")
 	fs.DurationVar(&f.seriesGrace, "series-grace", 30*time.Second, "keep exporting a removed sandbox's counters for this long, so that the last scrape is complete (0: not at all)")
 	fs.BoolVar(&f.hops, "hops", true, "measure the latency of every hop; costs every packet of the host some nanoseconds")
 	fs.IntVar(&f.hopsPerSandbox, "hops-per-sandbox", 0, "export per-sandbox latency histograms for at most N sandboxes (4 each)")
