@@ -92,7 +92,7 @@ tapwatch_path_seen_up{hop="tap",netns="ns-1",origin="probe",sandbox_id="i1"} 0
 tapwatch_path_seen_up{hop="tap",netns="ns-1",origin="traffic",sandbox_id="i1"} 0
 `},
 		{"tapwatch_health_probes_total", `
-# HELP tapwatch_health_probes_total The agent's own questions for envd's health, by the way that they took (tap, straight at the tap from inside the namespace; path, through the proxy as clients do; relay, once, as proxies ask) and by result: ok; ill, an error was answered, by envd or on the way; no answer; not connected. By relay only sandboxes are asked that nobody asks for anything (--probe-silent), by the others those that answer nobody, where --probe-every says so.
+# HELP tapwatch_health_probes_total The agent's own questions for envd's health, by the way that they took (tap, straight at the tap from inside the namespace; path, through the proxy as clients do; relay, once, as proxies ask) and by result: ok; ill, an error was answered, by envd or on the way; no answer; not connected. By way relay the agent asks sandboxes that had no request for --probe-silent, by the other ways those that answered none for --probe-every.
 # TYPE tapwatch_health_probes_total counter
 tapwatch_health_probes_total{result="ill",way="path"} 2
 tapwatch_health_probes_total{result="not connected",way="tap"} 1

@@ -90,7 +90,7 @@ var (
 	connections = desc("connections",
 		"Connections of the paths now, by layer, by side (front, accepted; back, connected) and state: connecting, half open, without an answer yet; established; half_closed, one side has ended.", "layer", "side", "state")
 	requests = desc("requests_total",
-		"What came of what was asked of the sandbox at its service's port, of connects and of later requests, by whoever asks: answered; server_error, by HTTP with 5xx; not_http; refused; reset, closed, before an answer; lost, not even acknowledged; gave_up, whoever asked ended it; unused, a connection over which nothing was asked. By the sockets that ask the relay, else by those that ask the guest.", "sandbox_id", "netns", "outcome")
+		"Connects and requests to the sandbox's service port, by outcome: answered; server_error, HTTP 5xx; not_http; refused; reset or closed, before an answer; lost, not acknowledged; gave_up, the client ended it; unused, a connection without a request. Counted at the sockets that connect to the relay; where there is no relay, to the guest.", "sandbox_id", "netns", "outcome")
 	pathSeenUp = desc("path_seen_up",
 		"What was seen of a hop last: 1 it answered, 0 it did not. By real traffic (origin traffic), or by the agent's own questions (origin probe). Absent while nothing was, or nothing that is certain.", "sandbox_id", "netns", "hop", "origin")
 
@@ -98,7 +98,7 @@ var (
 		"SYN to SYN-ACK at the taps of all sandboxes, of any port of the guest.")
 
 	healthProbes = desc("health_probes_total",
-		"The agent's own questions for envd's health, by the way that they took (tap, straight at the tap from inside the namespace; path, through the proxy as clients do; relay, once, as proxies ask) and by result: ok; ill, an error was answered, by envd or on the way; no answer; not connected. By relay only sandboxes are asked that nobody asks for anything (--probe-silent), by the others those that answer nobody, where --probe-every says so.", "way", "result")
+		"The agent's own questions for envd's health, by the way that they took (tap, straight at the tap from inside the namespace; path, through the proxy as clients do; relay, once, as proxies ask) and by result: ok; ill, an error was answered, by envd or on the way; no answer; not connected. By way relay the agent asks sandboxes that had no request for --probe-silent, by the other ways those that answered none for --probe-every.", "way", "result")
 	probeDuration = desc("probe_duration_seconds",
 		"Time from one of these questions to its answer, connecting included, of those that were answered.", "way")
 
