@@ -229,14 +229,14 @@ const (
 	traceAfter = 500 * time.Millisecond
 	// traceEvery is the time between two looks at one path, traceRarely where it has
 	// failed for long.
-	traceEvery = 3 * time.Second
-	// unackedFor is how long a packet may be on its way to a device.
-	unackedFor  = 200 * time.Millisecond
+	traceEvery  = 3 * time.Second
 	traceRarely = 30 * time.Second
+	// unackedFor is how long a packet may be on its way to a device.
+	unackedFor = 200 * time.Millisecond
 )
 
-// DueTraces returns the sandboxes whose path is to be looked at for where packets are
-// lost, at most so many, and notes that it is.
+// DueTraces returns sandboxes that may be losing packets, at most so many, and notes that
+// the caller traces them now.
 func (s *Slots) DueTraces(now time.Time, most int) (due []Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

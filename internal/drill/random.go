@@ -240,7 +240,8 @@ func arpUnanswered(frames []trace.Frame) bool {
 	return atTap(1, true) && !atTap(2, false)
 }
 
-// brokenAt is where the path is broken by what was seen; nil: at the proxy, if at all.
+// brokenAt is where the path is broken, by the frames of the capture: one of the hops that
+// it returns. Where all steps were seen that is the proxy, if any.
 func brokenAt(frames []trace.Frame) []path.Hop {
 	segments := ofNew(frames)
 	for _, s := range steps {
