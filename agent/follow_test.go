@@ -96,6 +96,7 @@ func TestFailingRequestsAreNeverOK(t *testing.T) {
 		dropped("the host drops what the relay answers", path.Relay, here, "INPUT", "-s", far, "-p", "tcp", "--sport", "49983", "-j", "DROP"),
 		dropped("what the guest answers is dropped before routing", path.Relay, there, "PREROUTING", "-t", "raw", "-i", "tap0", "-p", "tcp", "-j", "DROP"),
 		dropped("large packets to the guest are dropped", path.Tap, there, "OUTPUT", "-o", "tap0", "-p", "tcp", "-m", "length", "--length", "80:2000", "-j", "DROP"),
+		one("the guest answers no ARP", path.Guest, func() { arp(t, l, netlink.LinkSetARPOff) }, func() { arp(t, l, netlink.LinkSetARPOn) }),
 		one("no way to the guest", path.Tap, func() { blackhole(t, ns, netlink.RuleAdd) }, func() { blackhole(t, ns, netlink.RuleDel) }),
 		one("the host has no way to the slot", path.Relay, func() { hostBlackhole(t, far, netlink.RouteAdd) }, func() { hostBlackhole(t, far, netlink.RouteDel) }),
 		one("another's program drops what goes out by the tap", path.Tap, func() { undrop = dropAtTap(t, ns) }, func() { undrop() }),
@@ -116,6 +117,25 @@ func TestFailingRequestsAreNeverOK(t *testing.T) {
 			l.until("well again", everywhere)
 		})
 	}
+}
+
+// arp switches the guest's ARP on or off, and has the slot forget its address.
+func arp(t *testing.T, l *line, set func(netlink.Link) error) {
+	t.Helper()
+	on := func(ns, name string, do func(netlink.Link) error) {
+		t.Helper()
+		nettest.In(t, ns, func() error {
+			link, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			return do(link)
+		})
+	}
+	on(l.guest, "eth0", set)
+	on(l.slot.Netns, "tap0", func(tap netlink.Link) error {
+		return netlink.NeighDel(&netlink.Neigh{LinkIndex: tap.Attrs().Index, IP: netip.MustParseAddr("169.254.0.21").AsSlice()})
+	})
 }
 
 func hostBlackhole(t *testing.T, to string, do func(*netlink.Route) error) {

@@ -28,6 +28,7 @@ import (
 type line struct {
 	*host
 	front netip.AddrPort
+	guest string       // its namespace
 	hangs atomic.Bool  // envd does, while it is set
 	waits atomic.Int32 // requests that it has let hang
 	asked atomic.Int32 // all that came to it
@@ -53,8 +54,8 @@ func startLine(t *testing.T, cfg Config) *line {
 	addAddr(t, ns, "eth0", far.Addr(), 31)
 	nettest.In(t, ns, func() error { return netlink.RouteAdd(&netlink.Route{Gw: near.AsSlice()}) })
 	addAddr(t, ns, "tap0", tap, 30)
-	guest := nettest.Guest(t, ns, "tap0", "02:FC:00:00:00:05", envd.Addr().AsSlice(), tap.AsSlice())
-	l.serve(listenIn(t, guest, envd))
+	l.guest = nettest.Guest(t, ns, "tap0", "02:FC:00:00:00:05", envd.Addr().AsSlice(), tap.AsSlice())
+	l.serve(listenIn(t, l.guest, envd))
 	forward(listenIn(t, ns, far), func() (c net.Conn, err error) {
 		nettest.In(t, ns, func() error { c, err = net.Dial("tcp4", envd.String()); return nil })
 		return c, err

@@ -62,7 +62,7 @@ func (t *tracer) trace(ctx context.Context, target slots.Target) *path.Loss {
 	if !ok {
 		return nil
 	}
-	opened := time.Now()
+	w.Began = time.Now()
 	c, err := trace.Open(w.Points, t.port)
 	if err != nil {
 		t.log.Debug("where packets are lost is not known", "netns", target.Netns, "err", err)
@@ -74,13 +74,13 @@ func (t *tracer) trace(ctx context.Context, target slots.Target) *path.Loss {
 		defer cancel()
 		go t.health.ask(asking, slots.Question{Target: target, Way: slots.AsProxy})
 	}
-	for time.Since(opened) < traceLong {
+	for time.Since(w.Began) < traceLong {
 		frames, err := c.Read(ctx, traceStep)
 		if err != nil {
 			t.log.Debug("where packets are lost is not known", "netns", target.Netns, "err", err)
 			return nil
 		}
-		w.Waits = t.waits(target, w, opened)
+		w.Waits = t.waits(target, w)
 		if l := trace.Analyse(w, frames, time.Now()); l != nil {
 			return l
 		}
@@ -90,9 +90,9 @@ func (t *tracer) trace(ctx context.Context, target slots.Target) *path.Loss {
 
 // waits says of each leg what waits there that began while it was listened and is not
 // acknowledged.
-func (t *tracer) waits(target slots.Target, w trace.Way, since time.Time) (all []trace.Waits) {
+func (t *tracer) waits(target slots.Target, w trace.Way) (all []trace.Waits) {
 	t.hops.look()
-	relay, guest := t.slots.Unacked(target, since)
+	relay, guest := t.slots.Unacked(target, w.Began)
 	for _, one := range []*path.Wait{relay, guest} {
 		switch {
 		case one == nil:

@@ -20,6 +20,7 @@ type Leg struct {
 
 // Way is the points of a path and how its packets pass them.
 type Way struct {
+	Began  time.Time // of the listening
 	Points []Point
 	Legs   []Leg // in the order of requests
 	// Waits says of each leg what was asked there while it was listened, and was not
@@ -42,6 +43,9 @@ const (
 	passes = 150 * time.Millisecond
 	// answers is how long a kernel may take to answer a SYN, or to acknowledge data.
 	answers = 700 * time.Millisecond
+	// resolves is how long a kernel that asks for a neighbour by ARP may leave a device
+	// without any packet: it asks again after a second.
+	resolves = 1200 * time.Millisecond
 )
 
 // packet is one that is known again at another point: a retransmission is the same.
@@ -89,7 +93,7 @@ func Analyse(w Way, frames []Frame, end time.Time) *path.Loss {
 	for i, l := range w.Legs {
 		lost := newLeg(l, w.Points, frames, end).losses()
 		if len(lost) == 0 && i < len(w.Waits) && w.Waits[i] != Nothing {
-			lost = nothingCame(l, w, w.Waits[i], frames)
+			lost = nothingCame(l, w, w.Waits[i], frames, end)
 		}
 		all = append(all, lost...)
 	}
@@ -101,9 +105,17 @@ func Analyse(w Way, frames []Frame, end time.Time) *path.Loss {
 	return &most
 }
 
-// nothingCame is the loss of all that an asker sent, where none of it came to a device.
-func nothingCame(l Leg, w Way, waits Waits, frames []Frame) []path.Loss {
+// nothingCame is the loss of all that an asker sent, where none of it came to a device. A
+// kernel that does not know its neighbour keeps what it sends, and asks by ARP: then the
+// packets are not lost there.
+func nothingCame(l Leg, w Way, waits Waits, frames []Frame, end time.Time) []path.Loss {
+	if end.Sub(w.Began) < resolves {
+		return nil
+	}
 	for _, f := range frames {
+		if f.ARP == 1 && f.Out && f.Point == l.Points[0] {
+			return nil
+		}
 		if f.ARP == 0 && slices.Contains(l.Points, f.Point) && !f.Answer && (waits != SYN || f.Flags&syn != 0) { // older connections' packets prove nothing
 			return nil
 		}

@@ -79,9 +79,12 @@ func TestAnalyse(t *testing.T) {
 		"answers between the ends":         {relayed, nil, "veth out syn\neth0 in syn\neth0 out synack\n+1s\nveth out syn\neth0 in syn\neth0 out synack\n+200ms", "eth0 > veth relay SYN-ACKs 1 of 1"},
 		"answers behind the veth":          {relayed, nil, "veth out syn\neth0 in syn\neth0 out synack\nveth in synack\n+1s\nveth out syn\neth0 in syn\neth0 out synack\nveth in synack\n+200ms", "veth > proxy proxy SYN-ACKs 1 of 1"},
 		"an answer that nobody takes yet":  {relayed, nil, "veth out syn\neth0 in syn\neth0 out synack\nveth in synack\n+2s", ""},
-		"nothing comes to the first point": {relayed, []Waits{SYN, Nothing}, "+1s", "proxy > veth relay SYNs 1 of 1"},
-		"nothing comes to the tap":         {relayed, []Waits{Nothing, Request}, front + "+1s", "relay > tap tap packets 1 of 1"},
-		"nor a SYN, only older packets":    {relayed, []Waits{Nothing, SYN}, front + "tap out done\n+1s", "relay > tap tap SYNs 1 of 1"},
+		"nothing comes to the first point": {relayed, []Waits{SYN, Nothing}, "+1300ms", "proxy > veth relay SYNs 1 of 1"},
+		"nothing comes to the tap":         {relayed, []Waits{Nothing, Request}, front + "+1300ms", "relay > tap tap packets 1 of 1"},
+		"nor a SYN, only older packets":    {relayed, []Waits{Nothing, SYN}, front + "tap out done\n+1300ms", "relay > tap tap SYNs 1 of 1"},
+		"nothing came, and ARP may be due": {relayed, []Waits{Nothing, SYN}, front + "+900ms", ""},
+		"a SYN that ARP holds up":          {relayed, []Waits{Nothing, SYN}, front + "tap out who-has\n+1300ms", "tap > guest guest ARP requests 1 of 1"},
+		"one that ARP has held up shortly": {relayed, []Waits{Nothing, SYN}, front + "+1s\ntap out who-has\n+300ms", ""},
 		"nothing waits, and nothing came":  {relayed, []Waits{Nothing, Nothing}, front + "+1s", ""},
 		"behind the tap":                   {relayed, []Waits{SYN, SYN}, front + "tap out syn\n+1s\ntap out syn\n+200ms", "tap > guest guest SYNs 1 of 1"},
 		"a request behind the tap":         {relayed, nil, front + "tap out syn\ntap in synack\ntap out req\n+1s", "tap > guest guest requests 1 of 2"},
@@ -95,7 +98,7 @@ func TestAnalyse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen, end := frames(t, c.frames)
-			c.way.Waits = c.waits
+			c.way.Waits, c.way.Began = c.waits, time.Unix(100, 0)
 			got := ""
 			if l := Analyse(c.way, seen, end); l != nil {
 				got = l.After + " > " + l.Before + " " + string(l.Hop) + " " + l.What + " " + number(l.Count) + " of " + number(l.Of)
