@@ -227,8 +227,8 @@ const (
 	// traceAfter is how long something may wait without an acknowledgment before the agent
 	// looks for where packets are lost.
 	traceAfter = 500 * time.Millisecond
-	// traceEvery is the time between two looks at one path, traceRarely where it has
-	// failed for long.
+	// traceEvery is the time between two traces of one path, traceRarely where it has
+	// failed for long and the last trace found the place.
 	traceEvery  = 3 * time.Second
 	traceRarely = 30 * time.Second
 	// unackedFor is how long a packet may be on its way to a device.
@@ -243,7 +243,7 @@ func (s *Slots) DueTraces(now time.Time, most int) (due []Target) {
 	look := func(p *place) {
 		st := p.stay
 		every := traceEvery
-		if !st.failingSince.IsZero() && now.Sub(st.failingSince) > traceRarely {
+		if st.loss != nil && !st.failingSince.IsZero() && now.Sub(st.failingSince) > traceRarely {
 			every = traceRarely
 		}
 		if p.key.Claim != 0 || p.space.Path == "" || st.booting(now) || st.endingAt(now) || now.Sub(st.traced) < every || !st.mayLose(now) {
