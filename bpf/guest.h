@@ -73,11 +73,12 @@ static __always_inline void learn_from_arp(const struct key *device, struct stat
 	if (arp->hardware_type != bpf_htons(ARP_ETHERNET) || arp->protocol_type != bpf_htons(ETH_P_IP) ||
 	    arp->hardware_len != 6 || arp->protocol_len != 4 || !is_host(addr))
 		return;
+	share_guest(device, s, addr);
+	barrier(); /* who reads it below may rely on what all CPUs know */
 	s->guest_addr = addr;
 	__builtin_memcpy(s->guest_mac, arp->sender_hardware, sizeof(s->guest_mac));
 	s->guest_by_arp = 1;
 	s->guest_seen = now;
-	share_guest(device, s, addr);
 }
 
 static __always_inline void learn_from_ipv4(const struct frame *f, struct stats *s, __u64 now)
@@ -90,11 +91,12 @@ static __always_inline void learn_from_ipv4(const struct frame *f, struct stats 
 
 	if (load(f, 0, &h, sizeof(h)) || h.eth.to[0] & 1 || !is_host(h.ip.saddr))
 		return;
+	if (g && !is_of(g, &f->device, s))
+		share_guest(&f->device, s, h.ip.saddr);
+	barrier();
 	s->guest_addr = h.ip.saddr;
 	__builtin_memcpy(s->guest_mac, h.eth.from, sizeof(s->guest_mac));
 	s->guest_seen = now;
-	if (g && !is_of(g, &f->device, s))
-		share_guest(&f->device, s, h.ip.saddr);
 }
 
 #endif
