@@ -169,25 +169,29 @@ int process_exit(u64 *ctx)
 {
 	struct task_struct *task = (struct task_struct *)ctx[0];
 	__u32 pid = pid_of(task);
-	struct fate *fate = bpf_map_lookup_elem(&watched, &pid);
+	struct fate *found = bpf_map_lookup_elem(&watched, &pid);
+	struct fate fate;
 	struct told *t;
 
-	if (!fate)
+	if (!found)
 		return 0;
 	if (BPF_CORE_READ(task, signal, live.counter)) /* other threads live on */
+		return 0;
+	fate = *found;
+	/* Threads that are killed at once may both see that none lives on: one of them tells. */
+	if (bpf_map_delete_elem(&watched, &pid))
 		return 0;
 	t = tell(task, TALE_ENDED);
 	if (t) {
 		t->code = task->exit_code;
 		t->held = holds_tap(task);
-		if (t->code & 0x7f && (t->code & 0x7f) == fate->signal) {
-			t->by = fate->by;
-			t->sender = fate->sender;
-			__builtin_memcpy(t->sender_comm, fate->comm, sizeof(fate->comm));
+		if (t->code & 0x7f && (t->code & 0x7f) == fate.signal) {
+			t->by = fate.by;
+			t->sender = fate.sender;
+			__builtin_memcpy(t->sender_comm, fate.comm, sizeof(fate.comm));
 		}
 		bpf_ringbuf_submit(t, 0);
 	}
-	bpf_map_delete_elem(&watched, &pid);
 	return 0;
 }
 

@@ -132,33 +132,30 @@ func TestStopIsTold(t *testing.T) {
 	_ = cmd.Wait()
 }
 
-// A process of many threads ends once, whichever of them ends first.
+// A process of many threads ends once, whichever of them ends first, also where all
+// of them are killed while they run.
 func TestThreadsEndOnce(t *testing.T) {
 	nettest.NeedRoot(t)
 	w := open(t)
-	// A Go program has threads: this test itself, waiting to be killed.
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestMainThreadGoes$")
-	cmd.Env = append(os.Environ(), "EXITS_CHILD=1")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	for range 30 {
+		// A Go program has threads: this test itself, waiting to be killed.
+		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestMainThreadGoes$")
+		cmd.Env = append(os.Environ(), "EXITS_CHILD=1")
+		out := nettest.Start(t, "", cmd).Out
+		if err := w.Watch(cmd.Process.Pid); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.ReadByte(); err != nil { // threads have come and gone
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if e := w.next(t); e.PID != cmd.Process.Pid || !strings.HasPrefix(e.String(), "was killed by SIGKILL") {
+			t.Errorf("told of %d, which %s", e.PID, e)
+		}
+		_ = cmd.Wait()
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Watch(cmd.Process.Pid); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := out.Read(make([]byte, 1)); err != nil { // threads have come and gone
-		t.Fatal(err)
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if e := w.next(t); e.PID != cmd.Process.Pid || !strings.HasPrefix(e.String(), "was killed by SIGKILL") {
-		t.Errorf("told of %d, which %s", e.PID, e)
-	}
-	_ = cmd.Wait()
 	other := exec.CommandContext(t.Context(), "true")
 	if err := other.Run(); err != nil { // not watched: not told
 		t.Fatal(err)
@@ -179,6 +176,13 @@ func TestMainThreadGoes(t *testing.T) {
 		return
 	}
 	threadsComeAndGo()
+	runtime.GOMAXPROCS(8) // more threads than processors, all of them running
+	for range 8 {
+		go func() {
+			for {
+			}
+		}()
+	}
 	os.Stdout.WriteString("!")
 	select {}
 }
