@@ -30,6 +30,8 @@ var envdNoAnswer = Check{
 			return behindRules()
 		case synUnanswered(f) > Patience && synUnanswered(f) < askedAfter && !t.LastReceive.After(t.EnvdWaiting):
 			return unsure("a SYN waits, and nothing has come from the guest since: it is being asked by ARP")
+		case synUnanswered(f) > Patience && synUnanswered(f) < askedAfter && f.Inside.Replies == path.No && !t.LastARPReply.After(t.EnvdWaiting):
+			return unsure("a SYN waits, and the guest answers nothing by IP: it is being asked by ARP")
 		case synUnanswered(f) > Patience:
 			return wrong(noAnswer(f))
 		case !sinceAttach(f, t.LastEnvdSYNACK):

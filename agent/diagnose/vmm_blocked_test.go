@@ -99,6 +99,10 @@ func TestGuestNoReply(t *testing.T) {
 	})
 	tryCheck(t, envdNoAnswer, []look{
 		{"it answers ARP alone", changed(synDropped, replies(path.No)), "suppressed", []string{"guest-no-reply"}},
+		{"it has not answered ARP yet", changed(synDropped, replies(path.No), func(f *path.Facts) {
+			f.Traffic.EnvdWaiting, f.Traffic.LastARPReply = secondsAgo(4), secondsAgo(50)
+		}), "unknown", []string{"it is being asked by ARP"}},
+		{"it answers no ARP", changed(synDropped, replies(path.No), func(f *path.Facts) { f.Traffic.LastARPReply = secondsAgo(50) }), "problem", []string{"the guest has no route back"}},
 		{"it answers by IP", changed(synDropped, replies(path.Yes)), "problem", []string{"most likely a firewall in the guest drops them", "has its route back"}},
 		{"it refuses another port", changed(synDropped, replies(path.Unknown), func(f *path.Facts) { f.Traffic.LastPortRefused = secondsAgo(1) }), "problem", []string{"refused a connection to another port 1s ago"}},
 		{"nobody asked", changed(synDropped, replies(path.Unknown)), "problem", []string{"a firewall in the guest drops them, envd accepts no connection", "no route back"}},

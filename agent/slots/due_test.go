@@ -64,3 +64,35 @@ func TestLooksAreBounded(t *testing.T) {
 		t.Errorf("%d are due, want 3", len(due))
 	}
 }
+
+// A guest is asked by ARP where nothing has come from it since a SYN waits, and where what
+// came was no answer to ARP for as long as guests take to answer.
+func TestWhoIsAskedByARP(t *testing.T) {
+	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
+	for name, c := range map[string]struct {
+		traffic path.Traffic
+		want    bool
+	}{
+		"nothing waits":              {path.Traffic{LastReceive: ago(time.Hour)}, false},
+		"silent":                     {path.Traffic{EnvdWaiting: ago(time.Second), LastReceive: ago(time.Minute)}, true},
+		"silent for a moment":        {path.Traffic{EnvdWaiting: ago(time.Millisecond), LastReceive: ago(time.Minute)}, true},
+		"it sends, for a moment":     {path.Traffic{EnvdWaiting: ago(100 * time.Millisecond), LastReceive: ago(0)}, false},
+		"it sends":                   {path.Traffic{EnvdWaiting: ago(time.Second), LastReceive: ago(0), LastARPReply: ago(time.Minute)}, true},
+		"it has answered":            {path.Traffic{EnvdWaiting: ago(time.Second), LastReceive: ago(0), LastARPReply: ago(0)}, false},
+		"it is being asked":          {path.Traffic{EnvdWaiting: ago(time.Second), LastReceive: ago(0), ARPWaiting: ago(0)}, false},
+		"it has been asked for long": {path.Traffic{EnvdWaiting: ago(time.Minute), ARPWaiting: ago(time.Minute)}, false},
+	} {
+		w := newWorld(t)
+		vmm := process(70)
+		w.space(4, recorded("i1", vmm))
+		d := w.tap(4, 2, "tap0", path.Yes)
+		w.hold(vmm.on(d, "tap0"))
+		w.TakeHooked(Order{Device: d}, true)
+		w.TakeTraffic(d, &c.traffic, Firsts{}, false)
+		for _, target := range w.Bound(nil) {
+			if target.Waiting != c.want {
+				t.Errorf("%s: asked by ARP %v, want %v", name, target.Waiting, c.want)
+			}
+		}
+	}
+}

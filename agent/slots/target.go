@@ -38,7 +38,7 @@ type Target struct {
 	NoProxy, NoRelay   bool      // nobody listened there when that was read last
 
 	Carrier path.Tristate
-	Waiting bool // a SYN is, and nothing has come from the guest since
+	Waiting bool // a SYN is, and nothing has come from the guest since, or no answer to ARP
 	Waited  bool // a SYN is, for longer than a guest takes to answer
 	Booting bool
 }
@@ -67,7 +67,12 @@ func (s *Slots) target(p *place) Target {
 		Carrier: p.device.Carrier, Booting: st.booting(time.Now())}
 	if f := p.traffic; f != nil {
 		t.Waited = !f.EnvdWaiting.IsZero() && time.Since(f.EnvdWaiting) > waitsLong
-		t.Waiting = !f.EnvdWaiting.IsZero() && f.ARPWaiting.IsZero() && f.LastReceive.Before(f.EnvdWaiting)
+		// A guest that sends frames of its own, and answers none, may be asked by ARP too.
+		heard := f.LastReceive
+		if t.Waited {
+			heard = f.LastARPReply
+		}
+		t.Waiting = !f.EnvdWaiting.IsZero() && f.ARPWaiting.IsZero() && heard.Before(f.EnvdWaiting)
 	}
 	return t
 }

@@ -55,9 +55,9 @@ var foreignFaults = []Fault{
 		Hop: path.Tap, Expected: "tap-no-vnet-hdr", Foreign: &standIn{State: path.VMMRunning, NIC: true, Attach: true},
 	},
 	{
-		Name: "fc-zombie", What: "a Firecracker gets SIGKILL, and its launcher does not wait for it",
+		Name: "fc-zombie", What: "another than its launcher kills a Firecracker, and its launcher does not wait for it",
 		Hop: path.Tap, Expected: "vmm-zombie", Foreign: unreaped(attached(path.VMMRunning)),
-		Harm: func(_ network.Slot, vmm *os.Process) error { return vmm.Kill() },
+		Harm: func(_ network.Slot, vmm *os.Process) error { return killByAnother(vmm.Pid) },
 	},
 	{
 		Name: "neighbour-stale", What: "the namespace has another hardware address for a Firecracker's guest, for good",
