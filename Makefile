@@ -79,7 +79,7 @@ bench: ## run the benchmarks
 bench-relay: deps-test ## the data path beside socat, HAProxy and nginx; PART=Bulk is one part
 	go test -run '^$$' -bench '$(or $(PART),.)' -benchtime 1x -timeout 10m ./test/relay -args -rounds $(or $(ROUNDS),7)
 
-soak: ## make and remove 5,000 slots under an agent, and send 1 GiB both ways through the relay
+soak: drill-random ## 100 faults that nobody thought of, 5,000 slots made and removed under an agent, 1 GiB both ways through the relay
 	go vet -tags soak ./test/scale ./internal/sandbox/relay
 	go test -tags soak -run '^TestSoak' -timeout 1h -v ./test/scale ./internal/sandbox/relay
 

@@ -77,8 +77,9 @@ func drillRandomCommand(d *drillRun) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "random",
 		Short: "Make faults that nobody thought of, and see whether the verdict is what requests and packets show",
-		Long: `Random makes faults of random kinds at random places of a path: rules of packet
-filters, routes, rules of routing, neighbours, queues, a link, a VMM that is stopped.
+		Long: `Random makes faults of random kinds at random places of paths of all shapes: rules of
+packet filters, routes, rules of routing, neighbours, queues, sysctls, a link, a VMM that
+is stopped or frozen.
 Nothing is expected of a check: packets are captured at every device of the path, and
 the first that requests or answers do not come to is where the path must be called
 broken; while requests are answered it must not. The same seed makes the same faults.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/template"
@@ -42,7 +43,8 @@ type Fault struct {
 	User           uint32
 	Harm           func(slot network.Slot, vmm *os.Process) error
 
-	random bool // nothing is expected of it: what is right is measured
+	random bool           // nothing is expected of it: what is right is measured
+	shape  registry.Shape // of the path that is broken; "" means the launcher's
 }
 
 // fromStart says that the sandbox never was healthy.
@@ -169,7 +171,7 @@ func (w *World) stillborn(ctx context.Context, f Fault, r *Result) (err error) {
 
 // live breaks a healthy sandbox, and heals it where that is possible.
 func (w *World) live(ctx context.Context, f Fault, r *Result) error {
-	b, err := w.healthy(ctx)
+	b, err := w.healthy(ctx, f.shape)
 	if err != nil {
 		return err
 	}

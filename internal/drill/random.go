@@ -2,44 +2,49 @@ package drill
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"tapwatch/agent/path"
-	"tapwatch/agent/trace"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/netns"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
 )
 
-// Faults that nobody thought of: what can be done to a path, at a random place, with
-// random conditions. No check is expected. What is right is measured: packets are
-// captured at every device of the path, and the first that the requests, or their
-// answers, do not come to says where the path breaks.
+// Faults that nobody thought of: what can be done to a path of any shape, at a random
+// place, with random conditions. No check is expected. What is right is measured
+// (measured.go).
 
 // Random returns so many faults, the same for the same seed.
 func Random(seed uint64, count int) (faults []Fault) {
 	r := rand.New(rand.NewPCG(seed, seed)) // repeatable on purpose
 	for i := range count {
-		f := randomKinds[r.IntN(len(randomKinds))](r)
-		f.Name, f.random = fmt.Sprintf("random-%d-%d", seed, i), true
+		shape := [...]registry.Shape{registry.Relay, registry.Relay, registry.DNAT, registry.Fused}[r.IntN(4)]
+		f := randomKinds[r.IntN(len(randomKinds))](r, shape)
+		f.Name, f.What = fmt.Sprintf("random-%d-%d", seed, i), f.What+" ("+string(shape)+")"
+		f.shape, f.random = shape, true
 		faults = append(faults, f)
 	}
+	// Those of one shape share a sandbox while it can be healed.
+	slices.SortStableFunc(faults, func(a, b Fault) int { return strings.Compare(string(a.shape), string(b.shape)) })
 	return faults
 }
 
-var randomKinds = []func(*rand.Rand) Fault{randomRule, randomRule, randomRule, randomDeviceRule, randomRouting, randomRoute, randomNeighbour, randomQdisc, randomLink, randomStop}
+var randomKinds = []func(*rand.Rand, registry.Shape) Fault{
+	randomRule, randomRule, randomRule, randomDeviceRule, randomRouting, randomRoute, randomNeighbour,
+	randomQdisc, randomSysctl, randomLink, randomStop,
+}
 
 // place is a way that packets of the path go, as rules can tell it.
 type place struct {
@@ -49,21 +54,47 @@ type place struct {
 	match func(network.Slot) []expr.Any
 }
 
-var places = []place{
-	{"what the proxy sends the slot", true, []*nftables.ChainHook{nftables.ChainHookOutput, nftables.ChainHookPostrouting}, func(s network.Slot) []expr.Any { return toAddr(s.VpeerIP()) }},
-	{"what comes from the slot's veth", true, []*nftables.ChainHook{nftables.ChainHookPrerouting, nftables.ChainHookInput}, func(s network.Slot) []expr.Any { return fromDevice(s.HostVeth()) }},
-	{"what comes for envd's port by eth0", false, []*nftables.ChainHook{nftables.ChainHookPrerouting, nftables.ChainHookInput}, func(network.Slot) []expr.Any {
-		return slices.Concat(fromDevice(e2b.Vpeer), toEnvd)
-	}},
-	{"what the relay answers", false, []*nftables.ChainHook{nftables.ChainHookOutput, nftables.ChainHookPostrouting}, func(network.Slot) []expr.Any {
-		return slices.Concat(toDevice(e2b.Vpeer), fromEnvd)
-	}},
-	{"what the relay sends the guest", false, []*nftables.ChainHook{nftables.ChainHookOutput, nftables.ChainHookPostrouting}, func(s network.Slot) []expr.Any {
-		return slices.Concat(toDevice(s.Tap()), toEnvd)
-	}},
-	{"what the guest answers", false, []*nftables.ChainHook{nftables.ChainHookPrerouting, nftables.ChainHookInput}, func(s network.Slot) []expr.Any {
-		return slices.Concat(fromDevice(s.Tap()), fromEnvd)
-	}},
+// The hooks of what a kernel sends, receives, and hands on.
+var (
+	sending    = []*nftables.ChainHook{nftables.ChainHookOutput, nftables.ChainHookPostrouting}
+	receiving  = []*nftables.ChainHook{nftables.ChainHookPrerouting, nftables.ChainHookInput}
+	forwarding = []*nftables.ChainHook{nftables.ChainHookForward}
+	leaving    = []*nftables.ChainHook{nftables.ChainHookForward, nftables.ChainHookPostrouting}
+)
+
+// reached is the address by which the proxy reaches a sandbox.
+func reached(s network.Slot, shape registry.Shape) netip.Addr {
+	switch shape {
+	case registry.DNAT:
+		return s.HostIP()
+	case registry.Fused:
+		return s.GuestIP()
+	}
+	return s.VpeerIP()
+}
+
+// placesOf is the ways of a path's packets.
+func placesOf(shape registry.Shape) []place {
+	intoGuest := func(s network.Slot) []expr.Any { return slices.Concat(toDevice(s.Tap()), toEnvd) }
+	ofGuest := func(s network.Slot) []expr.Any { return slices.Concat(fromDevice(s.Tap()), fromEnvd) }
+	if shape == registry.Fused {
+		return []place{
+			{"what the proxy sends the guest", false, sending, intoGuest},
+			{"what the guest answers", false, receiving, ofGuest},
+		}
+	}
+	in, between, out := receiving, sending, receiving // of the namespace
+	if shape == registry.DNAT {
+		in, between, out = forwarding, leaving, forwarding
+	}
+	return []place{
+		{"what the proxy sends the slot", true, sending, func(s network.Slot) []expr.Any { return toAddr(reached(s, shape)) }},
+		{"what comes from the slot's veth", true, receiving, func(s network.Slot) []expr.Any { return fromDevice(s.HostVeth()) }},
+		{"what comes for envd's port by eth0", false, in, func(network.Slot) []expr.Any { return slices.Concat(fromDevice(e2b.Vpeer), toEnvd) }},
+		{"what goes out by eth0 from envd's port", false, between, func(network.Slot) []expr.Any { return slices.Concat(toDevice(e2b.Vpeer), fromEnvd) }},
+		{"what goes to the guest", false, between, intoGuest},
+		{"what the guest answers", false, out, ofGuest},
+	}
 }
 
 // longer matches packets of more bytes.
@@ -75,7 +106,8 @@ func longer(than uint32) []expr.Any {
 	}
 }
 
-func randomRule(r *rand.Rand) Fault {
+func randomRule(r *rand.Rand, shape registry.Shape) Fault {
+	places := placesOf(shape)
 	p := places[r.IntN(len(places))]
 	hook := p.hooks[r.IntN(len(p.hooks))]
 	family, long := nftables.TableFamilyIPv4, uint32(0)
@@ -100,9 +132,17 @@ func randomRule(r *rand.Rand) Fault {
 	}}
 }
 
+// randomDevice is one that the path's packets pass: 0 the host's veth, 1 eth0, 2 the tap.
+func randomDevice(r *rand.Rand, shape registry.Shape) int {
+	if shape == registry.Fused {
+		return 2
+	}
+	return r.IntN(3)
+}
+
 // randomDeviceRule is a chain of a device's own (netdev).
-func randomDeviceRule(r *rand.Rand) Fault {
-	device, answers := r.IntN(3), r.IntN(2) == 0
+func randomDeviceRule(r *rand.Rand, shape registry.Shape) Fault {
+	device, answers := randomDevice(r, shape), r.IntN(2) == 0
 	return Fault{What: fmt.Sprintf("a chain of %s drops what comes in (answers %v)", [...]string{"the host's veth", "eth0", "the tap"}[device], answers), Make: func(_ context.Context, b *Box) (func() error, error) {
 		chain := at(nftables.TableFamilyNetdev, nftables.ChainHookIngress)
 		ns, match := b.Slot.Netns(), fromEnvd
@@ -118,7 +158,7 @@ func randomDeviceRule(r *rand.Rand) Fault {
 }
 
 // randomRouting is a rule of routing that lets something end.
-func randomRouting(r *rand.Rand) Fault {
+func randomRouting(r *rand.Rand, shape registry.Shape) Fault {
 	kind := [...]uint8{unix.FR_ACT_BLACKHOLE, unix.FR_ACT_UNREACHABLE, unix.FR_ACT_PROHIBIT}[r.IntN(3)]
 	which := r.IntN(4)
 	return Fault{What: fmt.Sprintf("a rule of routing (%d) ends what goes %s", kind, [...]string{"to the guest", "from the relay's address", "to the proxy's side of the veth", "from the host to the slot"}[which]), Make: func(_ context.Context, b *Box) (func() error, error) {
@@ -132,18 +172,18 @@ func randomRouting(r *rand.Rand) Fault {
 		case 2:
 			rule.Dst = single(b.Slot.VethIP())
 		case 3:
-			rule.Dst = single(b.Slot.VpeerIP())
+			rule.Dst = single(reached(b.Slot, shape))
 			return func() error { return netlink.RuleDel(rule) }, netlink.RuleAdd(rule)
 		}
 		return b.reroute(nil, rule)
 	}}
 }
 
-func randomRoute(r *rand.Rand) Fault {
+func randomRoute(r *rand.Rand, shape registry.Shape) Fault {
 	kind := [...]int{unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT}[r.IntN(3)]
 	which := r.IntN(3)
 	return Fault{What: fmt.Sprintf("a route (%d) ends what goes %s", kind, [...]string{"to the guest", "to the proxy's side of the veth", "from the host to the slot"}[which]), Make: func(_ context.Context, b *Box) (func() error, error) {
-		to, ns := [...]netip.Addr{b.Slot.GuestIP(), b.Slot.VethIP(), b.Slot.VpeerIP()}[which], b.Slot.Netns()
+		to, ns := [...]netip.Addr{b.Slot.GuestIP(), b.Slot.VethIP(), reached(b.Slot, shape)}[which], b.Slot.Netns()
 		if which == 2 {
 			ns = ""
 		}
@@ -151,7 +191,7 @@ func randomRoute(r *rand.Rand) Fault {
 	}}
 }
 
-func randomNeighbour(r *rand.Rand) Fault {
+func randomNeighbour(r *rand.Rand, shape registry.Shape) Fault {
 	which := r.IntN(3)
 	return Fault{What: "a permanent neighbour entry is wrong: " + [...]string{"the guest's", "the host's in the slot", "the slot's on the host"}[which], Make: func(_ context.Context, b *Box) (func() error, error) {
 		switch which {
@@ -164,8 +204,8 @@ func randomNeighbour(r *rand.Rand) Fault {
 	}}
 }
 
-func randomQdisc(r *rand.Rand) Fault {
-	which := r.IntN(3)
+func randomQdisc(r *rand.Rand, shape registry.Shape) Fault {
+	which := randomDevice(r, shape)
 	return Fault{What: "a queue of 8 kbit/s is put before " + [...]string{"the host's veth", "eth0", "the tap"}[which], Make: func(_ context.Context, b *Box) (func() error, error) {
 		if which == 0 {
 			return slowly("", b.Slot.HostVeth())
@@ -174,197 +214,47 @@ func randomQdisc(r *rand.Rand) Fault {
 	}}
 }
 
+// randomSysctl changes how the namespace's kernel treats packets. Some break a path of some
+// shape, and most none.
+func randomSysctl(r *rand.Rand, _ registry.Shape) Fault {
+	all := [...]struct{ name, value string }{
+		{"ip_forward", "0"}, {"conf/eth0/forwarding", "0"}, {"conf/tap0/forwarding", "0"},
+		{"conf/all/rp_filter", "1"}, {"conf/tap0/arp_ignore", "8"}, {"conf/eth0/arp_ignore", "8"},
+		{"conf/tap0/arp_filter", "1"}, {"ip_default_ttl", "1"}, {"tcp_syncookies", "0"},
+		{"icmp_echo_ignore_all", "1"}, {"conf/eth0/disable_xfrm", "1"},
+	}
+	one := all[r.IntN(len(all))]
+	return Fault{What: fmt.Sprintf("the namespace's net.ipv4.%s becomes %s", strings.ReplaceAll(one.name, "/", "."), one.value), Make: func(_ context.Context, b *Box) (func() error, error) {
+		file, was := filepath.Join("/proc/sys/net/ipv4", one.name), []byte(nil)
+		err := netns.Do(b.Slot.Netns(), func() (err error) {
+			if was, err = os.ReadFile(file); err != nil {
+				return err
+			}
+			return os.WriteFile(file, []byte(one.value), 0o644)
+		})
+		return func() error {
+			return netns.Do(b.Slot.Netns(), func() error { return os.WriteFile(file, was, 0o644) })
+		}, err
+	}}
+}
+
 // randomLink sets the tap down: the ends of the veth lose their routes with that.
-func randomLink(*rand.Rand) Fault {
+func randomLink(*rand.Rand, registry.Shape) Fault {
 	return Fault{What: "the tap is set down", Make: func(_ context.Context, b *Box) (func() error, error) {
 		return func() error { return b.tap(netlink.LinkSetUp) }, b.tap(netlink.LinkSetDown)
 	}}
 }
 
-func randomStop(*rand.Rand) Fault {
+// randomStop lets the VMM stand still, in one way or another.
+func randomStop(r *rand.Rand, _ registry.Shape) Fault {
+	if r.IntN(2) == 0 {
+		return Fault{What: "the VMM's control group is frozen", Make: func(_ context.Context, b *Box) (func() error, error) {
+			return freeze(b.VMM.PID)
+		}}
+	}
 	return Fault{What: "the VMM is stopped", Make: func(_ context.Context, b *Box) (func() error, error) {
 		return func() error { return b.signal(syscall.SIGCONT) }, b.signal(syscall.SIGSTOP)
 	}}
-}
-
-// step is one thing that must be seen on the way of a request over a connection of its
-// own, in this order, and where the path may be broken if it is not.
-type step struct {
-	point  int // 0: the host's veth, 1: eth0, 2: the tap
-	answer bool
-	syn    bool
-	hops   []path.Hop
-}
-
-var steps = []step{
-	{0, false, true, []path.Hop{path.Relay}},
-	{1, false, true, []path.Hop{path.Relay}},
-	{1, true, true, []path.Hop{path.Relay}},
-	{0, true, true, []path.Hop{path.Relay}},
-	{0, false, false, []path.Hop{path.Proxy, path.Relay}}, // the answer is not received, or the request not sent
-	{1, false, false, []path.Hop{path.Relay}},
-	{2, false, true, []path.Hop{path.Tap}},
-	{2, true, true, []path.Hop{path.Guest, path.Envd}},
-	{2, false, false, []path.Hop{path.Relay, path.Tap}}, // the same
-	{2, true, false, []path.Hop{path.Guest, path.Envd}},
-	{1, true, false, []path.Hop{path.Relay}},
-	{0, true, false, []path.Hop{path.Relay}},
-}
-
-const synFlag = 2 // of TCP
-
-// leg is what tells connections apart: before the relay or behind it, and the port.
-func leg(f trace.Frame) [2]int { return [2]int{f.Point / 2, int(f.Client)} }
-
-// ofNew returns the segments of connections that were seen from their begin on.
-func ofNew(frames []trace.Frame) (segments []trace.Frame) {
-	began := map[[2]int]bool{}
-	for _, f := range frames {
-		if f.ARP == 0 && !f.Answer && f.Out && f.Flags&synFlag != 0 {
-			began[leg(f)] = true
-		}
-	}
-	for _, f := range frames {
-		if f.ARP == 0 && began[leg(f)] {
-			segments = append(segments, f)
-		}
-	}
-	return segments
-}
-
-// arpUnanswered says whether the guest was asked for by ARP, in vain.
-func arpUnanswered(frames []trace.Frame) bool {
-	atTap := func(op uint16, out bool) bool {
-		return slices.ContainsFunc(frames, func(f trace.Frame) bool { return f.ARP == op && f.Out == out && f.Point == 2 })
-	}
-	return atTap(1, true) && !atTap(2, false)
-}
-
-// brokenAt is where the path is broken, by the frames of the capture: one of the hops that
-// it returns. Where all steps were seen that is the proxy, if any.
-func brokenAt(frames []trace.Frame) []path.Hop {
-	segments := ofNew(frames)
-	for _, s := range steps {
-		seen := slices.ContainsFunc(segments, func(f trace.Frame) bool {
-			return f.Point == s.point && f.Answer == s.answer && (f.Flags&synFlag != 0) == s.syn && (s.syn || f.Len > 0)
-		})
-		switch {
-		case seen:
-		case s.point == 2 && s.syn && !s.answer && arpUnanswered(frames):
-			return []path.Hop{path.Guest}
-		default:
-			return s.hops
-		}
-	}
-	return []path.Hop{path.Proxy}
-}
-
-const (
-	// capturing is how long packets are captured, once the fault has taken.
-	capturing = 3 * time.Second
-	// follows is how long the verdict may take to follow after that.
-	follows = 12 * time.Second
-	// randomClients ask at a time, and each waits as long as that for an answer.
-	randomClients  = 4
-	randomPatience = 2 * time.Second
-)
-
-// judgeRandom waits until the verdict is what requests and packets show.
-func (w *World) judgeRandom(ctx context.Context, b *Box, made time.Time, r *Result) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(settling):
-	}
-	// These clients alone: others' requests may be shorter, or pass.
-	b.stop()
-	asking, stop := context.WithCancel(ctx)
-	defer func() {
-		stop()
-		b.resume(context.WithoutCancel(ctx))
-	}()
-	began := time.Now()
-	for i := range randomClients {
-		go func() {
-			time.Sleep(time.Duration(i) * askEvery / randomClients)
-			ask(asking, b.client(), randomPatience, b.got.note)
-		}()
-	}
-	ns := netns.Path(b.Slot.Netns())
-	c, err := trace.Open([]trace.Point{{Name: "veth", Device: b.Slot.HostVeth()}, {Name: "eth0", Netns: ns, Device: e2b.Vpeer}, {Name: "tap", Netns: ns, Device: b.Slot.Tap()}}, e2b.EnvdPort)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	frames, err := c.Read(ctx, capturing)
-	if err != nil {
-		return err
-	}
-	hops := brokenAt(frames)
-	var right time.Time
-	ctx, cancel := context.WithTimeoutCause(ctx, follows, errLate)
-	defer cancel()
-	for {
-		s, err := b.seen(ctx)
-		if err != nil {
-			return err
-		}
-		if s != nil {
-			asked, answered := b.got.fare(began)
-			r.Expected, r.Rule = expected(asked, answered, hops, s.Diagnosis)
-			r.Named = codes(s.Diagnosis)
-		}
-		switch {
-		case s == nil || r.Rule != "" || r.Expected == "":
-			right = time.Time{}
-		case right.IsZero():
-			right = time.Now()
-		}
-		if !right.IsZero() && time.Since(right) >= holdTime {
-			r.Right, r.Seconds = true, right.Sub(made).Seconds()
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			r.Seconds = time.Since(made).Seconds()
-			if errors.Is(context.Cause(ctx), errLate) {
-				return nil
-			}
-			return context.Cause(ctx)
-		case <-time.After(lookEvery):
-		}
-	}
-}
-
-// expected says what verdict is right for what clients got, and how a verdict is not;
-// both are empty where too little is known of the clients.
-func expected(asked, answered int, hops []path.Hop, d path.Diagnosis) (want, wrong string) {
-	switch {
-	case asked < ruleLeast:
-		return "", ""
-	case answered == asked:
-		want = "not broken"
-		if d.State == path.Broken {
-			wrong = "all requests are answered, and the path is broken"
-		}
-	case answered == 0:
-		var names []string
-		for _, h := range hops {
-			names = append(names, string(h))
-		}
-		want = "broken at " + strings.Join(names, " or ")
-		if d.State != path.Broken {
-			wrong = "no request is answered, and the path is " + string(d.State)
-		} else if !slices.Contains(hops, d.BrokenAt()) {
-			wrong = "it is called broken at " + string(d.BrokenAt())
-		}
-	default:
-		want = "something found"
-		if d.State == path.OK && len(d.Findings) == 0 {
-			wrong = fmt.Sprintf("%d of %d requests are answered, and nothing is found", answered, asked)
-		}
-	}
-	return want, wrong
 }
 
 // Explained says of what share of the faults that broke a path a check knew the cause.

@@ -50,7 +50,7 @@ var vmmFaults = []Fault{
 		Name: "vmm-frozen", What: "the control group of the VMM is frozen, while requests wait for it",
 		Hop: path.Guest, Expected: "vmm-paused",
 		Make: func(_ context.Context, b *Box) (func() error, error) {
-			return inGroup(b.VMM.PID, []groupFile{{"cgroup.freeze", "1", "0"}, {"freezer.state", "FROZEN", "THAWED"}})
+			return freeze(b.VMM.PID)
 		},
 	},
 	{

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
 	"tapwatch/internal/sandbox/template"
 )
@@ -40,7 +41,8 @@ type World struct {
 	RunDir   string        // where the launcher records its slots
 	Alerts   *Alertmanager // nil: no alert is waited for
 
-	spare *Box // a healthy sandbox, to be broken next
+	spare      *Box // a healthy sandbox, to be broken next
+	spareShape registry.Shape
 }
 
 // Box is one sandbox of the drill.
@@ -52,16 +54,20 @@ type Box struct {
 	atEnd []func()           // what is to be given back before it is removed
 }
 
-// healthy returns a sandbox that the agent finds nothing wrong with.
-func (w *World) healthy(ctx context.Context) (*Box, error) {
-	if w.spare != nil {
+// healthy returns a sandbox that the agent finds nothing wrong with, whose path has a
+// shape; "" means the launcher's.
+func (w *World) healthy(ctx context.Context, shape registry.Shape) (*Box, error) {
+	if w.spare != nil && w.spareShape == shape {
 		return w.spare, nil
 	}
-	s, err := w.Manager.Create(ctx, sandbox.CreateRequest{Template: template.Default.Alias(), Name: "drill", Timeout: lifetime})
+	if err := w.dropSpare(); err != nil {
+		return nil, err
+	}
+	s, err := w.Manager.Create(ctx, sandbox.CreateRequest{Template: template.Default.Alias(), Name: "drill", Timeout: lifetime, Path: shape})
 	if err != nil {
 		return nil, fmt.Errorf("launch a healthy sandbox: %w", err)
 	}
-	w.spare = w.box(ctx, s)
+	w.spare, w.spareShape = w.box(ctx, s), shape
 	if err := w.awaitOK(ctx, w.spare); err != nil {
 		return nil, joinNotNil(fmt.Errorf("a healthy sandbox: %w", err), w.dropSpare())
 	}

@@ -68,10 +68,43 @@ func TestFewFaults(t *testing.T) {
 	if status != 0 && !t.Failed() {
 		t.Errorf("all causes were named, and the status is %d:\n%s", status, says)
 	}
+	nothingLeft(t, runDir)
+}
+
+func nothingLeft(t *testing.T, runDir string) {
+	t.Helper()
 	left, err := filepath.Glob(filepath.Join(runDir, "slots", "*.json"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("slots left: %v %v", left, err)
 	}
+}
+
+// TestRandomFaults takes ten faults that no check was written for, on paths of all shapes:
+// the verdict must be what requests and captured packets show. make drill-random takes a
+// hundred others each time.
+func TestRandomFaults(t *testing.T) {
+	nettest.NeedRoot(t)
+	store := templatetest.Store(t)
+	runDir := filepath.Join(t.TempDir(), "run")
+	const count = 10
+	out, says, status := tapwatch(t, "drill", "random", "--seed", "28", "--count", strconv.Itoa(count), "-o", "json", "--run-dir", runDir,
+		"--data-dir", store.Dir, "--first-slot", strconv.Itoa(firstSlot+100), "--patience", "2m")
+	var results []drill.Result
+	if err := json.Unmarshal([]byte(out), &results); err != nil || len(results) != count {
+		t.Fatalf("status %d, %d results, %v in:\n%s\n%s", status, len(results), err, out, says)
+	}
+	for _, r := range results {
+		if !r.Right || r.Error != "" {
+			t.Errorf("drill %s: %+v", r.Fault, r)
+		}
+	}
+	if explained, broken := drill.Explained(results); 10*explained < 7*broken || broken == 0 {
+		t.Errorf("%d of %d broken paths are explained", explained, broken)
+	}
+	if status != 0 && !t.Failed() {
+		t.Errorf("all verdicts were right, and the status is %d:\n%s", status, says)
+	}
+	nothingLeft(t, runDir)
 }
 
 func TestUnknownFault(t *testing.T) {
