@@ -113,8 +113,9 @@ func (c *counters) take(d netns.Device, got *probe.Counters, err error) {
 
 // show hands on what a tap has counted.
 func (c *counters) show(d netns.Device, t *tally) {
-	c.slots.TakeTraffic(d, t.traffic(), slots.Firsts{Frame: t.counters.FirstReceive.Time(),
-		ARPReply: t.counters.FirstARPReply.Time(), SYNACK: t.counters.FirstEnvdSYNACK.Time(), Guest: t.counters.GuestAddr}, t.hidings.now())
+	is := t.counters()
+	c.slots.TakeTraffic(d, t.traffic(), slots.Firsts{Frame: is.FirstReceive.Time(),
+		ARPReply: is.FirstARPReply.Time(), SYNACK: is.FirstEnvdSYNACK.Time(), Guest: is.GuestAddr}, t.hidings.now())
 }
 
 // hooked notes that hooks are on a tap, for the first time or put back.
@@ -141,10 +142,10 @@ func (c *counters) unhooked(d netns.Device) *path.Traffic {
 	if err == nil {
 		t.update(&got, time.Now())
 	}
-	if t.counters.Created == 0 {
+	if t.created == 0 {
 		return nil
 	}
-	c.retired.add(&t.counters)
+	c.retired.add(t.some)
 	return t.traffic()
 }
 
@@ -154,7 +155,7 @@ func (c *counters) latencies() latency {
 	defer c.mu.Unlock()
 	sum := c.retired
 	for _, t := range c.tallies {
-		sum.add(&t.counters)
+		sum.add(t.some)
 	}
 	return sum
 }
@@ -165,7 +166,11 @@ type latency struct {
 	sum    time.Duration
 }
 
+// add adds what a tap has counted; nil: nothing.
 func (l *latency) add(c *probe.Counters) {
+	if c == nil {
+		return
+	}
 	for i, n := range c.Latency {
 		l.counts[i] += n
 	}

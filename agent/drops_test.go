@@ -87,11 +87,11 @@ func TestNoteDrops(t *testing.T) {
 			t.Errorf("%s: %v, want %v", step.what, got, want)
 		}
 	}
-	h.counters.Losses = true
+	h.some.Losses = true
 	if v := h.traffic(); v.LastDrops == nil || v.TransmitDrops["FULL_RING"] != 10 {
 		t.Errorf("%v, %v", v.TransmitDrops, v.LastDrops)
 	}
-	h.counters.Losses = false
+	h.some.Losses = false
 	if v := h.traffic(); v.LastDrops != nil || v.TransmitDrops != nil {
 		t.Error("what is not counted is shown as known")
 	}

@@ -14,8 +14,12 @@ import (
 type tally struct {
 	read     bool // the counters have been
 	unread   bool // they could not be, the last time
-	counters probe.Counters
-	hidings  hidings
+	// some is what was counted; nil: nothing was since created. Most taps of a large host
+	// are idle, and their kernel sends them nothing.
+	some    *probe.Counters
+	created ktime.Moment // when the counters began; 0: they have not been read
+	losses  bool         // as probe.Counters has it
+	hidings hidings
 	// lastDrops is when the count of each reason to drop frames was last seen to have
 	// grown.
 	lastDrops map[string]time.Time
@@ -33,17 +37,34 @@ type tally struct {
 // refusalPause is the pause between two refusals after which they are two troubles.
 const refusalPause = ktime.Moment(10 * time.Second)
 
+// counters is what was counted; the zero value before the first reading.
+func (t *tally) counters() probe.Counters {
+	if t.some != nil {
+		return *t.some
+	}
+	return probe.Counters{Created: t.created, Losses: t.losses}
+}
+
+func (t *tally) setCounters(c *probe.Counters) {
+	t.created, t.losses, t.some = c.Created, c.Losses, nil
+	if t.counters() != *c {
+		some := *c
+		t.some = &some
+	}
+}
+
 // update takes newly read counters and reports whether they say anything new.
 func (t *tally) update(c *probe.Counters, now time.Time) bool {
-	older := c.Created == t.counters.Created && c.ReceivePackets+c.TransmitPackets < t.counters.ReceivePackets+t.counters.TransmitPackets
-	if t.counters == *c || older { // two may read at a time
+	was := t.counters()
+	older := c.Created == was.Created && c.ReceivePackets+c.TransmitPackets < was.ReceivePackets+was.TransmitPackets
+	if was == *c || older { // two may read at a time
 		return false
 	}
-	t.noteDrops(c, now)
-	if last := t.counters.LastPortRefused; c.LastPortRefused > last && (c.RefusedPort != t.counters.RefusedPort || c.LastPortRefused-last > refusalPause) {
+	t.noteDrops(&was, c, now)
+	if last := was.LastPortRefused; c.LastPortRefused > last && (c.RefusedPort != was.RefusedPort || c.LastPortRefused-last > refusalPause) {
 		t.portRefusedSince = c.LastPortRefused
 	}
-	t.counters = *c
+	t.setCounters(c)
 	// A guest that announces its address, as it boots, needs not reply: that it takes
 	// connections, or refuses them, shows that it was found.
 	t.arpWaiting = waiting(t.arpWaiting, c.LastARPRequest, max(c.LastARPReply, c.LastEnvdSYNACK, c.LastEnvdRefused, t.whole))
@@ -64,13 +85,13 @@ func waiting(first, request, answer ktime.Moment) ktime.Moment {
 
 // noteDrops keeps which reasons have grown since the last reading. Of what a first
 // one finds, also where the counters began anew, nobody knows when it was.
-func (t *tally) noteDrops(c *probe.Counters, now time.Time) {
-	if t.counters.Created != c.Created {
+func (t *tally) noteDrops(was, c *probe.Counters, now time.Time) {
+	if was.Created != c.Created {
 		t.lastDrops = map[string]time.Time{}
 		return
 	}
 	for _, d := range c.Drops {
-		if d.Count > t.counters.Drops.Of(d.Reason) {
+		if d.Count > was.Drops.Of(d.Reason) {
 			t.lastDrops[d.Reason] = now
 		}
 	}
@@ -78,7 +99,7 @@ func (t *tally) noteDrops(c *probe.Counters, now time.Time) {
 
 // traffic is what was counted, as facts; nil before the first reading.
 func (t *tally) traffic() *path.Traffic {
-	c := &t.counters
+	c := t.counters()
 	if c.Created == 0 {
 		return nil
 	}

@@ -83,10 +83,29 @@ func TestWhatWasAskedBeforeTheHooks(t *testing.T) {
 func TestOlderReadingIsPassedOver(t *testing.T) {
 	var h tally
 	h.update(&probe.Counters{Created: 1, ReceivePackets: 5, LastEnvdSYNACK: 7}, time.Now())
-	if h.update(&probe.Counters{Created: 1, ReceivePackets: 4, LastEnvdRefused: 6}, time.Now()) || h.counters.LastEnvdSYNACK != 7 {
-		t.Errorf("an older reading was taken: %+v", h.counters)
+	if h.update(&probe.Counters{Created: 1, ReceivePackets: 4, LastEnvdRefused: 6}, time.Now()) || h.counters().LastEnvdSYNACK != 7 {
+		t.Errorf("an older reading was taken: %+v", h.counters())
 	}
 	if !h.update(&probe.Counters{Created: 2, ReceivePackets: 1}, time.Now()) {
 		t.Error("counters that began anew were not taken")
+	}
+}
+
+// A tap that nothing passed keeps no counters, and says the same.
+func TestTallyOfAnIdleTap(t *testing.T) {
+	var h tally
+	if h.counters() != (probe.Counters{}) || h.traffic() != nil {
+		t.Errorf("before the first reading: %+v", h.counters())
+	}
+	for _, c := range []probe.Counters{{Created: 5, Losses: true}, {Created: 5, Losses: true, TransmitPackets: 1}, {Created: 6}} {
+		if !h.update(&c, time.Now()) || h.update(&c, time.Now()) {
+			t.Errorf("%+v is news once", c)
+		}
+		if h.counters() != c || (h.some != nil) != (c.TransmitPackets > 0) {
+			t.Errorf("%+v, kept %v, want %+v", h.counters(), h.some != nil, c)
+		}
+		if got := h.traffic(); got == nil || got.TransmitPackets != c.TransmitPackets || (got.Retransmits != nil) != c.Losses {
+			t.Errorf("traffic %+v of %+v", got, c)
+		}
 	}
 }

@@ -176,6 +176,9 @@ func (s Set) Run(f path.Facts) path.Diagnosis { return s.RunKnowing(f, nil) }
 
 // RunKnowing is Run where some findings are known already: by code, and since when.
 func (s Set) RunKnowing(f path.Facts, known map[string]time.Time) path.Diagnosis {
+	if f.CloseLook == nil {
+		f.CloseLook = &path.NotLooked
+	}
 	if f.Sandbox == nil || f.Sandbox.Ending {
 		if f.Unidentified != nil {
 			return path.Diagnosis{State: path.Unidentified, Hops: []path.HopState{}, Findings: []path.Finding{}}

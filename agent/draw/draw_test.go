@@ -21,6 +21,8 @@ func slot(name string, d path.Diagnosis) path.Slot {
 			Proxy:   path.Listener{Addr: "127.0.0.1:49983"},
 			Relay:   path.Listener{Addr: "10.12.0.15:49983"},
 			Device:  path.Device{Name: "tap0", Addr: "169.254.0.22", GuestAddr: "169.254.0.21", Carrier: path.Yes},
+
+			CloseLook: &path.CloseLook{},
 		},
 		Diagnosis: d,
 	}

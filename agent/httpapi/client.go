@@ -41,6 +41,11 @@ func (c Client) get(ctx context.Context, at string) (*http.Response, error) {
 func (c Client) Paths(ctx context.Context) ([]path.Slot, error) {
 	var body struct{ Paths []path.Slot }
 	err := c.read(ctx, "/api/v1/paths", &body)
+	for i := range body.Paths {
+		if s := &body.Paths[i]; s.CloseLook == nil { // not of our agents
+			s.CloseLook = &path.NotLooked
+		}
+	}
 	return body.Paths, err
 }
 

@@ -82,7 +82,7 @@ func (f *fixture) get(t *testing.T, at, host string) (int, string, http.Header) 
 
 func broken() path.Slot {
 	return path.Slot{
-		Facts: path.Facts{Netns: "ns-7", Sandbox: &path.Sandbox{ID: "i7", Name: "<script>alert(1)</script>"}, Device: path.Device{Name: "tap0"}},
+		Facts: path.Facts{Netns: "ns-7", Sandbox: &path.Sandbox{ID: "i7", Name: "<script>alert(1)</script>"}, Device: path.Device{Name: "tap0"}, CloseLook: &path.NotLooked},
 		Diagnosis: path.Diagnosis{State: path.Broken,
 			Hops:     []path.HopState{{Hop: path.Tap, State: path.Broken, Detail: "NO-CARRIER"}},
 			Findings: []path.Finding{{Code: "vmm-exited", Hop: path.Tap, Cause: "the VMM has exited", Evidence: []string{"no process"}, Fix: "read its last words"}}},
@@ -135,7 +135,7 @@ func TestPageShowsTheBrokenFirst(t *testing.T) {
 }
 
 func TestPage(t *testing.T) {
-	f := serve(t, broken(), path.Slot{Facts: path.Facts{Netns: "ns-8"}, Diagnosis: path.Diagnosis{State: path.Idle}})
+	f := serve(t, broken(), path.Slot{Facts: path.Facts{Netns: "ns-8", CloseLook: &path.NotLooked}, Diagnosis: path.Diagnosis{State: path.Idle}})
 	f.events.Publish(path.Event{Time: time.Now(), Kind: path.CarrierLost, Netns: "ns-7", Text: "NO-CARRIER on tap0"})
 	code, body, header := f.get(t, "/", "")
 	if code != 200 || header.Get("Content-Security-Policy") == "" {
@@ -184,7 +184,7 @@ func TestClientPaths(t *testing.T) {
 }
 
 func TestFindings(t *testing.T) {
-	f := serve(t, broken(), path.Slot{Facts: path.Facts{Netns: "ns-8"}, Diagnosis: path.Diagnosis{State: path.Idle}})
+	f := serve(t, broken(), path.Slot{Facts: path.Facts{Netns: "ns-8", CloseLook: &path.NotLooked}, Diagnosis: path.Diagnosis{State: path.Idle}})
 	code, body, _ := f.get(t, "/api/v1/findings", "")
 	var got struct {
 		Findings []struct {

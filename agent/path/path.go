@@ -136,17 +136,16 @@ type Facts struct {
 	Unidentified *Holder `json:"unidentified,omitempty"`
 	// Stray is a VMM that sits where nothing leads to, which may belong here; nil:
 	// none does.
-	Stray   *Stray       `json:"stray,omitempty"`
-	Proxy   Listener     `json:"proxy"`
-	Relay   Listener     `json:"relay"`
-	Veth    Veth         `json:"veth"`
-	Health  Health       `json:"health"`         // asked straight at the tap
-	Through Health       `json:"health_through"` // asked through the whole path
-	Rules   Rules        `json:"rules"`
-	Inside  Inside       `json:"inside"`
-	Device  Device       `json:"tap"`
-	Traffic *Traffic     `json:"traffic"` // nil: no hooks on the tap
-	Seen    map[Hop]Seen `json:"seen,omitempty"`
+	Stray      *Stray       `json:"stray,omitempty"`
+	Proxy      Listener     `json:"proxy"`
+	Relay      Listener     `json:"relay"`
+	Veth       Veth         `json:"veth"`
+	Health     Health       `json:"health"`         // asked straight at the tap
+	Through    Health       `json:"health_through"` // asked through the whole path
+	*CloseLook              // never nil: NotLooked where no sandbox is
+	Device     Device       `json:"tap"`
+	Traffic    *Traffic     `json:"traffic"` // nil: no hooks on the tap
+	Seen       map[Hop]Seen `json:"seen,omitempty"`
 	// Requests is what came of real requests lately; nil: none was seen.
 	Requests *Requests `json:"requests,omitempty"`
 	// Loss is where packets vanished when that was looked for; nil: it was not, or none do.
@@ -303,6 +302,15 @@ type Veth struct {
 	NoARP     bool   `json:"noarp,omitempty"`
 	HostNoARP bool   `json:"host_noarp,omitempty"`
 }
+
+// CloseLook is what a close look at a sandbox's path found. Facts share it.
+type CloseLook struct {
+	Rules  Rules  `json:"rules"`
+	Inside Inside `json:"inside"`
+}
+
+// NotLooked is what is known where nobody looked; not to be changed.
+var NotLooked CloseLook
 
 // Rules is what the namespace does with packets on their way, and the host's own before
 // it.

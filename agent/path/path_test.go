@@ -38,6 +38,8 @@ func noCarrier() Slot {
 			Proxy:   Listener{Addr: "127.0.0.1:49983"},
 			Relay:   Listener{Addr: "10.12.0.15:49983"},
 			Device:  Device{Name: "tap0", Addr: "169.254.0.22", GuestAddr: "169.254.0.21", Carrier: Yes},
+
+			CloseLook: &NotLooked,
 		},
 		Diagnosis: Diagnosis{State: Broken, Hops: []HopState{
 			{Hop: Proxy, State: OK, Detail: "listens"},

@@ -87,7 +87,11 @@ func (c comments) object(t reflect.Type) schema {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Anonymous {
-			inner := c.object(f.Type)
+			of := f.Type
+			if of.Kind() == reflect.Pointer { // its fields are written as if they were here
+				of = of.Elem()
+			}
+			inner := c.object(of)
 			maps.Copy(properties, inner["properties"].(schema))
 			required = append(required, inner["required"].([]string)...)
 			continue
@@ -172,7 +176,7 @@ func TestSchemaIsTheDocumented(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &plain); err != nil {
 		t.Fatal(err)
 	}
-	idle := Slot{Facts: Facts{Netns: "ns-8", Device: Device{Name: "tap0", Carrier: No}}, Diagnosis: Diagnosis{State: Idle}}
+	idle := Slot{Facts: Facts{Netns: "ns-8", Device: Device{Name: "tap0", Carrier: No}, CloseLook: &NotLooked}, Diagnosis: Diagnosis{State: Idle}}
 	slots := []Slot{noCarrier(), idle, full()}
 	text, err := json.Marshal(map[string]any{"paths": slots})
 	if err != nil {

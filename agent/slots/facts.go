@@ -21,7 +21,7 @@ func (s *Slots) facts(p *place, now time.Time) path.Facts {
 		Veth:    p.veth,
 		Device:  s.device(p),
 		Traffic: p.traffic,
-		Proxy:   s.proxy,
+		Proxy:   s.proxy, CloseLook: &path.NotLooked,
 	}
 	if p.key.Claim != 0 {
 		f.Traffic = nil // it is the other one's
@@ -61,7 +61,7 @@ func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 		VMMExit: st.vmm.exit, API: st.vmm.api, Holds: st.held,
 	}
 	if c := st.inspection; c != nil {
-		f.Rules, f.Inside = c.Rules, c.Inside
+		f.CloseLook = &c.CloseLook
 		f.Sandbox.Console, f.Sandbox.VMMUser, f.Sandbox.Process = c.Console, c.VMMUser, c.VMM
 		f.Sandbox.VMMMACs = c.VMMMACs
 		f.Device.Tun, f.Device.Neighbour = c.Tun, c.Neighbour

@@ -12,9 +12,8 @@ import (
 
 // Inspection is what a close look at a sandbox found: nothing where it could not look.
 type Inspection struct {
-	Console   []path.ConsoleFault
-	Rules     path.Rules
-	Inside    path.Inside
+	Console []path.ConsoleFault
+	path.CloseLook
 	Tun       *path.Tun
 	Neighbour *path.Neighbour
 	VMMUser   *path.User       // nil: unknown

@@ -119,7 +119,7 @@ func TestStayBeginsAnew(t *testing.T) {
 	old, next := firecracker(11, "i1"), firecracker(12, "i2")
 	w.hold(old.on(tap, "tap0"))
 	target := w.Bound(nil)[0]
-	w.TakeInspection(target, &Inspection{Rules: path.Rules{Filters: path.Filters{Drops: []string{"a rule"}}}})
+	w.TakeInspection(target, &Inspection{CloseLook: path.CloseLook{Rules: path.Rules{Filters: path.Filters{Drops: []string{"a rule"}}}}})
 	w.TakeAPI(target, &path.VMMAPI{Error: "silent"})
 	w.TakeExit(old.PID, path.VMMExit{Time: time.Now(), How: "was killed by SIGKILL"}, "died")
 	w.shows("crashed", "ns-10/tap0 i1 pid 11 no")
@@ -131,7 +131,7 @@ func TestStayBeginsAnew(t *testing.T) {
 		t.Errorf("of the last one: exit %+v, API %+v, rules %+v", s.VMMExit, s.API, w.Views()[0].Rules)
 	}
 	// What comes late of the last one is dropped.
-	w.TakeInspection(target, &Inspection{Rules: path.Rules{Filters: path.Filters{Drops: []string{"a rule"}}}})
+	w.TakeInspection(target, &Inspection{CloseLook: path.CloseLook{Rules: path.Rules{Filters: path.Filters{Drops: []string{"a rule"}}}}})
 	w.TakeProcess(target, ProcessState{Alive: path.No})
 	w.TakeAPI(target, &path.VMMAPI{Error: "silent"})
 	if s := w.Views()[0]; s.Sandbox.VMMAlive != path.Yes || s.Sandbox.API != nil || s.Rules.Drops != nil {

@@ -150,7 +150,7 @@ func TestInspectionIsOfItsAddresses(t *testing.T) {
 	w.hold(firecracker(11, "i1").on(tap, "tap0"))
 	at := w.Bound(nil)[0]
 	missing := func() path.Tristate { return w.Views()[0].Inside.MissingDNAT }
-	w.TakeInspection(at, &Inspection{Inside: path.Inside{MissingDNAT: path.Yes}})
+	w.TakeInspection(at, &Inspection{CloseLook: path.CloseLook{Inside: path.Inside{MissingDNAT: path.Yes}}})
 	if missing() != path.Yes {
 		t.Error("a look is not taken")
 	}
@@ -159,7 +159,7 @@ func TestInspectionIsOfItsAddresses(t *testing.T) {
 		t.Error("what was found for an address that nobody knows is kept")
 	}
 	asked := w.asked[Inspect]
-	w.TakeInspection(at, &Inspection{Inside: path.Inside{MissingDNAT: path.Yes}})
+	w.TakeInspection(at, &Inspection{CloseLook: path.CloseLook{Inside: path.Inside{MissingDNAT: path.Yes}}})
 	if missing() != path.Unknown || w.asked[Inspect] == asked {
 		t.Errorf("a late look is taken for the new addresses, or not asked for again")
 	}

@@ -116,7 +116,7 @@ func TestNewFindingIsLookedAtAgain(t *testing.T) {
 	early.Is.Listening = path.No
 	look := w.Bound(nil)[0]
 	w.TakeRelays([]RelayRead{early})
-	w.TakeInspection(look, &Inspection{Rules: path.Rules{Filters: path.Filters{Drops: []string{"a rule"}}}})
+	w.TakeInspection(look, &Inspection{CloseLook: path.CloseLook{Rules: path.Rules{Filters: path.Filters{Drops: []string{"a rule"}}}}})
 	up := *plan
 	sandbox := *plan.Sandbox
 	sandbox.State, sandbox.Record.Index = registry.Running, 3
@@ -155,7 +155,7 @@ func TestNewFindingIsLookedAtAgain(t *testing.T) {
 	if again := take(); again == nil || told() > 0 {
 		t.Errorf("taken without a second look: %+v, told %d", again, told())
 	}
-	w.TakeInspection(w.Bound(nil)[0], &Inspection{Rules: path.Rules{Filters: path.Filters{Drops: []string{"another"}}}})
+	w.TakeInspection(w.Bound(nil)[0], &Inspection{CloseLook: path.CloseLook{Rules: path.Rules{Filters: path.Filters{Drops: []string{"another"}}}}})
 	w.Confirm(*again)
 	if again := take(); again != nil || told() != 1 || len(w.Views()[0].Diagnosis.Findings) != 1 {
 		t.Errorf("again %+v, told %d, seen %+v", again, told(), w.Views()[0].Diagnosis)
