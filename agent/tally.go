@@ -12,8 +12,8 @@ import (
 // tally is what the hooks on one tap have counted, and what follows from one reading
 // to the next.
 type tally struct {
-	read     bool // the counters have been
-	unread   bool // they could not be, the last time
+	read   bool // the counters have been
+	unread bool // they could not be, the last time
 	// some is what was counted; nil: nothing was since created. Most taps of a large host
 	// are idle, and their kernel sends them nothing.
 	some    *probe.Counters

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -177,9 +178,11 @@ func TestMainThreadGoes(t *testing.T) {
 	}
 	threadsComeAndGo()
 	runtime.GOMAXPROCS(8) // more threads than processors, all of them running
+	var turns atomic.Uint64
 	for range 8 {
 		go func() {
 			for {
+				turns.Add(1)
 			}
 		}()
 	}
