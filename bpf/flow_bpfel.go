@@ -298,6 +298,7 @@ const (
 	FlowMapDests          = "dests"
 	FlowMapEnds           = "ends"
 	FlowMapHists          = "hists"
+	FlowMapNotes          = "notes"
 	FlowMapPairs          = "pairs"
 	FlowMapProxies        = "proxies"
 	FlowMapRecent         = "recent"
@@ -392,6 +393,7 @@ type FlowMapSpecs struct {
 	Dests        *ebpf.MapSpec `ebpf:"dests"`
 	Ends         *ebpf.MapSpec `ebpf:"ends"`
 	Hists        *ebpf.MapSpec `ebpf:"hists"`
+	Notes        *ebpf.MapSpec `ebpf:"notes"`
 	Pairs        *ebpf.MapSpec `ebpf:"pairs"`
 	Proxies      *ebpf.MapSpec `ebpf:"proxies"`
 	Recent       *ebpf.MapSpec `ebpf:"recent"`
@@ -448,6 +450,7 @@ type FlowMaps struct {
 	Dests        *ebpf.Map `ebpf:"dests"`
 	Ends         *ebpf.Map `ebpf:"ends"`
 	Hists        *ebpf.Map `ebpf:"hists"`
+	Notes        *ebpf.Map `ebpf:"notes"`
 	Pairs        *ebpf.Map `ebpf:"pairs"`
 	Proxies      *ebpf.Map `ebpf:"proxies"`
 	Recent       *ebpf.Map `ebpf:"recent"`
@@ -465,6 +468,7 @@ func (m *FlowMaps) Close() error {
 		m.Dests,
 		m.Ends,
 		m.Hists,
+		m.Notes,
 		m.Pairs,
 		m.Proxies,
 		m.Recent,

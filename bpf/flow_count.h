@@ -122,20 +122,34 @@ static __always_inline int count_unsplit(void)
 	return 0;
 }
 
+/* Something was written to seen. */
+static __always_inline void note(void)
+{
+	__u32 zero = 0;
+	__u64 *n = bpf_map_lookup_elem(&notes, &zero);
+
+	if (n)
+		(*n)++;
+}
+
 static __always_inline void note_good(__u64 netns, __u32 hop, __u64 now)
 {
 	struct seen *s = bpf_map_lookup_elem(&seen, &netns);
 
-	if (s && hop < HOP_LEN)
+	if (s && hop < HOP_LEN) {
 		s->good[hop] = now;
+		note();
+	}
 }
 
 static __always_inline void note_bad(__u64 netns, __u32 hop, __u64 now)
 {
 	struct seen *s = bpf_map_lookup_elem(&seen, &netns);
 
-	if (s && hop < HOP_LEN)
+	if (s && hop < HOP_LEN) {
 		s->bad[hop] = now;
+		note();
+	}
 }
 
 /* later - earlier; what would be below zero is counted, and 0. */

@@ -189,6 +189,7 @@ static __noinline int back_answered(struct end *e, struct sock *sk, __u64 now)
 		s->good[HOP_ENVD] = s->good[HOP_TAP] = now;
 	else if (s)
 		s->good[HOP_RELAY] = now;
+	note();
 	if (!e->front)
 		return 0;
 	p = bpf_map_lookup_elem(&pairs, &e->front);

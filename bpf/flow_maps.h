@@ -189,4 +189,12 @@ struct {
 	__type(value, struct totals);
 } totals SEC(".maps");
 
+/* How often something was written to seen: user space reads that only where it was. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} notes SEC(".maps");
+
 #endif

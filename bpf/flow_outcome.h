@@ -40,6 +40,7 @@ static __always_inline void ask(struct end *e, __u64 now)
 	e->open = 1;
 	e->since = now;
 	__sync_fetch_and_add(&a->began, 1);
+	note();
 }
 
 static __always_inline void came(struct end *e, enum outcome what)
@@ -62,6 +63,7 @@ static __always_inline void came(struct end *e, enum outcome what)
 	KEEP(i);
 	if (i < OUTCOME_LEN)
 		__sync_fetch_and_add(&a->outcomes[i], 1);
+	note();
 }
 
 /* By the first bytes of an answer, where the kernel has them at hand. */

@@ -50,6 +50,8 @@ type Flow struct {
 	own        map[netns.Cookie]time.Time // since when they have histograms of their own
 	leftOut    uint64                     // sandboxes that have none, for want of places
 	latest     map[uint64]mark            // of what traffic showed of a path, as it was told
+	notes      uint64                     // how often anything was noted, at the last look
+	skipped    int                        // looks since what was seen was read
 	open       bool                       // something asked had not ended
 	keys       []uint64                   // these two are eachSeen's, for the next time
 	values     []bpf.FlowSeen

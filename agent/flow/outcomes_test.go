@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -239,4 +240,31 @@ func TestOutcomesAtTheRelay(t *testing.T) {
 		}
 		return len(all) == 2 && of[OfRelay] && of[OfGuest]
 	})
+}
+
+// What was seen is read where something was noted since, and now and then.
+func TestSeenIsReadWhereSomethingWas(t *testing.T) {
+	w, _ := newSurlyWorld(t)
+	f := load(t, Config{})
+	if err := f.Add(w.path); err != nil {
+		t.Fatal(err)
+	}
+	look := func() map[netns.Cookie]Seen {
+		seen, err := f.Seen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seen
+	}
+	for n := range 2 * readAnyway {
+		if seen := look(); len(seen) > 0 || f.skipped != (n+1)%readAnyway {
+			t.Fatalf("look %d: %v, %d skipped", n, seen, f.skipped)
+		}
+	}
+	look()
+	askGuest(t, w, "answer", 0)
+	// The answer was noted before it was read.
+	if got := look()[w.path.Netns].Asked[OfGuest].Outcomes; got[slices.Index(path.Outcomes[:], path.Answered)] != 1 {
+		t.Errorf("%v, want one answer", got)
+	}
 }

@@ -317,6 +317,9 @@ func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
 	}
 	clock := f.now()
 	fresh := map[netns.Cookie]Seen{}
+	if !f.noted() {
+		return fresh, nil
+	}
 	err := f.eachSeen(func(cookie uint64, seen *bpf.FlowSeen) {
 		m := markOf(seen)
 		if m == f.latest[cookie] {
@@ -340,6 +343,26 @@ func (f *Flow) Seen() (map[netns.Cookie]Seen, error) {
 		return nil, fmt.Errorf("read flow: %w", err)
 	}
 	return fresh, nil
+}
+
+// readAnyway is how many times in a row what was seen is not read, since nothing was
+// noted: a note is no lock, and one that is missed must not be missed for long.
+const readAnyway = 10
+
+// noted says whether anything may have been noted since it was asked last.
+func (f *Flow) noted() bool {
+	var perCPU []uint64
+	err := f.objs.Maps[bpf.FlowMapNotes].Lookup(uint32(0), &perCPU)
+	var notes uint64
+	for _, n := range perCPU {
+		notes += n
+	}
+	f.skipped++
+	if err == nil && notes == f.notes && f.skipped < readAnyway {
+		return false
+	}
+	f.notes, f.skipped = notes, 0
+	return true
 }
 
 // seenBatch is how many are read in one call, which for one sandbox each would be the
