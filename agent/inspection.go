@@ -71,7 +71,7 @@ func (i *inspector) askGuest(t slots.Target, c *slots.Inspection) {
 
 // planOf is what a path of the target's shape needs of its namespace.
 func planOf(t slots.Target) inspect.Plan {
-	p := inspect.Plan{Tap: t.Tap, Vpeer: t.Veth.Peer, HostVeth: t.Veth.Host, Guest: t.Addrs.Guest, VpeerAddr: t.Addrs.Vpeer, Host: t.Addrs.Host,
+	p := inspect.Plan{Tap: t.Tap, Vpeer: t.Veth.Peer, HostVeth: t.Veth.Host, Guest: t.Addrs.Guest, VpeerAddr: t.Addrs.Vpeer, Host: t.Addrs.Host, Calm: t.Calm,
 		Forwards: t.Shape == registry.DNAT, Fused: t.Shape == registry.Fused}
 	if t.Bridge != "" { // the bridge has the addresses
 		p.Guest = netip.Addr{}

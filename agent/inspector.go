@@ -49,7 +49,7 @@ const (
 	inspectEvery = time.Second
 	// turnEvery is how many times lie between two looks at a sandbox without trouble:
 	// what the kernel reports needs no turn, and a look takes some milliseconds.
-	turnEvery = 2
+	turnEvery = 4
 	// pausedMost bounds the looks of one time at sandboxes that are paused: not every
 	// freezer reports that they go on.
 	pausedMost = 2

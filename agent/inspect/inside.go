@@ -25,6 +25,8 @@ type Plan struct {
 	// Forwards is set where the namespace's kernel passes on what comes for it, to
 	// the guest (DNAT); Fused where nothing comes by the veth pair.
 	Forwards, Fused bool
+	// Calm leaves out what is dear to read and explains failing requests alone.
+	Calm bool
 }
 
 // Close is what Inside finds.
@@ -62,7 +64,7 @@ func Inside(ns string, p Plan) (c Close) {
 		c.Inside.Overflows, err = listenOverflows()
 		u.note("overflows of accept queues", err)
 		if !p.Forwards && p.Guest.IsValid() {
-			c.Inside.Ports, err = portsTo(netip.AddrPortFrom(p.Guest, p.Port))
+			c.Inside.Ports, err = portsTo(netip.AddrPortFrom(p.Guest, p.Port), p.Calm)
 			u.note("ports in use", err)
 		}
 		return nil

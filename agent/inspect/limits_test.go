@@ -121,9 +121,10 @@ func TestPortsTo(t *testing.T) {
 		return err
 	})
 	t.Cleanup(func() { l.Close() })
+	calm := false
 	ask := func() (p *path.Ports) {
 		t.Helper()
-		nettest.In(t, ns, func() (err error) { p, err = portsTo(to); return err })
+		nettest.In(t, ns, func() (err error) { p, err = portsTo(to, calm); return err })
 		return p
 	}
 	if p := ask(); p != nil {
@@ -143,6 +144,10 @@ func TestPortsTo(t *testing.T) {
 		}
 		return nil
 	})
+	calm = true
+	if p := ask(); p != nil {
+		t.Errorf("nothing is wrong, and few sockets are there: %+v", p)
+	}
 }
 
 // What a guest sends to another hardware address than the tap's is counted.

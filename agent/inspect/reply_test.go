@@ -41,7 +41,8 @@ func TestReplies(t *testing.T) {
 			var got path.Tristate
 			var err error
 			for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
-				if got, err = Replies(netns.Path(slot), guest, 700*time.Millisecond); err == nil {
+				got, err = Replies(netns.Path(slot), guest, 700*time.Millisecond)
+				if err == nil && (got == c.want || c.want == path.No) { // a busy machine may answer late
 					break
 				}
 			}

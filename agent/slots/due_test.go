@@ -43,8 +43,8 @@ func TestHowOftenIsLooked(t *testing.T) {
 			t.Errorf("%s: looked at %d times of %d, want %d", name, looks, inspectRarely, c.want)
 		}
 		for _, target := range w.Bound(nil) {
-			if _, quiet := w.Untroubled(target); quiet != (c.want == 0) {
-				t.Errorf("%s: in its turn %v", name, quiet)
+			if now, quiet := w.Untroubled(target); quiet != (c.want == 0) || now.Calm != quiet {
+				t.Errorf("%s: in its turn %v, calm %v", name, quiet, now.Calm)
 			}
 		}
 	}

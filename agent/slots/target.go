@@ -41,6 +41,7 @@ type Target struct {
 	Waiting bool // a SYN is, and nothing has come from the guest since, or no answer to ARP
 	Waited  bool // a SYN is, for longer than a guest takes to answer
 	Booting bool
+	Calm    bool // nothing is wrong with it, as far as is known
 }
 
 // Reached is the address by which the host reaches the sandbox, as its proxies do; not
@@ -65,6 +66,8 @@ func (s *Slots) target(p *place) Target {
 		Socket: st.Socket, Console: st.Console, TemplateDir: st.TemplateDir,
 		ProxyPID: s.proxy.Process.PID, RelayPID: st.relay.Process.PID,
 		Carrier: p.device.Carrier, Booting: st.booting(time.Now())}
+	_, troubled := s.troubled[p]
+	t.Calm = !troubled && !s.cfg.NoHooks // one look knows nothing
 	if f := p.traffic; f != nil {
 		t.Waited = !f.EnvdWaiting.IsZero() && time.Since(f.EnvdWaiting) > waitsLong
 		// A guest that sends frames of its own, and answers none, may be asked by ARP too.
