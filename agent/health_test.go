@@ -23,7 +23,7 @@ import (
 	"tapwatch/internal/registry"
 )
 
-// line is the path to a guest that needs no VM: layer 1 in the test's namespace, a
+// line is the path to a guest that needs no VM: the proxy in the test's namespace, a
 // relay in the slot's, and an envd in the guest's.
 type line struct {
 	*host

@@ -7,7 +7,7 @@ import (
 )
 
 // TestProcessesAreReadAsOftenAsIsCheap: files run out of one that serves many
-// slots, or of a layer 1, before connections wait for it.
+// slots, or of a proxy, before connections wait for it.
 func TestProcessesAreReadAsOftenAsIsCheap(t *testing.T) {
 	t.Parallel()
 	self, start := os.Getpid(), time.Unix(1000, 0)

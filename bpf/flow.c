@@ -2,7 +2,7 @@
 
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Measures where the time of requests goes: in layer 1, in layer 2, on the way
+ * Measures where the time of requests goes: in the proxy, in the relay, on the way
  * through the tap, or in the guest's daemon.
  *
  * Hooks: tp_btf/inet_sock_set_state, tcp_probe, tcp_rcv_space_adjust,

@@ -7,8 +7,8 @@
 
 /* Where the time of a request goes. */
 enum hop {
-	HOP_PROXY, /* inside layer 1 */
-	HOP_RELAY, /* inside layer 2; in a dnat path from veth to tap and back */
+	HOP_PROXY, /* inside the proxy */
+	HOP_RELAY, /* inside the relay; in a dnat path from veth to tap and back */
 	HOP_TAP,   /* host kernel, VMM and guest kernel: data to ACK */
 	HOP_ENVD,  /* the program in the guest: request to first byte, less tap */
 	HOP_LEN,
@@ -19,7 +19,7 @@ enum part {
 	PART_TOTAL,
 	PART_WAIT,    /* proxy, relay: data had arrived and was not read yet */
 	PART_HANDLE,  /* proxy, relay: read and not sent yet */
-	PART_CONNECT, /* proxy: until layer 2 took the connection; tap: SYN to SYN-ACK */
+	PART_CONNECT, /* proxy: until the relay took the connection; tap: SYN to SYN-ACK */
 	PART_QUEUE,   /* tap: until the VMM took the frame */
 	PART_LEN,
 };
@@ -123,7 +123,7 @@ struct space {
 	__be32 guest;
 };
 
-/* An address behind which layer 1 reaches a slot. */
+/* An address behind which the proxy reaches a slot. */
 struct dest {
 	__u64 netns;
 	__u32 dnat; /* the namespace's kernel passes on, no relay */

@@ -5,7 +5,7 @@
 #ifndef TAPWATCH_FLOW_ENDS_H
 #define TAPWATCH_FLOW_ENDS_H
 
-const volatile __u16 proxy_port = 49983; /* where layer 1 listens; others are found by what they do */
+const volatile __u16 proxy_port = 49983; /* where the proxy listens; others are found by what they do */
 
 static __always_inline __u64 netns_of(struct sock *sk)
 {

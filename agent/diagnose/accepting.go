@@ -42,9 +42,9 @@ func noFiles(l path.Listener, who, where string) Result {
 		return notApplicable()
 	}
 	finding := path.Finding{
-		Cause:    fmt.Sprintf("%s, %s, has no file descriptor left: it cannot accept or dial another connection (EMFILE)", who, processWords(p)),
-		Evidence: []string{fmt.Sprintf("%s has %d files open of %d (RLIMIT_NOFILE)", processWords(p), p.Files, p.MaxFiles)},
-		Fix: fmt.Sprintf("raise it while it runs: prlimit --pid %d --nofile=1048576, then in its unit (LimitNOFILE=); if its files only ever grow (ls /proc/%[1]d/fd), it leaks: restart it",
+		Cause:    fmt.Sprintf("%s, %s, has no file descriptor left, with %d of %d in use: it cannot accept or dial another connection", who, processWords(p), p.Files, p.MaxFiles),
+		Evidence: []string{fmt.Sprintf("%s has %d files open; its limit is %d (RLIMIT_NOFILE)", processWords(p), p.Files, p.MaxFiles)},
+		Fix: fmt.Sprintf("raise its limit while it runs (prlimit --pid %d --nofile=1048576), and in its unit (LimitNOFILE=) for its next start; if its open files only ever grow (ls /proc/%[1]d/fd), it leaks them: restart it",
 			p.PID),
 	}
 	if l.Queue.Max > 0 {
@@ -52,7 +52,7 @@ func noFiles(l path.Listener, who, where string) Result {
 	}
 	if p.Files < p.MaxFiles {
 		finding.Severity = path.Warning
-		finding.Cause = fmt.Sprintf("%s, %s, has nearly no file descriptor left: soon it cannot accept or dial another connection", who, processWords(p))
+		finding.Cause = fmt.Sprintf("%s, %s, has nearly no file descriptor left, with %d of %d in use: soon it cannot accept or dial another connection", who, processWords(p), p.Files, p.MaxFiles)
 	}
 	return wrong(finding)
 }
@@ -65,24 +65,37 @@ func notAccepting(f path.Facts, l path.Listener, who, where string) Result {
 		return notApplicable()
 	}
 	finding := path.Finding{
-		Cause: fmt.Sprintf("%s, %s, does not accept: its queue is full, and new connections hang", who, processWords(p)),
-		Fix:   "see what it does (its threads' stacks, its CPU): it hangs, or is too slow for what comes; a backlog of a few, as socat's 5, fills in a burst: give it more",
+		Cause: fmt.Sprintf("%s, %s, does not accept connections: %d wait in its queue, which takes %d, and new ones hang", who, processWords(p), l.Queue.Waiting, l.Queue.Max),
+		Fix:   "see " + doings(l) + ": where it uses no CPU it hangs, so restart it; where it uses all of one, it is too slow for what comes; a queue of a few, as socat's 5, fills in a burst: give it more (socat: backlog=128)",
 	}
 	if p.Stopped == path.Yes {
 		finding.Cause = fmt.Sprintf("%s, %s, is stopped (SIGSTOP, or a debugger): it accepts and passes on nothing", who, processWords(p))
-		finding.Evidence = []string{fmt.Sprintf("/proc/%d/stat says T: stopped", p.PID)}
-		finding.Fix = fmt.Sprintf("let it go on: kill -CONT %d; a debugger that is attached to it must let it go", p.PID)
+		finding.Evidence = []string{stoppedEvidence(p.PID, "stat", "T")}
+		finding.Fix = fmt.Sprintf("let it go on (kill -CONT %d); where a debugger is attached to it, that must let it go (TracerPid in /proc/%[1]d/status)", p.PID)
 	} else if p.PID != 0 {
-		finding.Evidence = []string{fmt.Sprintf("%s runs, with %d files open of %d", processWords(p), p.Files, p.MaxFiles)}
+		finding.Evidence = []string{fmt.Sprintf("%s runs, with %d files open; its limit is %d", processWords(p), p.Files, p.MaxFiles)}
 	}
 	if full {
-		finding.Evidence = append(finding.Evidence, queueWords(l, where)+", for "+inWords(f.Now.Sub(since)))
+		finding.Evidence = append(finding.Evidence, queueWords(l, where)+", and has been full for "+inWords(f.Now.Sub(since)))
 	}
 	return wrong(finding)
 }
 
 func queueWords(l path.Listener, where string) string {
-	return fmt.Sprintf("connections that wait to be accepted at %s %s: %d, and it takes %d", l.Addr, where, l.Queue.Waiting, l.Queue.Max)
+	return fmt.Sprintf("%d connections wait to be accepted at %s %s; the queue takes %d", l.Queue.Waiting, l.Addr, where, l.Queue.Max)
+}
+
+// doings is how to see what a process does that listens.
+func doings(l path.Listener) string {
+	if l.Process.PID == 0 {
+		return "what the process does that listens on " + l.Addr + " (ss -ltnp)"
+	}
+	return fmt.Sprintf("what pid %d does (top -H -p %[1]d)", l.Process.PID)
+}
+
+// stoppedEvidence is what the kernel says of a process, or of a thread, that is stopped.
+func stoppedEvidence(pid int, file, state string) string {
+	return fmt.Sprintf("the kernel says that it is stopped: state %s in /proc/%d/%s", state, pid, file)
 }
 
 func processWords(p path.Process) string {

@@ -33,12 +33,12 @@ func TestNotAccepting(t *testing.T) {
 	tryCheck(t, relayNotAccepting, []look{
 		{"not full", healthy(), "beside", nil},
 		{"for a moment", changed(filled(relay, 0.5)), "beside", nil},
-		{"for long", changed(filled(relay, 8)), "problem", []string{"the relay, socat (pid 4300), does not accept", "at 10.12.0.15:49983 in ns-7: 6, and it takes 5, for 8s", "runs, with 8 files open of 1024"}},
+		{"for long", changed(filled(relay, 8)), "problem", []string{"the relay, socat (pid 4300), does not accept", "6 connections wait to be accepted at 10.12.0.15:49983 in ns-7; the queue takes 5, and has been full for 8s", "runs, with 8 files open; its limit is 1024"}},
 		{"stopped, and nobody has come since", changed(halted(relay)), "problem", []string{"is stopped"}},
 		{"stopped", changed(filled(relay, 8), halted(relay)), "problem", []string{"is stopped (SIGSTOP, or a debugger)", "kill -CONT 4300"}},
 		{"of a process that is unknown", changed(filled(relay, 8), func(f *path.Facts) { f.Relay.Process = path.Process{} }), "problem", []string{"whose process is unknown"}},
 		{"for want of files", changed(filled(relay, 8), opened(relay, 1024)), "suppressed", []string{"relay-fd-limit"}},
-		{"it was full for a moment, again and again", changed(overflown(17, 4)), "problem", []string{"accepts too slowly for bursts", "queue of ns-7 full: 17, more of them 4s ago"}},
+		{"it was full for a moment, again and again", changed(overflown(17, 4)), "problem", []string{"accepts too slowly for bursts", "17 connections found an accept queue of ns-7 full, the last 4s ago"}},
 		{"long ago", changed(overflown(17, 11)), "beside", nil},
 		{"before the agent looked", changed(func(f *path.Facts) { f.Inside.Overflows = &path.Counted{Count: 17} }), "beside", nil},
 		{"of a dnat path", changed(filled(relay, 8), shape(registry.DNAT)), "beside", nil},
@@ -52,8 +52,8 @@ func TestNotAccepting(t *testing.T) {
 func TestFDLimit(t *testing.T) {
 	tryCheck(t, relayFDLimit, []look{
 		{"some left", changed(opened(relay, 900)), "beside", nil},
-		{"few left", changed(opened(relay, 980)), "problem", []string{"has nearly no file descriptor left", "socat (pid 4300) has 980 files open of 1024"}},
-		{"none left", changed(opened(relay, 1024)), "problem", []string{"cannot accept or dial another connection (EMFILE)", "prlimit --pid 4300"}},
+		{"few left", changed(opened(relay, 980)), "problem", []string{"has nearly no file descriptor left", "socat (pid 4300) has 980 files open; its limit is 1024"}},
+		{"none left", changed(opened(relay, 1024)), "problem", []string{"with 1024 of 1024 in use: it cannot accept or dial another connection", "prlimit --pid 4300"}},
 		{"not known", changed(func(f *path.Facts) { f.Relay.Process = path.Process{PID: 4300} }), "beside", nil},
 		{"of a process that is unlimited", changed(opened(relay, 1<<20), func(f *path.Facts) { f.Relay.Process.MaxFiles = 0 }), "beside", nil},
 		{"nobody listens", changed(opened(relay, 1024), relayGone), "beside", nil},

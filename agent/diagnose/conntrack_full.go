@@ -26,22 +26,23 @@ var conntrackFull = Check{
 		if !c.NearlyFull() {
 			return notApplicable()
 		}
+		table := fmt.Sprintf("the connection tracking table of %s, with %d of %d entries,", where(f), c.Count, c.Max)
 		finding := path.Finding{
-			Cause: "the connection tracking table of " + where(f) + " is full: what begins a connection is dropped, in both directions",
-			Evidence: []string{fmt.Sprintf("in %s: nf_conntrack_count %d of nf_conntrack_max %d", where(f), c.Count, c.Max),
-				fmt.Sprintf("packets dropped for it since the namespace was made: %d", c.Drops)},
-			Fix: "see what fills it (" + in(f) + "conntrack -L | head): mostly the guest itself, scanning or crawling; kill that sandbox, " +
-				"or raise net.netfilter.nf_conntrack_max on the host, which counts for every namespace",
+			Cause: table + " is full: the kernel drops the first packet of every new connection, in both directions",
+			Evidence: []string{fmt.Sprintf("in %s: net.netfilter.nf_conntrack_count is %d, nf_conntrack_max is %d", where(f), c.Count, c.Max),
+				fmt.Sprintf("the kernel has dropped %d packets for it since the namespace was made", c.Drops)},
+			Fix: "see what fills it (" + in(f) + "conntrack -L | head): mostly the guest itself, scanning or crawling; end that sandbox, " +
+				fmt.Sprintf("or raise the limit, which counts for every namespace, on the host: sysctl -w net.netfilter.nf_conntrack_max=%d", 2*c.Max),
 		}
 		switch dropping := !c.LastDrop.IsZero() && f.Now.Sub(c.LastDrop) <= conntrackHold; {
 		case dropping:
-			finding.Evidence = append(finding.Evidence, "more of them were last seen "+ago(f.Now, c.LastDrop))
+			finding.Evidence = append(finding.Evidence, "that count was last seen to rise "+ago(f.Now, c.LastDrop))
 		case c.Count >= c.Max-c.Max/100: // full is one that finds room now and then
 			finding.Severity = path.Warning
-			finding.Cause = "the connection tracking table of " + where(f) + " is full: the kernel makes room by dropping entries that were never answered, and what begins a connection when it finds none"
+			finding.Cause = table + " is full: the kernel makes room by dropping entries that were never answered, and drops new connections where it finds none"
 		default:
 			finding.Severity = path.Warning
-			finding.Cause = "the connection tracking table of " + where(f) + " is nearly full: soon what begins a connection is dropped"
+			finding.Cause = table + " is nearly full: soon the kernel drops new connections"
 		}
 		return wrong(finding)
 	},

@@ -34,7 +34,7 @@ func isDegraded(f path.Facts) bool {
 func degradedAt(f path.Facts, c Check) path.Finding {
 	at := lostAt(f)
 	return c.named(path.Finding{
-		Cause:    "some requests fail: " + at.how,
+		Cause:    failedOf(f) + " failed: " + at.how,
 		Evidence: append(requestsEvidence(f), at.evidence...),
 		Fix:      lookFix(f, at.hop),
 	}, at.hop)

@@ -20,9 +20,9 @@ var dnatMissing = Check{
 			return unsure("no rule passes on what comes for the addresses that the name of " + f.Netns + " leads to expect, and no others are known")
 		}
 		finding := path.Finding{
-			Cause:    where(f) + " has no rule that passes what comes for the sandbox on to " + f.Device.GuestAddr + ": its kernel resets it, or sends it back",
+			Cause:    where(f) + " has no rule that passes what comes for the sandbox on to " + f.Device.GuestAddr + ": the kernel there resets it, or sends it back",
 			Evidence: []string{"no chain at prerouting in " + where(f) + ", of nftables or iptables, gives it another destination"},
-			Fix:      in(f) + "nft list ruleset (or iptables-save): put the rule back, dnat to " + f.Device.GuestAddr + " for what comes in by " + vpeer(f) + ", or make the slot anew",
+			Fix:      "look at the rules (" + in(f) + "nft list ruleset, or iptables-save) and put the one back that sends what comes in by " + vpeer(f) + " on to " + f.Device.GuestAddr + " (dnat to " + f.Device.GuestAddr + "); or " + slotAnew(f),
 		}
 		if foreign {
 			finding.Cause = "nothing in " + where(f) + " takes what the proxy sends: no relay listens there, and no rule passes it on (DNAT)"

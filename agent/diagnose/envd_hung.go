@@ -22,17 +22,17 @@ var envdHung = Check{
 			return notApplicable()
 		case h.Connected && h.Error != "":
 			return wrong(path.Finding{
-				Cause: "envd hangs: it takes connections, and does not answer GET /health",
+				Cause: "envd hangs: it takes connections, and does not answer GET /health" + within(h.Took),
 				Evidence: []string{fmt.Sprintf("GET http://%s/health from inside %s, %s: %s", envdAt(f), where(f), ago(f.Now, h.Time), h.Error),
-					"the guest's kernel took the connection"},
-				Fix: "look at it from inside, if another way in is there (its console), or take a snapshot; else kill the sandbox and create it anew",
+					"the guest's kernel took the connection, so it runs"},
+				Fix: "read the guest's console (" + logs(f) + ")" + byShell(f, "; see what envd does (", "top; ls -l /proc/$(pidof envd)/fd)") + "; else " + anew(f),
 			})
 		case h.Code >= http.StatusBadRequest:
 			return wrong(path.Finding{
 				Severity: path.Warning,
 				Cause:    fmt.Sprintf("envd answers GET /health with %d", h.Code),
 				Evidence: []string{fmt.Sprintf("asked from inside %s, %s", where(f), ago(f.Now, h.Time))},
-				Fix:      "read its log on the guest's console (" + logs(f) + ")",
+				Fix:      "read what envd says of it on the guest's console (" + logs(f) + ")",
 			})
 		case h.Code == 0: // not even connected: others say why
 			return notApplicable()

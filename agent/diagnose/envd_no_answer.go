@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"time"
 
 	"tapwatch/agent/path"
@@ -20,9 +21,9 @@ var envdNoAnswer = Check{
 		switch {
 		case t == nil && !f.Health.Time.IsZero() && !f.Health.Connected && !f.Health.Refused && !f.Health.Unreachable:
 			return wrong(path.Finding{
-				Cause:    "a SYN to envd's port stayed unanswered: a firewall in the guest drops it, the guest has no route back, or it is overloaded or hangs",
+				Cause:    fmt.Sprintf("the guest did not answer a connection to port %d%s: a firewall in it drops the request, it has no route back, or it is overloaded or hangs", f.Port(), within(f.Health.Took)),
 				Evidence: append([]string{healthEvidence(f)}, unjudged(f)...),
-				Fix:      "see whether the VMM is starved of CPU; then the guest's routes and its packet filter",
+				Fix:      "see whether the VMM gets its CPU (" + top(f) + "); then " + lookInside(f, "its packet filter (nft list ruleset) and the route back (ip route get "+f.Device.Addr+")"),
 			})
 		case t == nil:
 			return notApplicable()
@@ -44,22 +45,23 @@ var envdNoAnswer = Check{
 // noAnswer is what is found where SYNs wait and the guest is there.
 func noAnswer(f path.Facts) path.Finding {
 	t := f.Traffic
+	silent := fmt.Sprintf("the guest has left connections to port %d unanswered for %s", f.Port(), inWords(synUnanswered(f)))
 	finding := path.Finding{
-		Cause: "SYNs to envd's port stay unanswered: a firewall in the guest drops them, envd accepts no connection and its queue is full, the guest has no route back, or it is overloaded",
+		Cause: silent + ": a firewall in it drops them, envd accepts none and its queue is full, it has no route back, or it is overloaded",
 		Evidence: append(append(unansweredEvidence(f),
 			"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)), unjudged(f)...),
-		Fix: "see in the guest its packet filter (nft list ruleset), envd's accept queue (ss -ltn) and the route back (ip route get " + f.Device.Addr + "): its console is in " + logs(f),
+		Fix: "read the guest's console (" + logs(f) + "), and " + lookInside(f, "its packet filter (nft list ruleset), envd's accept queue (ss -ltn) and the route back (ip route get "+f.Device.Addr+")"),
 	}
 	refusedElse := t.LastPortRefused.After(t.EnvdWaiting)
 	if f.Inside.Replies != path.Yes && !refusedElse {
 		return finding
 	}
-	finding.Cause = "SYNs to envd's port stay unanswered, while the guest answers at other ports: most likely a firewall in the guest drops them, else envd accepts no connection and its queue is full"
-	evidence := "a datagram to a closed port: the guest answered that it is closed, so its kernel is well and has its route back"
+	finding.Cause = silent + ", and answers at other ports: most likely a firewall in it drops them, else envd accepts none and its queue is full"
+	evidence := "the guest answered a datagram that its port is closed, so its kernel is well and has its route back"
 	if refusedElse {
 		evidence = "the guest refused a connection to another port " + ago(f.Now, t.LastPortRefused) + ", so its kernel is well and has its route back"
 	}
 	finding.Evidence = append(finding.Evidence, evidence)
-	finding.Fix = "see in the guest its packet filter (nft list ruleset), then envd's accept queue (ss -ltn): its console is in " + logs(f)
+	finding.Fix = "read the guest's console (" + logs(f) + "), and " + lookInside(f, "its packet filter (nft list ruleset), then envd's accept queue (ss -ltn)")
 	return finding
 }

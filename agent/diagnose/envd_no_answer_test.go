@@ -17,7 +17,7 @@ func TestEnvdNoAnswer(t *testing.T) {
 	tryCheck(t, envdNoAnswer, []look{
 		{"answers", healthy(), "ok", []string{"answered a SYN 2s ago"}},
 		{"no answer", changed(synDropped), "problem", []string{
-			"SYNs to envd's port stay unanswered", "SYNs to envd's port: unanswered for 7.1s", "the guest's last frame of any kind: 8s ago",
+			"the guest has left connections to port 49983 unanswered for 7.1s", "the guest has left connections (SYNs) to envd's port unanswered for 7.1s", "the guest's last frame of any kind: 8s ago",
 		}},
 		{"answered before, not now", changed(synDropped, func(f *path.Facts) { f.Traffic.LastEnvdSYNACK = secondsAgo(20) }), "problem", nil},
 		{"asked just now", changed(func(f *path.Facts) { f.Traffic.EnvdWaiting = secondsAgo(1.5) }), "ok", nil},
@@ -30,6 +30,6 @@ func TestEnvdNoAnswer(t *testing.T) {
 		{"it refused before it fell silent", changed(synDropped, func(f *path.Facts) { f.Traffic.LastEnvdRefused = secondsAgo(9) }), "suppressed", []string{"envd-refused"}},
 		{"ARP is not answered either", changed(synDropped, func(f *path.Facts) { f.Traffic.ARPWaiting = secondsAgo(3) }), "suppressed", []string{"guest-no-arp"}},
 		{"behind a tap that is down", changed(synDropped, tapIsDown), "suppressed", []string{"tap-down"}},
-		{"while the sandbox boots", changed(synDropped, booting), "booting", []string{"stay unanswered"}},
+		{"while the sandbox boots", changed(synDropped, booting), "booting", []string{"unanswered for 7.1s"}},
 	})
 }

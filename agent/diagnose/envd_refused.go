@@ -17,9 +17,9 @@ var envdRefused = Check{
 		switch {
 		case t == nil && f.Health.Refused:
 			return wrong(path.Finding{
-				Cause:    "nothing listens on envd's port in the guest, which is up",
+				Cause:    fmt.Sprintf("nothing listens on port %d, envd's, in the guest, which is up", f.Port()),
 				Evidence: []string{healthEvidence(f)},
-				Fix:      "read the guest's console (" + logs(f) + "): envd is missing, crashed, or has not started yet",
+				Fix:      noEnvdFix(f),
 			})
 		case t == nil && !f.Health.Time.IsZero():
 			return notApplicable() // others say what came of it
@@ -27,14 +27,19 @@ var envdRefused = Check{
 			return unsure("no hooks on the tap: its traffic is not seen")
 		case sinceAttach(f, t.LastEnvdRefused) && t.LastEnvdRefused.After(t.LastEnvdSYNACK):
 			return wrong(path.Finding{
-				Cause: "the guest's kernel answers, but nothing listens on envd's port: it resets every connection",
+				Cause: fmt.Sprintf("the guest's kernel answers, but nothing listens on port %d, envd's: it resets every connection", f.Port()),
 				Evidence: []string{
-					"a SYN to envd's port was answered with RST " + ago(f.Now, t.LastEnvdRefused),
-					fmt.Sprintf("connections to any port: refused by the guest %d, accepted %d", t.SYNsRefused, t.SYNACKs),
+					"the guest's kernel reset a connection to envd's port " + ago(f.Now, t.LastEnvdRefused),
+					fmt.Sprintf("of the connections to any of its ports the guest refused %d and accepted %d", t.SYNsRefused, t.SYNACKs),
 				},
-				Fix: "envd has not started, has died, or listens on another address: it binds last, after its cgroup set-up; read the guest's console (" + logs(f) + ")",
+				Fix: noEnvdFix(f),
 			})
 		}
 		return notApplicable()
 	},
+}
+
+// noEnvdFix is where it stands why envd does not listen.
+func noEnvdFix(f path.Facts) string {
+	return "read the guest's console (" + logs(f) + ") for why envd does not listen: it is missing, has died, listens on another address, or has not started yet; it opens its port last, after its set-up of cgroups"
 }

@@ -17,7 +17,7 @@ func TestEnvdRefused(t *testing.T) {
 	tryCheck(t, envdRefused, []look{
 		{"accepts", healthy(), "beside", nil},
 		{"refuses", changed(portClosed), "problem", []string{
-			"nothing listens on envd's port", "answered with RST 300ms ago", "refused by the guest 7, accepted 0", "cgroup", "sandbox logs i1",
+			"nothing listens on port 49983, envd's", "reset a connection to envd's port 300ms ago", "the guest refused 7 and accepted 0", "cgroup", "sandbox logs i1",
 		}},
 		{"accepted before, refuses now", changed(portClosed, func(f *path.Facts) { f.Traffic.LastEnvdSYNACK = secondsAgo(30) }), "problem", nil},
 		{"refused before, accepts now", changed(func(f *path.Facts) { f.Traffic.LastEnvdRefused = secondsAgo(30) }), "beside", nil},
@@ -28,6 +28,6 @@ func TestEnvdRefused(t *testing.T) {
 		}), "suppressed", []string{"guest-no-arp"}},
 		{"then the VMM died", changed(portClosed, vmmDead, func(f *path.Facts) { f.Device.Since = secondsAgo(0.1) }), "beside", nil},
 		{"behind a tap that is down", changed(portClosed, tapIsDown), "suppressed", []string{"tap-down"}},
-		{"while the sandbox boots", changed(portClosed, booting), "booting", []string{"nothing listens on envd's port"}},
+		{"while the sandbox boots", changed(portClosed, booting), "booting", []string{"nothing listens on port 49983, envd's"}},
 	})
 }

@@ -26,10 +26,11 @@ var gatewayMAC = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    fmt.Sprintf("what the guest sends is for another hardware address than that of %s, %s: %s drops it on arrival", f.Device.Name, f.Device.MAC, where(f)),
-			Evidence: []string{fmt.Sprintf("packets that came in by %s for other hardware addresses (rx_otherhost_dropped): %d, more of them %s", f.Device.Name, n.Count, ago(f.Now, n.Last))},
-			Fix: "in the guest, ip neigh show " + f.Device.Addr + ": delete a wrong or permanent entry there (ip neigh flush all); or give " + f.Device.Name +
-				" the address that the guest's snapshot knows (" + ip(f) + " link set " + f.Device.Name + " address MAC)",
+			Cause:    fmt.Sprintf("the guest sends to another hardware address than that of %s, %s: the kernel of %s drops such frames on arrival", f.Device.Name, f.Device.MAC, where(f)),
+			Evidence: []string{fmt.Sprintf("the kernel has dropped %d packets that came in by %s for another hardware address, the last %s (rx_otherhost_dropped)", n.Count, f.Device.Name, ago(f.Now, n.Last))},
+			Fix: "see to which address the guest sends (" + in(f) + "tcpdump -eni " + f.Device.Name + ") and give it to " + f.Device.Name +
+				" (" + ip(f) + " link set " + f.Device.Name + " address MAC): a snapshot may have kept the address of another tap, or the guest has a wrong or permanent entry for its gateway" +
+				byShell(f, "; delete that (", "ip neigh del "+f.Device.Addr+" dev eth0)"),
 		})
 	},
 }

@@ -1,10 +1,6 @@
 package diagnose
 
-import (
-	"fmt"
-
-	"tapwatch/agent/path"
-)
+import "tapwatch/agent/path"
 
 var guestHungDependsOn = append([]string{"vmm-stopped", "vmm-paused", "vmm-blocked", "vmm-starved", "vmm-api-silent", "mac-changed", "guest-mac-mismatch", "guest-no-init", "guest-panic"}, tapFaults...)
 
@@ -22,18 +18,19 @@ var guestHung = Check{
 		if p := f.Sandbox.Process; p != nil && p.VCPUs == nil && arpUnanswered(f) < askedAfter {
 			return unsure("the guest does not answer; what its vCPUs do takes two looks to tell")
 		}
+		quiet := "the guest answered before, and has answered nothing for " + inWords(arpUnanswered(f)) + ", not even ARP"
 		finding := path.Finding{
-			Cause:    "the guest answers nothing any more, not even ARP, while its VMM runs: its kernel hangs or has halted, or its eth0 is down or has lost its IPv4 address",
+			Cause:    quiet + ", while its VMM runs: its kernel hangs or has halted, or its eth0 is down or has lost its IPv4 address",
 			Evidence: hushedEvidence(f),
-			Fix:      "read the guest's console (" + logs(f) + ") for a panic or a halt; see whether a vCPU spins (top -H -p " + fmt.Sprint(f.Sandbox.VMMPID) + ")",
+			Fix:      "read the guest's console (" + logs(f) + ") for a panic or a halt; see whether a vCPU spins (" + top(f) + "); then " + anew(f),
 		}
 		switch vcpusDo(f) {
 		case doNothing:
-			finding.Cause = "the guest's kernel has halted: it answered before, and now not even ARP, and its vCPUs do nothing, while its VMM runs"
-			finding.Fix = "read the end of the guest's console (" + logs(f) + ") for who halted it, or a panic; then create the sandbox anew"
+			finding.Cause = "the guest's kernel has halted: " + quiet + ", and its vCPUs do nothing, while its VMM runs"
+			finding.Fix = "read the end of the guest's console (" + logs(f) + ") for who halted it, or a panic; then " + anew(f)
 		case doSpin:
-			finding.Cause = "the guest hangs: it answered before, and now not even ARP, and a vCPU runs all the time; or a program is busy in it, and its eth0 is down or has lost its IPv4 address"
-			finding.Fix = "read the guest's console (" + logs(f) + ") for a panic, a lockup or an OOM kill; see what the vCPU does (perf kvm stat live -p " + fmt.Sprint(f.Sandbox.VMMPID) + "); then create the sandbox anew"
+			finding.Cause = "the guest hangs: " + quiet + ", and a vCPU runs all the time; or a program is busy in it, and its eth0 is down or has lost its IPv4 address"
+			finding.Fix = "read the guest's console (" + logs(f) + ") for a panic, a lockup or an OOM kill; see what the vCPU does (perf kvm stat live -p " + vmmPID(f) + "); then " + anew(f)
 		}
 		if p := f.Sandbox.Process; p != nil && p.VCPUs != nil {
 			finding.Evidence = append(finding.Evidence, vcpuEvidence(p.VCPUs))

@@ -28,12 +28,12 @@ var guestMACMismatch = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause: fmt.Sprintf("frames for %s go to %s, but the guest's NIC is %s: the guest drops them", f.Device.GuestAddr, n.MAC, strings.Join(macs, ", ")),
+			Cause: fmt.Sprintf("%s sends frames for %s to the hardware address %s, but the guest's NIC has %s: the guest drops them", where(f), f.Device.GuestAddr, n.MAC, strings.Join(macs, ", ")),
 			Evidence: append([]string{
 				neighbourEvidence(f.Device.Name, "in "+where(f), n),
 				says,
 			}, unansweredEvidence(f)...),
-			Fix: fmt.Sprintf("%s neigh del %s dev %s: the kernel asks the guest then; a permanent entry, or a snapshot taken with another guest_mac, comes again", ip(f), f.Device.GuestAddr, f.Device.Name),
+			Fix: fmt.Sprintf("%s neigh del %s dev %s, after which the kernel asks the guest by ARP; see who set a permanent entry, or whether the guest's snapshot was taken with another guest_mac: else the fault comes again", ip(f), f.Device.GuestAddr, f.Device.Name),
 		})
 	},
 }

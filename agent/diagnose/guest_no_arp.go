@@ -27,9 +27,9 @@ var guestNoARP = Check{
 		switch {
 		case t == nil && f.Health.Unreachable:
 			return wrong(path.Finding{
-				Cause:    "the guest does not answer ARP for " + f.Device.GuestAddr + ": it is silent, has no or another address, or hangs",
+				Cause:    "the guest does not answer ARP for " + f.Device.GuestAddr + ": it is silent, has no address or another, or hangs",
 				Evidence: append([]string{healthEvidence(f), carrierPresent(f)}, unjudged(f)...),
-				Fix:      "read the guest's console (" + logs(f) + "); with a running agent the doctor tells more: it sees the guest's frames",
+				Fix:      "read the guest's console (" + logs(f) + "); run the agent, which sees the guest's frames, and the doctor says more",
 			})
 		case t == nil || !heard(f):
 			return notApplicable()
@@ -37,17 +37,17 @@ var guestNoARP = Check{
 			return behindRules()
 		case speaksAs(f) != "" && unfound(f.Device.Neighbour):
 			return wrong(path.Finding{
-				Cause: "the guest has the address " + speaksAs(f) + ", not " + f.Device.GuestAddr + ": it does not answer ARP for that",
-				Evidence: []string{"the guest's own frames say " + speaksAs(f) + ", the last such " + ago(f.Now, t.GuestSeen),
+				Cause: "the guest has the address " + speaksAs(f) + ", not " + f.Device.GuestAddr + ", so it does not answer ARP for that",
+				Evidence: []string{"the guest's own frames come from " + speaksAs(f) + ", the last such " + ago(f.Now, t.GuestSeen),
 					neighbourEvidence(f.Device.Name, "in "+where(f), f.Device.Neighbour)},
-				Fix: "compare the kernel's ip= argument and the address of the guest's NIC (" + logs(f) + ")",
+				Fix: "find what gives the guest that address, ip= in its kernel's arguments or its image (its console shows both: " + logs(f) + "), and correct it; or have the network of the sandbox expect " + speaksAs(f),
 			})
 		case arpUnanswered(f) > Patience:
 			return wrong(path.Finding{
-				Cause: "the guest does not answer ARP for " + f.Device.GuestAddr + ": it has no or another address, or it hangs",
+				Cause: "the guest has not answered ARP for " + f.Device.GuestAddr + " for " + inWords(arpUnanswered(f)) + ": it has no address or another, or it hangs",
 				Evidence: append(append(unansweredEvidence(f),
 					"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)), unjudged(f)...),
-				Fix: "compare the kernel's ip= argument and the address of the guest's NIC (" + logs(f) + "); if its last frame is old, see whether the VMM is stopped or its vCPU spins",
+				Fix: "see which address the guest gives its eth0 (its console: " + logs(f) + "): it should be " + f.Device.GuestAddr + ", by ip= in its kernel's arguments or by its image; where its last frame is old, see whether a vCPU spins (" + top(f) + ")",
 			})
 		}
 		return fine("last frame " + ago(f.Now, t.LastReceive))

@@ -30,8 +30,8 @@ func TestGuestNoARP(t *testing.T) {
 	tryCheck(t, guestNoARP, []look{
 		{"answers", healthy(), "ok", []string{"last frame 2s ago"}},
 		{"no answer", changed(wrongAddress), "problem", []string{
-			"does not answer ARP for 169.254.0.21", "ARP requests for 169.254.0.21: 5, replies: 0, unanswered for 6.2s",
-			"the guest's last frame of any kind: 1s ago", "ip= argument",
+			"has not answered ARP for 169.254.0.21 for 6.2s", "for 169.254.0.21 by ARP 5 times, and answered 0 times; it has not answered for 6.2s",
+			"the guest's last frame of any kind: 1s ago", "by ip= in its kernel's arguments",
 		}},
 		{"answered once, hangs now", changed(func(f *path.Facts) {
 			f.Traffic.LastReceive, f.Traffic.LastEnvdSYNACK, f.Traffic.ARPWaiting = secondsAgo(40), secondsAgo(40), secondsAgo(30)
@@ -42,7 +42,7 @@ func TestGuestNoARP(t *testing.T) {
 		{"no answer to ARP, but a RST since", changed(wrongAddress, refused), "ok", nil},
 		{"answered a SYN before", changed(wrongAddress, func(f *path.Facts) { f.Traffic.LastEnvdSYNACK = secondsAgo(7) }), "problem", nil},
 		{"asked for another", changed(wrongAddress, func(f *path.Facts) { f.Device.Neighbour = &path.Neighbour{Addr: "169.254.0.21", State: "none"} }), "ok", nil},
-		{"it says which it has", changed(speaking("169.254.0.25"), arpFailed), "problem", []string{"has the address 169.254.0.25, not 169.254.0.21", "lladdr none, FAILED"}},
+		{"it says which it has", changed(speaking("169.254.0.25"), arpFailed), "problem", []string{"has the address 169.254.0.25, not 169.254.0.21", "has no hardware address for 169.254.0.21 (ip neigh: FAILED)"}},
 		{"a second address of its own", changed(speaking("172.17.0.2")), "ok", nil},
 		{"it was the last guest's", changed(speaking("169.254.0.25"), arpFailed, func(f *path.Facts) { f.Traffic.GuestSeen = secondsAgo(70) }), "ok", nil},
 		{"never heard", changed(guestMute), "beside", nil},

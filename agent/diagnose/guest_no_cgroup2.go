@@ -18,8 +18,8 @@ var guestNoCgroup2 = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    "the guest could not mount cgroup2, which envd sets up before it listens",
-			Evidence: append(line, "no connection to envd's port was answered yet, the last was refused "+ago(f.Now, t.LastEnvdRefused)),
+			Cause:    "the guest could not mount cgroup2, which envd needs before it listens",
+			Evidence: append(line, "the guest has accepted no connection to envd's port yet, and refused the last "+ago(f.Now, t.LastEnvdRefused)),
 			Fix:      "give the template a kernel with CONFIG_CGROUPS and cgroup2, and an /sbin/init that makes /sys/fs/cgroup and mounts it: mount -t cgroup2 none /sys/fs/cgroup",
 		})
 	},

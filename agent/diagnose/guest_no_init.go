@@ -19,7 +19,7 @@ var guestNoInit = Check{
 		return wrong(path.Finding{
 			Cause:    "the guest's kernel booted, but found no init that it could run",
 			Evidence: line,
-			Fix:      "tapwatch template check on the sandbox's template: /sbin/init is missing, not executable, begins with another line than #!/bin/sh, or its interpreter is missing; or the init= of the kernel's arguments names another",
+			Fix:      "check the image (" + templateCheck(f) + "): /sbin/init is missing, is not executable, does not begin with #!/bin/sh, or its interpreter is missing; or init= in the kernel's arguments names another program",
 		})
 	},
 }

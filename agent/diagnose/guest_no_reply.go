@@ -14,11 +14,11 @@ var guestNoReply = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause: "the guest answers ARP for " + f.Device.GuestAddr + ", but nothing by IP: most likely it has no route back to " + f.Device.Addr + ", since it does not even refuse a closed port; else a firewall in it drops everything",
+			Cause: "the guest answers ARP for " + f.Device.GuestAddr + ", but has answered nothing by IP for " + inWords(synUnanswered(f)) + ": most likely it has no route back to " + f.Device.Addr + ", since it does not even refuse a closed port; else a firewall in it drops everything",
 			Evidence: append(unansweredEvidence(f),
 				"its last answer to ARP: "+ago(f.Now, t.LastARPReply)+", so its eth0 is up and has the address",
-				"a datagram to a closed port: no ICMP error came back"),
-			Fix: "see in the guest what ip route get " + f.Device.Addr + " says, and the prefix of eth0's address (/30, not /32); then its packet filter (nft list ruleset); its console: " + logs(f),
+				"the guest did not answer a datagram to a closed port, as its kernel would by ICMP"),
+			Fix: "read the guest's console (" + logs(f) + "), and " + lookInside(f, "its route back (ip route get "+f.Device.Addr+"; the address of eth0 needs its prefix, "+prefixed(f.Device.GuestAddr)+", not /32), then its packet filter (nft list ruleset)"),
 		})
 	},
 }

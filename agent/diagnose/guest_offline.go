@@ -1,10 +1,6 @@
 package diagnose
 
-import (
-	"fmt"
-
-	"tapwatch/agent/path"
-)
+import "tapwatch/agent/path"
 
 // How often the threads of vCPUs begin to run in a second: a kernel that runs has timers,
 // also where nothing is to be done; one that has halted is woken by frames at most.
@@ -27,10 +23,10 @@ var guestOffline = Check{
 		}
 		v := f.Sandbox.Process.VCPUs
 		return wrong(path.Finding{
-			Cause: "the guest's eth0 is down, or it has lost its IPv4 address: the guest answered before, and now not even ARP, while its kernel runs",
+			Cause: "the guest's eth0 is down, or it has lost its IPv4 address: the guest answered before, and has answered nothing for " + inWords(arpUnanswered(f)) + ", not even ARP, while its kernel runs",
 			Evidence: append(hushedEvidence(f),
-				fmt.Sprintf("its kernel wakes: %s (a kernel that has halted does not, one that spins uses a whole CPU)", vcpuEvidence(v))),
-			Fix: "see what took eth0 down or its address away: ip addr show eth0 on the guest's console, and its log (" + logs(f) + "); then ip link set eth0 up, or ip addr add " + f.Device.GuestAddr + "/30 dev eth0; else create the sandbox anew",
+				vcpuEvidence(v)+" (one that has halted does not wake, one that spins uses a whole CPU)"),
+			Fix: "read the guest's console (" + logs(f) + ") for what took eth0 down or its address away" + byShell(f, "; give it back (", "ip link set eth0 up, or ip addr add "+prefixed(f.Device.GuestAddr)+" dev eth0)") + "; else " + anew(f),
 		})
 	},
 }

@@ -21,9 +21,9 @@ var guestRoute = Check{
 		}
 		return wrong(path.Finding{
 			Severity: pastBridge(f, r),
-			Cause:    "what is sent to the guest does not go to " + r.Wants + ": " + leads(r),
+			Cause:    "what " + where(f) + " sends to the guest does not go to " + r.Wants + ": " + leads(r),
 			Evidence: []string{routeEvidence("in "+where(f), r), "addresses of " + r.Wants + ": " + cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")},
-			Fix:      ip(f) + " route and " + ip(f) + " rule: take out what leads elsewhere, or " + ip(f) + " route add " + f.Device.GuestAddr + " dev " + r.Wants,
+			Fix:      "find the route or rule that leads elsewhere (" + ip(f) + " route; " + ip(f) + " rule) and take it out, or " + ip(f) + " route add " + f.Device.GuestAddr + " dev " + r.Wants,
 		})
 	},
 }

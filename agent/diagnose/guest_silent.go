@@ -40,18 +40,26 @@ var guestSilent = Check{
 			present = f.Device.Name + " has carrier"
 		}
 		return wrong(path.Finding{
-			Cause: "the guest is silent: " + present + ", but no frame ever came out of the guest",
+			Cause: "the guest is silent: " + present + ", but " + since(f) + "no frame ever came out of the guest",
 			Evidence: append(unansweredEvidence(f),
-				fmt.Sprintf("frames from the guest: %d (the last: %s); to it: %d", t.ReceivePackets, ago(f.Now, t.LastReceive), t.TransmitPackets),
+				fmt.Sprintf("frames from the guest: %d (the last: %s); frames to it: %d", t.ReceivePackets, ago(f.Now, t.LastReceive), t.TransmitPackets),
 				carrierPresent(f)),
-			Fix: "read the guest's console (" + logs(f) + "): its kernel has no driver for the NIC (virtio_net), did not get as far as bringing it up, or hangs",
+			Fix: "read the guest's console (" + logs(f) + "): its kernel has no driver for the NIC (virtio_net), did not get as far as bringing it up, or hangs; then " + anew(f),
 		})
 	},
 }
 
+// since says for how long the tap has had its carrier, where that is known.
+func since(f path.Facts) string {
+	if f.Device.Since.IsZero() {
+		return ""
+	}
+	return "in " + inWords(f.Now.Sub(f.Device.Since)) + " "
+}
+
 // carrierPresent says who gives the tap its carrier, and since when.
 func carrierPresent(f path.Facts) string {
-	s := "carrier of " + f.Device.Name + " is 1" + heldBy(f.Device.Holders)
+	s := f.Device.Name + " has carrier" + heldBy(f.Device.Holders)
 	if !f.Device.Since.IsZero() {
 		s += ", since " + f.Device.Since.Format("15:04:05.000") + " (" + ago(f.Now, f.Device.Since) + ")"
 	}

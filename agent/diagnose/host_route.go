@@ -23,9 +23,9 @@ var hostRoute = Check{
 			return unsure("which address the namespace has is only assumed from its name, and the host has no route to that")
 		}
 		return wrong(path.Finding{
-			Cause:    "what the proxy sends the namespace does not go there: " + leads(r),
+			Cause:    "what the proxy sends to " + where(f) + " does not go there: " + leads(r),
 			Evidence: []string{routeEvidence("on the host", r)},
-			Fix:      "give " + r.Wants + " its address again (a /31 with the vpeer's)" + routeOfDNAT(f, r) + ", and see what took the route: a VPN, a container network that covers " + askedFor(r) + ", or a link that was set down and up",
+			Fix:      "give " + r.Wants + " its address again (E2B's is a /31 with the vpeer's)" + routeOfDNAT(f, r) + ", and see what took the route: a VPN, a container network that covers " + askedFor(r) + ", or a link that was set down and up",
 		})
 	},
 }

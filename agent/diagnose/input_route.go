@@ -31,7 +31,7 @@ var inputRoute = Check{
 		return wrong(path.Finding{
 			Cause:    cause,
 			Evidence: ev,
-			Fix:      "see which rule or route takes it: ip rule and ip route show table all, where the evidence says (" + ip(f) + " for the namespace); mostly one with iif, with a source, or a blackhole",
+			Fix:      "find the rule or route that takes it, and take it out: ip rule; ip route show table all, where the evidence says (" + ip(f) + " for the namespace); mostly it is one with iif, with a source, or a blackhole",
 		})
 	},
 }

@@ -24,7 +24,7 @@ var macChanged = Check{
 		}
 		return wrong(path.Finding{
 			Severity: severity,
-			Cause:    fmt.Sprintf("%s has another hardware address than the guest answers to: %s, it was %s", f.Device.Name, f.Device.MAC, f.Device.MACWas),
+			Cause:    fmt.Sprintf("the hardware address of %s was changed under the guest, which answers to the old one: it is %s, and was %s", f.Device.Name, f.Device.MAC, f.Device.MACWas),
 			Evidence: append(unansweredEvidence(f),
 				"the guest's last frame of any kind: "+ago(f.Now, t.LastReceive)),
 			Fix: ip(f) + " link set " + f.Device.Name + " address " + f.Device.MACWas + ", and see who changed it; the guest learns the new one after a minute or so",

@@ -17,17 +17,17 @@ var mtuMismatch = Check{
 		v := f.Veth
 		if v.MTU != 0 && v.HostMTU != 0 && v.MTU != v.HostMTU {
 			return wrong(path.Finding{
-				Cause:    fmt.Sprintf("%s has an MTU of %d, its other end %s %d: the smaller end drops what is larger, without a word", v.Host, v.HostMTU, v.Peer, v.MTU),
-				Evidence: []string{fmt.Sprintf("IFLA_MTU: %s on the host %d, %s in %s %d", v.Host, v.HostMTU, v.Peer, where(f), v.MTU)},
-				Fix:      fmt.Sprintf("ip link set %s mtu %d, or %s as it is: %s link set %[3]s mtu %[5]d", v.Host, v.MTU, v.Peer, ip(f), v.HostMTU),
+				Cause:    fmt.Sprintf("%s has an MTU of %d, and its other end %s one of %d: the smaller end drops larger packets, and tells nobody", v.Host, v.HostMTU, v.Peer, v.MTU),
+				Evidence: []string{fmt.Sprintf("the MTU of %s on the host is %d, that of %s in %s is %d", v.Host, v.HostMTU, v.Peer, where(f), v.MTU)},
+				Fix:      fmt.Sprintf("ip link set %s mtu %d; or, for %s, %s link set %[3]s mtu %[5]d", v.Host, v.MTU, v.Peer, ip(f), v.HostMTU),
 			})
 		}
 		if f.Device.MTU == 0 || v.MTU == 0 || f.Device.MTU == v.MTU {
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    fmt.Sprintf("%s has an MTU of %d, %s in front of it %d: large packets may be lost on the way", f.Device.Name, f.Device.MTU, f.Veth.Peer, f.Veth.MTU),
-			Evidence: []string{fmt.Sprintf("IFLA_MTU in %s: %s %d, %s %d", where(f), f.Device.Name, f.Device.MTU, f.Veth.Peer, f.Veth.MTU)},
+			Cause:    fmt.Sprintf("%s has an MTU of %d, and %s in front of it one of %d: large packets may be lost on the way", f.Device.Name, f.Device.MTU, f.Veth.Peer, f.Veth.MTU),
+			Evidence: []string{fmt.Sprintf("in %s the MTU of %s is %d, that of %s is %d", where(f), f.Device.Name, f.Device.MTU, f.Veth.Peer, f.Veth.MTU)},
 			Fix:      fmt.Sprintf("%s link set %s mtu %d, and the same inside the guest", ip(f), f.Device.Name, f.Veth.MTU),
 		})
 	},

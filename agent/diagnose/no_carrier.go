@@ -20,13 +20,13 @@ var noCarrier = Check{
 			return fine("carrier" + heldBy(f.Device.Holders))
 		case path.No:
 			finding := path.Finding{
-				Cause:    "NO-CARRIER on " + f.Device.Name + ": the VMM's side of the tap is not there",
+				Cause:    "NO-CARRIER on " + f.Device.Name + unattached(f.Device),
 				Evidence: carrierEvidence(f),
-				Fix:      "see whether the VMM runs, and which tap its launcher gave it",
+				Fix:      "see whether the VMM runs (" + pids(f) + ") and which tap it has open (grep -H ^iff: /proc/[0-9]*/fdinfo/*); which tap it was to open stands in " + launcherLog(f),
 			}
 			if len(f.Device.Holders) > 0 {
-				finding.Cause = "NO-CARRIER on " + f.Device.Name + " although a process has it open"
-				finding.Fix = "look again in a second: a VMM that is just attaching or ending looks so; if it stays, that process has switched the carrier off (TUNSETCARRIER)"
+				finding.Cause = "NO-CARRIER on " + f.Device.Name + " although it is" + heldByWords(f.Device.Holders)
+				finding.Fix = "look again in a second: a VMM that is just attaching or ending looks so; where it stays so, that process has switched the carrier off (TUNSETCARRIER): end it, then " + anew(f)
 			}
 			return wrong(finding)
 		}
@@ -41,19 +41,35 @@ func carrierEvidence(f path.Facts) []string {
 	if d.Ups > 0 {
 		history = "carrier came " + times(d.Ups) + " and went " + times(d.Downs)
 	}
-	ev := []string{fmt.Sprintf("IFLA_CARRIER of %s in %s is 0, operstate %s; %s", d.Name, where(f), cmp.Or(d.Operstate, "unknown"), history)}
+	ev := []string{fmt.Sprintf("%s in %s has no carrier (operstate %s); %s", d.Name, where(f), cmp.Or(d.Operstate, "unknown"), history)}
 	if !d.Since.IsZero() {
-		ev = append(ev, fmt.Sprintf("since %s (%s)", d.Since.Format("15:04:05.000"), ago(f.Now, d.Since)))
+		ev = append(ev, fmt.Sprintf("it has been without since %s (%s)", d.Since.Format("15:04:05.000"), ago(f.Now, d.Since)))
 	}
 	switch {
 	case d.Holders == nil:
-		ev = append(ev, "who holds the tap is unknown")
+		ev = append(ev, "which process has the tap open is not known")
 	case len(d.Holders) == 0:
 		ev = append(ev, "no process has the tap open")
 	default:
 		ev = append(ev, "the tap is open"+heldBy(d.Holders))
 	}
 	return ev
+}
+
+// unattached says who has the tap open, where no process is known to.
+func unattached(d path.Device) string {
+	if d.Holders == nil {
+		return ", and neither which process has it open nor what the VMM does is known"
+	}
+	return ": no process has it open, and what the VMM does is not known"
+}
+
+// pids lists the processes among which the VMM is, if it runs.
+func pids(f path.Facts) string {
+	if f.Host || f.Netns == "" {
+		return "ps -ef"
+	}
+	return "ip netns pids " + f.Netns
 }
 
 func heldBy(holders []path.Holder) string {

@@ -1,6 +1,10 @@
 package diagnose
 
-import "tapwatch/agent/path"
+import (
+	"cmp"
+
+	"tapwatch/agent/path"
+)
 
 var noDefaultRoute = Check{
 	Code:      "no-default-route",
@@ -16,7 +20,7 @@ var noDefaultRoute = Check{
 		return wrong(path.Finding{
 			Cause:    where(f) + " has no default route: the guest gets no further than the host, and only clients on the veth pair are answered",
 			Evidence: []string{"ip route get 192.0.2.1, in " + where(f) + ": network is unreachable"},
-			Fix:      ip(f) + " route add default via the host's end of the veth pair; setting " + vpeer(f) + " down and up loses it",
+			Fix:      ip(f) + " route add default via " + cmp.Or(askedFor(f.Inside.ToClient), "HOST_ADDRESS") + " (the host's end of the veth pair); setting " + vpeer(f) + " down and up loses it",
 		})
 	},
 }

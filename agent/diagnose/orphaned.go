@@ -25,13 +25,13 @@ var orphaned = Check{
 			Severity: path.Warning,
 			Cause:    fmt.Sprintf("the launcher of this sandbox (tapwatch, pid %d) has ended: nobody ends the sandbox in time or removes it", o.LauncherPID),
 			Evidence: []string{fmt.Sprintf("pid %d, which wrote the record of the slot, is no longer a running process: %s", o.LauncherPID, since)},
-			Fix:      "tapwatch cleanup removes what it left: VMMs, namespaces, records",
+			Fix:      "remove what it left, the VMMs, namespaces and records: tapwatch cleanup",
 		}
 		if l := f.Proxy; l.Listening == path.No && l.Actual == "" { // the proxy has gone with it
 			finding.Severity = ""
 			finding.Cause = fmt.Sprintf("the launcher of this sandbox (tapwatch, pid %d) has ended, and its proxy with it: clients are refused, and nobody ends the sandbox in time or removes it", o.LauncherPID)
 			finding.Evidence = append(finding.Evidence, listenerEvidence("in the host's namespace", l)...)
-			finding.Fix += "; to reach it until then: tapwatch proxy --listen " + l.Addr
+			finding.Fix += "; to reach the sandbox until then: tapwatch proxy --listen " + l.Addr
 		}
 		return wrong(finding)
 	},

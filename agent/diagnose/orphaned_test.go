@@ -24,7 +24,7 @@ func TestOrphaned(t *testing.T) {
 		{"gone before the agent came", changed(launcherGone(0)), "problem", []string{"that was so when the agent came"}},
 		{"gone while the sandbox boots", changed(launcherGone(4), booting), "problem", nil},
 		{"gone with its proxy", changed(launcherGone(4), proxyGone), "problem", []string{
-			"and its proxy with it", "no TCP socket in state LISTEN accepts 127.0.0.1:49983", "tapwatch proxy --listen 127.0.0.1:49983"}},
+			"and its proxy with it", "no process listens on TCP 127.0.0.1:49983", "tapwatch proxy --listen 127.0.0.1:49983"}},
 		{"gone, and the proxy listens elsewhere", changed(launcherGone(4), proxyElsewhere), "problem", []string{"nobody ends the sandbox in time"}},
 	})
 	tryCheck(t, proxyNotListening, []look{{"gone with the launcher", changed(launcherGone(4), proxyGone), "suppressed", []string{"orphaned"}}})

@@ -29,11 +29,11 @@ func TestRuleDrops(t *testing.T) {
 	tryCheck(t, ruleDrops, []look{
 		{"none", healthy(), "beside", nil},
 		{"not known", changed(func(f *path.Facts) { f.Rules.Drops = nil }), "beside", nil},
-		{"one", changed(filtered), "problem", []string{"a packet filter in ns-7 drops what the path needs", "chain input of table inet filter drops what the proxy sends the relay", "ip netns exec ns-7 nft"}},
+		{"one", changed(filtered), "problem", []string{"a packet filter in ns-7 drops what the proxy sends the relay", "chain input of table inet filter drops what the proxy sends the relay", "ip netns exec ns-7 nft"}},
 		{"one, and others that are not judged", changed(filtered, func(f *path.Facts) { f.Rules.NotJudged = []string{"one: fib", "two"} }), "problem", []string{"2 rules that may drop this were not judged: one: fib; two"}},
 		{"one, and many that are not judged", changed(filtered, func(f *path.Facts) { f.Rules.NotJudged = strings.Fields("a b c d e f") }), "problem", []string{"6 rules that may drop this were not judged: a; b; c; d; and 2 more"}},
 		{"none, and others that are not judged", changed(func(f *path.Facts) { f.Rules.NotJudged = []string{"one"} }), "beside", nil},
-		{"one that redirects", changed(func(f *path.Facts) { f.Rules.Redirects = []string{"chain pre of table nat redirects a request"} }), "problem", []string{"redirects what the path needs", "chain pre of table nat"}},
+		{"one that redirects", changed(func(f *path.Facts) { f.Rules.Redirects = []string{"chain pre of table nat redirects a request"} }), "problem", []string{"a packet filter in ns-7 redirects a request", "chain pre of table nat"}},
 		{"some, of the host", changed(filtered, filteredByHost), "suppressed", []string{"host-rule-drops"}},
 	})
 	some := changed(func(f *path.Facts) { f.Rules.Partly = []string{"chain input drops some of a request"} })
@@ -47,7 +47,7 @@ func TestHostRuleDrops(t *testing.T) {
 	tryCheck(t, hostRuleDrops, []look{
 		{"none", healthy(), "beside", nil},
 		{"not known", changed(func(f *path.Facts) { f.Rules.Host.Drops = nil }), "beside", nil},
-		{"one", changed(filteredByHost), "problem", []string{"a packet filter in the host's namespace drops what the path needs", "chain OUTPUT of table filter", "nft list ruleset"}},
+		{"one", changed(filteredByHost), "problem", []string{"a packet filter in the host's namespace drops what the proxy sends the relay", "chain OUTPUT of table filter", "nft -a list ruleset"}},
 		{"behind a veth that is down", changed(filteredByHost, vethCut), "suppressed", []string{"veth-down"}},
 	})
 }
@@ -116,7 +116,7 @@ func TestGuestThatStopped(t *testing.T) {
 	})
 	tryCheck(t, macChanged, []look{
 		{"another, yet all is answered", changed(otherMAC), "problem", []string{"last frame of any kind: 2s ago"}},
-		{"another, and nothing is answered", changed(synDropped, otherMAC), "problem", []string{"02:fc:00:00:00:66, it was 02:fc:00:00:00:06"}},
+		{"another, and nothing is answered", changed(synDropped, otherMAC), "problem", []string{"it is 02:fc:00:00:00:66, and was 02:fc:00:00:00:06"}},
 	})
 	tryCheck(t, guestHung, []look{
 		{"answers", healthy(), "beside", nil},
@@ -131,10 +131,10 @@ func TestGuestThatStopped(t *testing.T) {
 func TestWarningBreaksNothing(t *testing.T) {
 	tryCheck(t, mtuMismatch, []look{
 		{"same", healthy(), "beside", nil},
-		{"other", changed(otherMTU), "problem", []string{"tap0 has an MTU of 1300, eth0 in front of it 1500"}},
+		{"other", changed(otherMTU), "problem", []string{"tap0 has an MTU of 1300, and eth0 in front of it one of 1500"}},
 		{"not known", changed(otherMTU, func(f *path.Facts) { f.Veth.MTU = 0 }), "beside", nil},
 		{"the host's end is smaller", changed(func(f *path.Facts) { f.Veth.HostMTU = 1400 }), "problem", []string{
-			"veth-7 has an MTU of 1400, its other end eth0 1500", "ip link set veth-7 mtu 1500, or eth0 as it is: ip -n ns-7 link set eth0 mtu 1400"}},
+			"veth-7 has an MTU of 1400, and its other end eth0 one of 1500", "ip link set veth-7 mtu 1500; or, for eth0, ip -n ns-7 link set eth0 mtu 1400"}},
 	})
 	if d := Run(changed(otherMTU)); d.State != path.OK || d.BrokenAt() != "" || len(d.Findings) != 1 {
 		t.Errorf("got %s, broken at %q", d.State, d.BrokenAt())

@@ -31,10 +31,10 @@ var portRefused = Check{
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("the guest refuses connections to port %d: it is up, and nothing listens there", t.RefusedPort),
 			Evidence: []string{
-				fmt.Sprintf("a SYN to port %d was answered with RST %s, and so again and again for %s", t.RefusedPort, ago(f.Now, t.LastPortRefused), inWords(lasts)),
-				fmt.Sprintf("connections to other ports than envd's that the guest refused: %d", t.PortsRefused),
+				fmt.Sprintf("the guest's kernel reset a connection to port %d %s, and has done so again and again for %s", t.RefusedPort, ago(f.Now, t.LastPortRefused), inWords(lasts)),
+				fmt.Sprintf("the guest has refused %d connections to other ports than envd's", t.PortsRefused),
 			},
-			Fix: fmt.Sprintf("the service has not started, has died, or listens on 127.0.0.1 of the guest alone: %s, and have it listen on 0.0.0.0:%d", inGuest(f, "ss -ltn"), t.RefusedPort),
+			Fix: fmt.Sprintf("see what listens in the guest (%s): the service has not started, has died, or listens on 127.0.0.1 alone; have it listen on 0.0.0.0:%d", inGuest(f, "ss -ltn"), t.RefusedPort),
 		})
 	},
 }

@@ -19,7 +19,7 @@ func TestPortRefused(t *testing.T) {
 	tryCheck(t, portRefused, []look{
 		{"never", healthy(), "beside", nil},
 		{"no hooks", changed(noHooks), "beside", nil},
-		{"again and again", changed(refusing(12, 0.4)), "problem", []string{"refuses connections to port 3000", "RST 400ms ago", "again and again for 12s", "refused: 14", "0.0.0.0:3000"}},
+		{"again and again", changed(refusing(12, 0.4)), "problem", []string{"refuses connections to port 3000", "reset a connection to port 3000 400ms ago", "again and again for 12s", "refused 14 connections to other ports", "0.0.0.0:3000"}},
 		{"for a moment: a service that starts", changed(refusing(4, 0.4)), "beside", nil},
 		{"long ago", changed(refusing(60, 11)), "beside", nil},
 		{"of the slot's last sandbox", changed(refusing(3600, 1)), "beside", nil},

@@ -26,16 +26,24 @@ var proxyNotListening = Check{
 		return wrong(path.Finding{
 			Cause:    "no process listens on " + l.Addr + ": clients are refused before they reach any sandbox",
 			Evidence: listenerEvidence("in the host's namespace", l),
-			Fix:      "start the proxy: tapwatch serve, or tapwatch proxy --listen " + l.Addr,
+			Fix:      proxyFix(f),
 		})
 	},
 }
 
+// proxyFix is how clients get a proxy again: ours knows the sandboxes of our launcher alone.
+func proxyFix(f path.Facts) string {
+	if f.Sandbox.Foreign {
+		return "start the proxy that listened on " + f.Proxy.Addr + " again: its log, or that of " + launchedBy(f).name + ", says why it ended"
+	}
+	return "start a proxy, which serves the sandboxes that run: tapwatch proxy --listen " + f.Proxy.Addr
+}
+
 // listenerEvidence says what was looked for and what was there instead.
 func listenerEvidence(where string, l path.Listener) []string {
-	ev := []string{fmt.Sprintf("no TCP socket in state LISTEN accepts %s %s", l.Addr, where)}
+	ev := []string{fmt.Sprintf("no process listens on TCP %s %s", l.Addr, where)}
 	if l.Actual != "" {
-		ev = append(ev, "the port is listened on at "+l.Actual+" instead")
+		ev = append(ev, "a process listens on "+l.Actual+" instead")
 	}
 	return ev
 }

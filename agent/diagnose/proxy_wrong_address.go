@@ -16,7 +16,7 @@ var proxyWrongAddress = Check{
 		return wrong(path.Finding{
 			Cause:    "the proxy listens on " + l.Actual + ", but clients connect to " + l.Addr + ", and are refused",
 			Evidence: listenerEvidence("in the host's namespace", l),
-			Fix:      "have it listen on " + l.Addr + ", or on all addresses; or, where that address is not what clients use, tell the agent the right one: --proxy",
+			Fix:      "have it listen on " + l.Addr + ", or on all addresses; where clients use another address than that, give it to the agent: tapwatch agent --proxy ADDRESS:PORT",
 		})
 	},
 }

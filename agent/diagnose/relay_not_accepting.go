@@ -29,10 +29,10 @@ var relayNotAccepting = Check{
 		if over := f.Inside.Overflows; r.verdict == beside && f.Relay.Listening == path.Yes && over != nil && !over.Last.IsZero() && f.Now.Sub(over.Last) <= overflowHold {
 			return wrong(path.Finding{
 				Severity: path.Warning,
-				Cause:    fmt.Sprintf("the relay, %s, accepts too slowly for bursts: its queue was full, and connections had to be tried again after a second", processWords(f.Relay.Process)),
-				Evidence: []string{fmt.Sprintf("connections that found an accept queue of %s full: %d, more of them %s", where(f), over.Count, ago(f.Now, over.Last)),
+				Cause:    fmt.Sprintf("the relay, %s, accepts too slowly for bursts: %d connections found its queue full, and had to be tried again after a second", processWords(f.Relay.Process), over.Count),
+				Evidence: []string{fmt.Sprintf("%[2]d connections found an accept queue of %[1]s full, the last %[3]s", where(f), over.Count, ago(f.Now, over.Last)),
 					queueWords(f.Relay, "in "+where(f))},
-				Fix: "give it a longer queue (socat: backlog=128) and CPU; net.core.somaxconn in " + where(f) + " bounds the queue",
+				Fix: "give it a longer queue (socat: backlog=128) and more CPU; net.core.somaxconn in " + where(f) + " bounds the queue",
 			})
 		}
 		return r

@@ -34,10 +34,18 @@ var relayNotListening = Check{
 			return unsure("no relay listens on " + l.Addr + ", an address that is only assumed from the name " + f.Netns)
 		}
 		return wrong(path.Finding{
-			Cause:    "no relay listens on " + l.Addr + ": the proxy is refused at the namespace's door",
+			Cause:    "no relay listens on " + l.Addr + ": the kernel of " + where(f) + " refuses the proxy's connections",
 			Evidence: listenerEvidence("in "+where(f), l),
-			Fix: "start a relay: tapwatch relay --netns " + f.Netns + " --listen " + l.Addr +
-				" --to " + envdAt(f) + "; a socat that was there was often killed by SIGPIPE when its stderr pipe went",
+			Fix:      relayFix(f) + "; a socat that was there was often killed by SIGPIPE, when whoever read its standard error ended",
 		})
 	},
+}
+
+// relayFix is how the namespace gets a relay.
+func relayFix(f path.Facts) string {
+	ours := "tapwatch relay --netns " + word(f.Netns) + " --listen " + f.Relay.Addr + " --to " + envdAt(f)
+	if f.Sandbox.Foreign {
+		return "start the relay again as " + launchedBy(f).name + " does, or put Tapwatch's in its place: " + ours
+	}
+	return "start a relay: " + ours
 }

@@ -21,7 +21,7 @@ var relayWrongAddress = Check{
 		return wrong(path.Finding{
 			Cause:    "the relay listens on " + l.Actual + ", where the proxy never asks: " + l.Addr + " is refused",
 			Evidence: listenerEvidence("in "+where(f), l),
-			Fix:      "start it on the vpeer's address: tapwatch relay --netns " + f.Netns + " --listen " + l.Addr + " --to " + envdAt(f),
+			Fix:      "have it listen on the vpeer's address, " + l.Addr + "; or " + relayFix(f),
 		})
 	},
 }

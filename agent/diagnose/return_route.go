@@ -19,7 +19,7 @@ var returnRoute = Check{
 		return wrong(path.Finding{
 			Cause:    "answers to the proxy do not leave " + where(f) + " by " + r.Wants + ": " + leads(r),
 			Evidence: []string{routeEvidence("in "+where(f), r)},
-			Fix:      ip(f) + " addr and " + ip(f) + " route: " + r.Wants + " lost its /31 address, or another route or rule was put before it; give it back, or make the slot anew",
+			Fix:      "see what leads elsewhere (" + ip(f) + " addr; " + ip(f) + " route; " + ip(f) + " rule): where " + r.Wants + " lost its address (E2B's is a /31), give it back; where another route or rule was put before it, take that out; or " + slotAnew(f),
 		})
 	},
 }

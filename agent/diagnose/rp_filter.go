@@ -25,7 +25,7 @@ var rpFilter = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    "rp_filter drops packets of the path: an answer to their source would leave by another device than they came by",
+			Cause:    "the kernel drops packets of the path for their source (rp_filter): an answer to it would leave by another device than they came by",
 			Evidence: append(ev, "the kernel counts them as IPReversePathFilter in /proc/net/netstat"),
 			Fix:      "correct the route or rule that leads elsewhere (ip rule; ip route get, as above, with the addresses swapped), or set net.ipv4.conf.{all,DEVICE}.rp_filter to 0 or 2 there",
 		})

@@ -24,21 +24,32 @@ var ruleDrops = Check{
 func byRules(rules path.Filters, where, inside string) Result {
 	finding := path.Finding{
 		Evidence: append(rules.Stop(), rules.Partly...),
-		Fix:      inside + "nft list ruleset (or iptables-save), and take the rule out: nft delete rule ..., by its handle",
+		Fix:      "find the rule (" + inside + "nft -a list ruleset, or iptables-save) and take it out: " + inside + "nft delete rule FAMILY TABLE CHAIN handle N; see who set it",
 	}
 	switch {
 	case len(rules.Drops) > 0:
-		finding.Cause = "a packet filter in " + where + " drops what the path needs"
+		finding.Cause = "a packet filter in " + where + " drops " + taken(rules.Drops[0])
 	case len(rules.Redirects) > 0:
-		finding.Cause = "a packet filter in " + where + " redirects what the path needs"
+		finding.Cause = "a packet filter in " + where + " redirects " + taken(rules.Redirects[0])
 	case len(rules.Partly) > 0:
-		finding.Cause = "a packet filter in " + where + " drops some of what the path needs"
+		finding.Cause = "a packet filter in " + where + " drops some of what the path needs: " + rules.Partly[0]
 		finding.Severity = path.Warning
 	default:
 		return notApplicable()
 	}
 	finding.Evidence = append(finding.Evidence, notJudged(rules.NotJudged)...)
 	return wrong(finding)
+}
+
+// taken says what a rule takes from the path, by the words for the rule.
+func taken(rule string) string {
+	for _, verb := range []string{" drops ", " redirects "} {
+		if _, what, ok := strings.Cut(rule, verb); ok {
+			what, _, _ = strings.Cut(what, ", by ")
+			return what
+		}
+	}
+	return "what the path needs"
 }
 
 // notJudgedMost bounds how many rules are named.

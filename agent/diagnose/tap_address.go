@@ -28,7 +28,7 @@ var tapAddress = Check{
 		has := cmp.Or(strings.Join(f.Inside.TapAddrs, ", "), "none")
 		finding := path.Finding{
 			Evidence: []string{"addresses of " + d.Name + " in " + where(f) + ": " + has},
-			Fix:      ip(f) + " addr add " + prefixed(d.Addr) + " dev " + d.Name + ", without others; setting a tap down and up keeps it, moving it to another namespace loses it",
+			Fix:      ip(f) + " addr add " + prefixed(d.Addr) + " dev " + d.Name + ", and take others off (ip addr del); a tap that is set down and up keeps its address, one that is moved to another namespace loses it",
 		}
 		if r := f.Inside.ToGuest; r.Wrong() && !covered(f.Inside.TapAddrs, d.GuestAddr) {
 			finding.Cause = d.Name + " has no address on the guest's network: " + leads(r)
@@ -39,7 +39,7 @@ var tapAddress = Check{
 		if onLink(f.Inside.TapAddrs, d.Addr) || f.Traffic != nil && sinceAttach(f, f.Traffic.LastEnvdSYNACK) && synUnanswered(f) <= Patience {
 			return notApplicable()
 		}
-		finding.Cause = d.Name + " has not the address " + d.Addr + ", which is the guest's gateway: the guest's answers go nowhere"
+		finding.Cause = d.Name + " does not have the address " + d.Addr + ", which is the guest's gateway: the guest's answers go nowhere"
 		if f.Traffic == nil || synUnanswered(f) <= Patience {
 			finding.Severity = path.Warning // a guest that knows the other one would answer
 		}
@@ -57,10 +57,10 @@ func pastBridge(f path.Facts, r path.Route) path.Severity {
 	return ""
 }
 
-// prefixed is an address of a tap as ip wants it. The length of its prefix is only
+// prefixed is an address of a tap or a guest as ip wants it. The length of its prefix is only
 // known in E2B's slots.
 func prefixed(addr string) string {
-	if addr == e2b.TapIP().String() {
+	if addr == e2b.TapIP().String() || addr == e2b.GuestIP().String() {
 		return addr + "/30"
 	}
 	return addr + "/LENGTH"

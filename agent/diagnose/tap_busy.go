@@ -33,12 +33,12 @@ var tapBusy = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause: fmt.Sprintf("EBUSY: %s is%s, so the VMM could not attach, and has ended", d.Name, heldByWords(d.Holders)),
+			Cause: fmt.Sprintf("%s is%s, so the VMM could not attach to it (EBUSY), and has ended", d.Name, heldByWords(d.Holders)),
 			Evidence: []string{
 				"the tap is open" + heldBy(d.Holders),
 				fmt.Sprintf("the VMM, pid %d, is no longer a running process", f.Sandbox.VMMPID),
 			},
-			Fix: fmt.Sprintf("see what pid %d is: mostly the slot's last VMM, not wholly dead; end it, then create the sandbox anew", d.Holders[0].PID),
+			Fix: fmt.Sprintf("see what pid %d is (ps -fp %[1]d): mostly the slot's last VMM, not wholly dead; end it, then %s", d.Holders[0].PID, anew(f)),
 		})
 	},
 }
@@ -59,16 +59,16 @@ func busyNow(f path.Facts) Result {
 	if h.SandboxID == "" && !d.Since.IsZero() && f.Now.Sub(d.Since) < Patience {
 		return unsure("the tap is open" + heldBy(d.Holders) + ", as yet for a moment")
 	}
-	whose, fix := "", fmt.Sprintf("see what pid %d is and end it, then create the sandbox anew", h.PID)
+	whose, fix := "", fmt.Sprintf("see what pid %d is (ps -fp %[1]d) and end it, then %s", h.PID, anew(f))
 	if h.SandboxID != "" {
 		whose = ", the VMM of sandbox " + h.SandboxID
 		fix = fmt.Sprintf("see why two VMMs were started for one tap, and end one of the two: mostly this one, pid %d, which came later", f.Sandbox.VMMPID)
 	}
 	return wrong(path.Finding{
-		Cause: fmt.Sprintf("EBUSY: %s is%s%s, so this VMM (pid %d) cannot attach", d.Name, heldByWords(d.Holders), whose, f.Sandbox.VMMPID),
+		Cause: fmt.Sprintf("%s is%s%s, so this VMM (pid %d) cannot attach to it (EBUSY)", d.Name, heldByWords(d.Holders), whose, f.Sandbox.VMMPID),
 		Evidence: []string{
 			"the tap is open" + heldBy(d.Holders),
-			fmt.Sprintf("pid %d is alive and has no queue of this tap", f.Sandbox.VMMPID),
+			runsWithout(f),
 		},
 		Fix: fix,
 	})

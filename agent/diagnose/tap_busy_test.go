@@ -23,7 +23,7 @@ func TestTapBusy(t *testing.T) {
 			[]string{"EBUSY", "held by firecracker (pid 99)", "pid 4242, is no longer a running process", "what pid 99 is"}},
 		{"while the sandbox boots", changed(heldByAnother, noTrafficYet, booting), "problem", nil},
 		{"another holds it, and the VMM runs", changed(heldByAnother, runs), "problem", []string{
-			"EBUSY: tap0 is held by firecracker (pid 99), so this VMM (pid 4242) cannot attach", "pid 4242 is alive and has no queue of this tap", "see what pid 99 is and end it"}},
+			"tap0 is held by firecracker (pid 99), so this VMM (pid 4242) cannot attach to it (EBUSY)", "the VMM, pid 4242, runs and does not have this tap open", "see what pid 99 is (ps -fp 99) and end it"}},
 		{"another sandbox's VMM holds it, and this one runs", changed(heldByAnother, runs, func(f *path.Facts) { f.Device.Holders[0].SandboxID = "i0" }), "problem", []string{
 			"held by firecracker (pid 99), the VMM of sandbox i0, so this VMM", "two VMMs were started for one tap", "this one, pid 4242, which came later"}},
 		{"another sandbox's VMM has it for a moment", changed(heldByAnother, runs, func(f *path.Facts) {

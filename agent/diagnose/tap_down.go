@@ -14,8 +14,8 @@ var tapDown = Check{
 			return notApplicable()
 		case path.No:
 			return wrong(path.Finding{
-				Cause:    f.Device.Name + " is down: the kernel refuses every packet to it at once (ENETUNREACH)",
-				Evidence: []string{"IFF_UP is not set on " + f.Device.Name},
+				Cause:    f.Device.Name + " in " + where(f) + " is down: the kernel refuses every packet to it at once (ENETUNREACH)",
+				Evidence: []string{"the flags of " + f.Device.Name + " (" + ip(f) + " link show " + f.Device.Name + ") lack UP"},
 				Fix:      ip(f) + " link set " + f.Device.Name + " up",
 			})
 		}

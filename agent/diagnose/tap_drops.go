@@ -21,21 +21,33 @@ var tapDrops = Check{
 		if f.Traffic == nil {
 			return notApplicable()
 		}
-		var reasons, ev []string
+		var reasons, words, ev []string
+		n := uint64(0)
 		for _, reason := range slices.Sorted(maps.Keys(f.Traffic.LastDrops)) {
 			if !explained(f, reason) && droppedLately(f, reason) {
-				reasons, ev = append(reasons, reason), append(ev, dropsOf(f, reason))
+				reasons, words, ev = append(reasons, reason), append(words, droppedBy(reason)), append(ev, dropsOf(f, reason))
+				n += f.Traffic.TransmitDrops[reason]
 			}
 		}
 		if len(reasons) == 0 {
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause:    fmt.Sprintf("frames to the guest are dropped at %s: %s", f.Device.Name, strings.Join(reasons, ", ")),
+			Cause:    fmt.Sprintf("the kernel drops frames to the guest at %s, %d so far: %s", f.Device.Name, n, strings.Join(words, ", ")),
 			Evidence: ev,
 			Fix:      againstDrops(f, reasons[0]),
 		})
 	},
+}
+
+// droppedBy says what drops frames for a reason of the kernel's.
+func droppedBy(reason string) string {
+	by := map[string]string{"TC_EGRESS": "a tc program at the tap", "NETFILTER_DROP": "a packet filter", "QDISC_DROP": "the queueing discipline",
+		"QDISC_OVERLIMIT": "the queueing discipline", "QDISC_CONGESTED": "the queueing discipline"}[reason]
+	if by == "" {
+		return "for the reason " + reason
+	}
+	return "by " + by + " (" + reason + ")"
 }
 
 // explained says whether drops of that reason are another check's, or no loss to
@@ -55,11 +67,11 @@ func againstDrops(f path.Facts, reason string) string {
 	inside := in(f)
 	switch reason {
 	case "TC_EGRESS":
-		return "another's program drops them: " + inside + "tc filter show dev " + f.Device.Name + " egress, and " + inside + "bpftool net; take it out, or let it pass them"
+		return "a program that somebody attached to the tap drops them: " + inside + "tc filter show dev " + f.Device.Name + " egress, and " + inside + "bpftool net; take it out, or let it pass them"
 	case "QDISC_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED":
 		return "the queueing discipline drops them: " + inside + "tc -s qdisc show dev " + f.Device.Name + "; raise its rate or its limit, or send less"
 	case "NETFILTER_DROP":
-		return "a packet filter drops them: " + inside + "nft list ruleset (or iptables-save), and take the rule out"
+		return "a packet filter drops them: " + inside + "nft -a list ruleset (or iptables-save) shows the rule; take it out"
 	}
 	return "see where: perf trace -e skb:kfree_skb, for the location of " + reason + "; " + inside + "ip -s link show " + f.Device.Name
 }

@@ -7,10 +7,10 @@ func TestTapDrops(t *testing.T) {
 	tryCheck(t, tapDrops, []look{
 		{"no drops", healthy(), "beside", nil},
 		{"no hooks", changed(noHooks), "beside", nil},
-		{"another's program", changed(foreign), "problem", []string{"dropped at tap0: TC_EGRESS", "dropped for TC_EGRESS: 30 (the last: 700ms ago)", "tc filter show dev tap0 egress"}},
+		{"another's program", changed(foreign), "problem", []string{"at tap0, 30 so far: by a tc program at the tap (TC_EGRESS)", "dropped 30 frames to the guest for the reason TC_EGRESS, the last 700ms ago", "tc filter show dev tap0 egress"}},
 		{"a rate limit", changed(dropping("QDISC_DROP", 3, 2)), "problem", []string{"tc -s qdisc show dev tap0"}},
-		{"a packet filter", changed(dropping("NETFILTER_DROP", 3, 2)), "problem", []string{"nft list ruleset"}},
-		{"two reasons", changed(dropping("SKB_UCOPY_FAULT", 2, 1), foreign), "problem", []string{"at tap0: SKB_UCOPY_FAULT, TC_EGRESS", "kfree_skb, for the location of SKB_UCOPY_FAULT"}},
+		{"a packet filter", changed(dropping("NETFILTER_DROP", 3, 2)), "problem", []string{"nft -a list ruleset"}},
+		{"two reasons", changed(dropping("SKB_UCOPY_FAULT", 2, 1), foreign), "problem", []string{"for the reason SKB_UCOPY_FAULT, by a tc program at the tap (TC_EGRESS)", "kfree_skb, for the location of SKB_UCOPY_FAULT"}},
 		{"a while ago", changed(dropping("TC_EGRESS", 30, 11)), "beside", nil},
 		{"a full queue", changed(dropping("FULL_RING", 30, 1)), "beside", nil},
 		{"nobody answered ARP", changed(dropping("NEIGH_FAILED", 3, 1)), "beside", nil},

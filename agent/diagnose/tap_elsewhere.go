@@ -26,9 +26,9 @@ var tapElsewhere = Check{
 		}
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("%s is not in %s: the VMM's tap is %s in %s", f.Device.Name, where(f), h.Device, named(h.Netns)),
-			Evidence: []string{"no device of that name among the namespace's links",
+			Evidence: []string{where(f) + " has no device " + f.Device.Name,
 				fmt.Sprintf("the VMM (pid %d) has %s of %s open", f.Sandbox.VMMPID, h.Device, named(h.Netns))},
-			Fix: "bring it back (" + ipIn(h.Netns) + " link set " + h.Device + " netns " + f.Netns + ", then its address and up), or make the slot anew",
+			Fix: "bring it back (" + ipIn(h.Netns) + " link set " + h.Device + " netns " + f.Netns + ", then give it its address and set it up), or " + slotAnew(f),
 		})
 	},
 }
@@ -48,6 +48,6 @@ func madeItsOwn(f path.Facts) Result {
 			fmt.Sprintf("%s in %s goes with its holder (it is not persistent) and has no address; the VMM holds it", h.Device, where(f)),
 			fmt.Sprintf("a persistent %s, which nobody holds, is in %s, where no slot is", d.Name, there),
 		},
-		Fix: "make the tap inside the slot's namespace (" + ip(f) + " tuntap add " + d.Name + " mode tap) before the VMM starts; kill the sandbox and create it anew",
+		Fix: "make the tap inside the slot's namespace (" + ip(f) + " tuntap add " + d.Name + " mode tap) before the VMM starts; then " + anew(f),
 	})
 }

@@ -18,10 +18,10 @@ var tapMultiQueue = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause: fmt.Sprintf("EINVAL: %s was made multi-queue, so a VMM that opens it with one queue (pid %d) cannot attach", d.Name, f.Sandbox.VMMPID),
-			Evidence: append([]string{"IFLA_TUN_MULTI_QUEUE of " + d.Name + " in " + where(f) + " is 1; Firecracker opens a tap without IFF_MULTI_QUEUE, and the kernel takes no other flag than the tap's"},
+			Cause: fmt.Sprintf("%s was made for several queues, so a VMM that opens it with one (pid %d) cannot attach to it (EINVAL)", d.Name, f.Sandbox.VMMPID),
+			Evidence: append([]string{d.Name + " in " + where(f) + " is multi_queue (" + ip(f) + " -d link show " + d.Name + "); Firecracker opens a tap with one queue, and the kernel wants both to be the same"},
 				carrierEvidence(f)...),
-			Fix: "make the tap without it: " + ip(f) + " tuntap add " + d.Name + " mode tap (no multi_queue), its address and up; then create the sandbox anew",
+			Fix: "make the tap without it (" + ip(f) + " link del " + d.Name + "; " + ip(f) + " tuntap add " + d.Name + " mode tap, its address and up; no multi_queue), in whatever makes the slots too; then " + anew(f),
 		})
 	},
 }

@@ -15,10 +15,10 @@ var tapNoVnetHdr = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause: d.Name + " is open without IFF_VNET_HDR: Firecracker puts a header before each frame, which the kernel takes for the frame itself",
-			Evidence: []string{"IFLA_TUN_VNET_HDR of " + d.Name + " in " + where(f) + " is 0; Firecracker sets it when it opens a tap",
+			Cause: d.Name + " was opened without the header that Firecracker puts before each frame (IFF_VNET_HDR): the kernel takes that header for the frame, and understands nothing that the guest sends",
+			Evidence: []string{d.Name + " in " + where(f) + " has no vnet_hdr (" + ip(f) + " -d link show " + d.Name + "); Firecracker sets it when it opens a tap",
 				"the tap is open" + heldBy(d.Holders)},
-			Fix: "see whether it is Firecracker at all that has the tap open; a wrapper that opens the tap for it must set IFF_VNET_HDR",
+			Fix: "see whether it is Firecracker that opened the tap, or a wrapper that opened it for Firecracker: that must set IFF_VNET_HDR; mend it, then " + anew(f),
 		})
 	},
 }

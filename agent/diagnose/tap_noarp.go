@@ -1,7 +1,6 @@
 package diagnose
 
 import (
-	"cmp"
 	"fmt"
 
 	"tapwatch/agent/path"
@@ -20,9 +19,9 @@ var tapNoARP = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause: fmt.Sprintf("ARP is switched off on %s: frames for %s go to no hardware address of the guest's, and the guest's own ARP requests are not answered", d.Name, d.GuestAddr),
+			Cause: fmt.Sprintf("ARP is switched off on %s: the kernel of %s cannot learn the hardware address of %s, and does not answer the guest's own ARP requests", d.Name, where(f), d.GuestAddr),
 			Evidence: []string{
-				d.Name + " in " + where(f) + " has the flag NOARP",
+				"the flags of " + d.Name + " in " + where(f) + " have NOARP",
 				neighbourEvidence(d.Name, "in "+where(f), d.Neighbour),
 			},
 			Fix: ip(f) + " link set " + d.Name + " arp on",
@@ -38,5 +37,9 @@ const (
 
 // neighbourEvidence is an entry as ip neigh shows it.
 func neighbourEvidence(device, where string, n *path.Neighbour) string {
-	return fmt.Sprintf("the neighbour %s on %s %s: lladdr %s, %s", n.Addr, device, where, cmp.Or(n.MAC, "none"), n.State)
+	has := "no hardware address"
+	if n.MAC != "" {
+		has = "the hardware address " + n.MAC
+	}
+	return fmt.Sprintf("%s %s has %s for %s (ip neigh: %s)", device, where, has, n.Addr, n.State)
 }

@@ -18,12 +18,12 @@ var tapOwner = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause: fmt.Sprintf("EPERM: %s belongs to %s, and the VMM (pid %d) runs as user %d without CAP_NET_ADMIN: it may not open it", d.Name, owners(*d.Tun), f.Sandbox.VMMPID, u.UID),
+			Cause: fmt.Sprintf("%s belongs to %s, and the VMM (pid %d) runs as user %d without CAP_NET_ADMIN: the kernel does not let it open the tap (EPERM)", d.Name, owners(*d.Tun), f.Sandbox.VMMPID, u.UID),
 			Evidence: append([]string{
 				"owner and group of " + d.Name + " in " + where(f) + ": " + owners(*d.Tun),
-				fmt.Sprintf("/proc/%d/status: user %d, groups %v, CAP_NET_ADMIN: %s", f.Sandbox.VMMPID, u.UID, u.GIDs, u.NetAdmin),
+				fmt.Sprintf("the VMM, pid %d, runs as user %d with the groups %v; it has CAP_NET_ADMIN: %s", f.Sandbox.VMMPID, u.UID, u.GIDs, u.NetAdmin),
 			}, carrierEvidence(f)...),
-			Fix: fmt.Sprintf("give the tap to the VMM's user: %s tuntap add %s mode tap user %d, its address and up; then create the sandbox anew", ip(f), d.Name, u.UID),
+			Fix: fmt.Sprintf("make the tap for the VMM's user (%s link del %s; %[1]s tuntap add %[2]s mode tap user %[3]d, its address and up), in whatever makes the slots too; then %[4]s", ip(f), d.Name, u.UID, anew(f)),
 		})
 	},
 }

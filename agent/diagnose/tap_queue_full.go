@@ -27,10 +27,10 @@ var tapQueueFull = Check{
 			return notApplicable()
 		}
 		return wrong(path.Finding{
-			Cause: "the queue of " + f.Device.Name + " is full, and frames to the guest are dropped: the VMM or the guest does not read its NIC, or not fast enough",
+			Cause: fmt.Sprintf("the queue of %s is full, and the kernel has dropped %d frames to the guest: the VMM or the guest does not read its NIC, or not fast enough", f.Device.Name, f.Traffic.TransmitDrops[fullRing]),
 			Evidence: append([]string{dropsOf(f, fullRing),
 				"the guest's last frame of any kind: " + ago(f.Now, f.Traffic.LastReceive)}, unansweredEvidence(f)...),
-			Fix: fmt.Sprintf("see whether the VMM gets its CPU (top -H -p %d, cpu.stat and cpu.max of its cgroup, a rate limiter of its NIC), and whether the guest does; else send it less", f.Sandbox.VMMPID),
+			Fix: "see whether the VMM gets its CPU (" + top(f) + "; cpu.stat and cpu.max of its control group), has a rate limiter on its NIC, and whether the guest is busy; else send it less",
 		})
 	},
 }
@@ -47,6 +47,6 @@ func droppedLately(f path.Facts, reason string) bool {
 
 // dropsOf is evidence of what was dropped for a reason.
 func dropsOf(f path.Facts, reason string) string {
-	return fmt.Sprintf("frames to the guest dropped for %s: %d (the last: %s)",
-		reason, f.Traffic.TransmitDrops[reason], ago(f.Now, f.Traffic.LastDrops[reason]))
+	return fmt.Sprintf("the kernel has dropped %d frames to the guest for the reason %s, the last %s",
+		f.Traffic.TransmitDrops[reason], reason, ago(f.Now, f.Traffic.LastDrops[reason]))
 }

@@ -26,7 +26,7 @@ func TestTapQueueFull(t *testing.T) {
 	tryCheck(t, tapQueueFull, []look{
 		{"no drops", healthy(), "beside", nil},
 		{"no hooks", changed(noHooks), "beside", nil},
-		{"full", changed(full), "problem", []string{"the queue of tap0 is full", "dropped for FULL_RING: 201 (the last: 400ms ago)", "top -H -p 4242"}},
+		{"full", changed(full), "problem", []string{"the queue of tap0 is full", "dropped 201 frames to the guest for the reason FULL_RING, the last 400ms ago", "top -H -p 4242"}},
 		{"full a while ago", changed(dropping("FULL_RING", 201, 10.1)), "beside", nil},
 		{"full before the agent came: nobody knows when", changed(full, func(f *path.Facts) { f.Traffic.LastDrops = map[string]time.Time{} }), "beside", nil},
 		{"full with the guest before", changed(full, attached(0.2)), "beside", nil},

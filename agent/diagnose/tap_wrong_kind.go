@@ -18,7 +18,7 @@ var tapWrongKind = Check{
 		finding := path.Finding{
 			Cause:    d.Name + " in " + where(f) + " is " + article(d.Kind) + ", not a tap: no VMM can attach to it",
 			Evidence: []string{"the kernel calls its kind " + d.Kind + " (" + ip(f) + " -d link show " + d.Name + "); a tap's is tun"},
-			Fix:      "remove it and make the tap: " + ip(f) + " link del " + d.Name + ", then " + ip(f) + " tuntap add " + d.Name + " mode tap, its address and up; or make the slot anew",
+			Fix:      "remove it and make the tap (" + ip(f) + " link del " + d.Name + "; " + ip(f) + " tuntap add " + d.Name + " mode tap, its address and up), then " + anew(f),
 		}
 		if d.Kind == "macvtap" {
 			finding.Cause = d.Name + " in " + where(f) + " is a macvtap: Firecracker opens a tap by /dev/net/tun and cannot attach to it"

@@ -21,7 +21,7 @@ func TestTapWrongKind(t *testing.T) {
 		{"a tap", healthy(), "beside", nil},
 		{"not known", changed(kindIs("")), "beside", nil},
 		{"a veth", changed(neverAttached, kindIs("veth")), "problem", []string{
-			"tap0 in ns-7 is a veth, not a tap", "ip -n ns-7 -d link show tap0", "ip -n ns-7 link del tap0, then ip -n ns-7 tuntap add tap0 mode tap"}},
+			"tap0 in ns-7 is a veth, not a tap", "ip -n ns-7 -d link show tap0", "ip -n ns-7 link del tap0; ip -n ns-7 tuntap add tap0 mode tap"}},
 		{"an ifb", changed(neverAttached, kindIs("ifb")), "problem", []string{"tap0 in ns-7 is an ifb"}},
 		{"in the agent's own namespace", changed(neverAttached, kindIs("dummy"), onHost), "problem", []string{"tap0 in the host's namespace is a dummy", "(ip -d link show tap0)"}},
 		{"a veth that is down", changed(neverAttached, kindIs("veth"), tapIsDown), "problem", nil},
@@ -36,6 +36,6 @@ func TestTapWrongKind(t *testing.T) {
 	tryCheck(t, vmmNotAttached, []look{{"it cannot", changed(neverAttached, kindIs("veth")), "suppressed", []string{"tap-wrong-kind"}}})
 	tryCheck(t, guestSilent, []look{
 		{"behind no tap", changed(guestMute, kindIs("veth")), "suppressed", []string{"tap-wrong-kind"}},
-		{"behind a macvtap that nobody holds", changed(guestMute, kindIs("macvtap"), nobodyHolds), "problem", []string{"tap0 has carrier, but no frame"}},
+		{"behind a macvtap that nobody holds", changed(guestMute, kindIs("macvtap"), nobodyHolds), "problem", []string{"tap0 has carrier, but in 59s no frame"}},
 	})
 }

@@ -17,13 +17,13 @@ var tcpMemory = Check{
 			return notApplicable()
 		}
 		finding := path.Finding{
-			Cause:    "the host's TCP sockets use all the memory that they may: connections stall, and are cut",
-			Evidence: []string{fmt.Sprintf("/proc/net/sockstat: %d pages in use; net.ipv4.tcp_mem: pressure from %d on, at most %d", m.Pages, m.Pressure, m.Max)},
-			Fix:      "see whose sockets hold so much (ss -tmp: skmem), mostly a program that does not read; end it, or raise net.ipv4.tcp_mem on the host, which counts for every namespace",
+			Cause:    fmt.Sprintf("the host's TCP sockets use all the memory that they may, %d of %d pages: connections stall, and are cut", m.Pages, m.Max),
+			Evidence: []string{fmt.Sprintf("%d pages are in use (/proc/net/sockstat); the kernel saves from %d on, and gives no more than %d (net.ipv4.tcp_mem)", m.Pages, m.Pressure, m.Max)},
+			Fix:      "see whose sockets hold so much (ss -tmp, the numbers of skmem), mostly those of a program that does not read; end it, or raise net.ipv4.tcp_mem on the host, which counts for every namespace",
 		}
 		if m.Pages < m.Max {
 			finding.Severity = path.Warning
-			finding.Cause = "the host's TCP sockets are under memory pressure: the kernel shrinks their windows and drops what is out of order"
+			finding.Cause = fmt.Sprintf("the host's TCP sockets run out of memory, with %d of %d pages in use: the kernel makes their windows smaller and drops segments that are out of order", m.Pages, m.Max)
 		}
 		return wrong(finding)
 	},

@@ -37,6 +37,7 @@ func inTemplate(f path.Facts, code string) (path.Finding, bool) {
 // initFault is the check of one of initCodes.
 func initFault(f path.Facts, code string) Result {
 	finding, found := inTemplate(f, code)
+	finding.Fix += "; then " + anew(f)
 	dead := f.Sandbox.VMMAlive == path.No
 	switch {
 	case !found, everHeard(f):
@@ -57,7 +58,7 @@ func initFault(f path.Facts, code string) Result {
 
 // healthEvidence is what came of the question for envd's health, where nothing did.
 func healthEvidence(f path.Facts) string {
-	return "asked from inside " + where(f) + ", " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error
+	return "the agent asked envd for its health from inside " + where(f) + " " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error
 }
 
 // everHeard says whether the sandbox's guest ever sent a frame.
@@ -79,11 +80,13 @@ func envdFault(f path.Facts, code string, harmless bool) Result {
 		answered = f.Health.Time
 	case f.Traffic == nil && f.Health.Refused:
 		finding.Evidence = append(finding.Evidence, healthEvidence(f))
+		finding.Fix += "; then " + anew(f)
 		return wrong(finding)
 	case f.Traffic == nil:
 		return notApplicable()
 	case !sinceAttach(f, f.Traffic.LastEnvdSYNACK):
-		finding.Evidence = append(finding.Evidence, "no connection to envd's port was answered yet")
+		finding.Evidence = append(finding.Evidence, "the guest has accepted no connection to envd's port yet")
+		finding.Fix += "; then " + anew(f)
 		return wrong(finding)
 	default:
 		answered = f.Traffic.LastEnvdSYNACK

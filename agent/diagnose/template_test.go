@@ -37,7 +37,7 @@ func TestInitFault(t *testing.T) {
 		{"the guest speaks: it was given another init", changed(corruptShebang), "beside", nil},
 		{"the guest spoke before its VMM was killed", changed(vmmDead, corruptShebang), "beside", nil},
 		{"nothing is seen of a VMM that runs", changed(noHooks, corruptShebang), "beside", nil},
-		{"without hooks, and the guest does not answer ARP", changed(noHooks, corruptShebang, asked(path.Health{Unreachable: true, Error: "no route to host"})), "problem", []string{"asked from inside ns-7", "no route to host"}},
+		{"without hooks, and the guest does not answer ARP", changed(noHooks, corruptShebang, asked(path.Health{Unreachable: true, Error: "no route to host"})), "problem", []string{"asked envd for its health from inside ns-7", "no route to host"}},
 		{"no tap", changed(vmmDead, noTrafficYet, corruptShebang, tapGone), "suppressed", []string{"tap-missing"}},
 	})
 }
@@ -57,10 +57,10 @@ func TestInitFaultStandsAlone(t *testing.T) {
 func TestEnvdFault(t *testing.T) {
 	tryCheck(t, initNoCgroup2, []look{
 		{"sound template", changed(portClosed), "beside", nil},
-		{"refused", changed(portClosed, noCgroup2), "problem", []string{"no line mounts cgroup2", "no connection to envd's port was answered yet"}},
+		{"refused", changed(portClosed, noCgroup2), "problem", []string{"no line mounts cgroup2", "the guest has accepted no connection to envd's port yet"}},
 		{"refused while the sandbox boots", changed(portClosed, noCgroup2, booting), "booting", nil},
 		{"no hooks", changed(noHooks, noCgroup2), "beside", nil},
-		{"no hooks, and the guest refuses", changed(noHooks, noCgroup2, asked(path.Health{Refused: true, Error: "connection refused"})), "problem", []string{"asked from inside ns-7", "connection refused"}},
+		{"no hooks, and the guest refuses", changed(noHooks, noCgroup2, asked(path.Health{Refused: true, Error: "connection refused"})), "problem", []string{"asked envd for its health from inside ns-7", "connection refused"}},
 		{"no hooks, and envd answers", changed(noHooks, noCgroup2, asked(path.Health{Connected: true, Code: 204})), "problem", []string{"answers all the same"}},
 		{"the guest has no address", changed(wrongAddress, noCgroup2), "suppressed", []string{"guest-no-arp"}},
 	})

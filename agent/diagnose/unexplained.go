@@ -22,7 +22,7 @@ var unexplained = Check{
 func unexplainedAt(f path.Facts, d *path.Diagnosis, c Check) path.Finding {
 	at := lostAt(f)
 	finding := path.Finding{
-		Cause:    "requests fail, and no check says why: " + at.how,
+		Cause:    failedOf(f) + " failed, and no check knows why: " + at.how,
 		Evidence: append(requestsEvidence(f), at.evidence...),
 		Fix:      lookFix(f, at.hop),
 	}
@@ -54,7 +54,7 @@ func lostAt(f path.Facts) place {
 	case path.Refused:
 		return place{path.Relay, "the relay refuses connections", nil}
 	case path.Lost:
-		return place{path.Relay, "what the proxy sends the relay is not acknowledged", nil}
+		return place{path.Relay, "the relay does not acknowledge what the proxy sends", nil}
 	}
 	switch {
 	case r.Guest.Failing(f.Now):
@@ -86,7 +86,7 @@ func lostBehindRelay(f path.Facts) place {
 	}
 	switch {
 	case t == nil:
-		return place{path.Guest, "what is sent to the guest is not acknowledged", nil}
+		return place{path.Guest, "the guest does not acknowledge what it is sent", nil}
 	case arpUnanswered(f) > 0:
 		return place{path.Guest, "the guest is asked for by ARP, and does not answer", nil}
 	case !first.Since.IsZero() && !first.Left && f.Sandbox.Shape == registry.DNAT:
@@ -114,32 +114,56 @@ func worst(a *path.Asked, f path.Facts) (most path.Outcome) {
 	return most
 }
 
+// failedOf says how many requests failed of late, before "failed".
+func failedOf(f path.Facts) string {
+	for _, of := range points(f) {
+		if failed, ended := of.count(f); failed > 0 {
+			return fmt.Sprintf("%d of the last %d requests to %s", failed, ended, of.who)
+		}
+	}
+	return "requests"
+}
+
+// point is what was asked of one point of the path, with its name.
+type point struct {
+	who string
+	*path.Asked
+}
+
+// points is the points of the path where it is known what came of requests.
+func points(f path.Facts) []point {
+	return []point{{"the relay", &f.Requests.Relay}, {"the guest", &f.Requests.Guest}}
+}
+
+// count counts those that failed and those that ended, with those that are taken for lost.
+func (a point) count(f path.Facts) (failed, ended int) {
+	lost := a.Lost(f.Now)
+	return a.Failed + lost, a.Ended + lost
+}
+
 // requestsEvidence counts what was asked lately, and how it failed.
 func requestsEvidence(f path.Facts) (all []string) {
-	for _, of := range []struct {
-		who string
-		a   *path.Asked
-	}{{"the relay", &f.Requests.Relay}, {"the guest", &f.Requests.Guest}} {
-		lost := of.a.Lost(f.Now)
-		failed, ended := of.a.Failed+lost, of.a.Ended+lost
+	for _, of := range points(f) {
+		lost := of.Lost(f.Now)
+		failed, ended := of.count(f)
 		if ended == 0 {
 			continue
 		}
 		s := fmt.Sprintf("of the last %d requests to %s at port %d, %d failed", ended, of.who, f.Port(), failed)
 		var how []string
 		for _, o := range path.Outcomes {
-			if n := of.a.By[o]; n > 0 {
+			if n := of.By[o]; n > 0 {
 				how = append(how, fmt.Sprintf("%d %s", n, outcomeWords[o]))
 			}
 		}
 		if lost > 0 {
-			how = append(how, fmt.Sprintf("%d not acknowledged for %s", lost, inWords(f.Now.Sub(of.a.Waits[0].Since))))
+			how = append(how, fmt.Sprintf("%d not acknowledged for %s", lost, inWords(f.Now.Sub(of.Waits[0].Since))))
 		}
 		if len(how) > 0 {
 			s += ": " + strings.Join(how, ", ")
 		}
-		if !of.a.Good.IsZero() {
-			s += "; the last that was answered: " + ago(f.Now, of.a.Good)
+		if !of.Good.IsZero() {
+			s += "; the last that was answered: " + ago(f.Now, of.Good)
 		}
 		all = append(all, s)
 	}
@@ -167,7 +191,7 @@ func excluded(d *path.Diagnosis) string {
 func lookFix(f path.Facts, at path.Hop) string {
 	switch at {
 	case path.Envd, path.Guest:
-		return "read the guest's console (" + logs(f) + "), and look at envd from inside: " + inGuest(f, "ss -ltnp; journalctl -n 50")
+		return "read the guest's console (" + logs(f) + "), and " + lookInside(f, "envd: whether it starts, and what port it listens on (ss -ltnp)")
 	case path.Tap:
 		return fmt.Sprintf("look at what the namespace does with packets for the guest: %[1]snft list ruleset; %[2]s rule; %[2]s route get %[3]s; %[1]stc -s qdisc show dev %[4]s; %[1]stc filter show dev %[4]s egress",
 			in(f), ip(f), cmp.Or(f.Device.GuestAddr, "GUEST"), f.Device.Name)

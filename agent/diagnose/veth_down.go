@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 
 	"tapwatch/agent/path"
@@ -16,17 +17,18 @@ var vethDown = Check{
 		if v.HostUp != path.No && v.PeerUp != path.No {
 			return notApplicable()
 		}
-		which := v.Host + " on the host"
-		fix := "ip link set " + v.Host + " up, and its route to the namespace again"
+		host, peer := cmp.Or(v.Host, "the host's end"), vpeer(f)
+		which := host + " on the host"
+		fix := "ip link set " + cmp.Or(v.Host, "VETH") + " up, then give it its route to the namespace again"
 		if v.HostUp != path.No {
-			which = v.Peer + " in " + where(f)
-			fix = ip(f) + " link set " + v.Peer + " up, and its default route again"
+			which = peer + " in " + where(f)
+			fix = ip(f) + " link set " + cmp.Or(v.Peer, "VPEER") + " up, then give " + where(f) + " its default route again"
 		}
 		return wrong(path.Finding{
 			Cause: "the veth pair is cut: " + which + " is down, or not there: nothing from the proxy reaches the namespace",
-			Evidence: []string{fmt.Sprintf("%s on the host up: %s; %s in %s up, with carrier: %s",
-				v.Host, v.HostUp, v.Peer, where(f), v.PeerUp)},
-			Fix: fix + "; or make the slot anew",
+			Evidence: []string{fmt.Sprintf("%s on the host is up: %s; %s in %s is up and has carrier: %s",
+				host, v.HostUp, peer, where(f), v.PeerUp)},
+			Fix: fix + "; or " + slotAnew(f),
 		})
 	},
 }

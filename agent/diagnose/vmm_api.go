@@ -75,9 +75,9 @@ func guestMACs(f path.Facts) (macs []string, says string) {
 // apiSays is the evidence that an answer gives.
 func apiSays(f path.Facts) string {
 	api := f.Sandbox.API
-	text := fmt.Sprintf("GET / at %s, %s: state %q", api.Socket, ago(f.Now, api.Time), api.State)
+	text := fmt.Sprintf("the VMM said by its API %s: state %q (GET / at %s)", ago(f.Now, api.Time), api.State, api.Socket)
 	if api.State == "" {
-		text = "GET /vm/config at " + api.Socket
+		text = "the VMM said by its API: GET /vm/config at " + api.Socket
 	}
 	if api.Interfaces == nil {
 		return text

@@ -26,16 +26,16 @@ var vmmAPISilent = Check{
 		silent := f.Now.Sub(api.SilentSince)
 		waits := f.Traffic != nil && unansweredFor(f) > Patience
 		finding := path.Finding{
-			Cause: fmt.Sprintf("the VMM (pid %d) does not answer its API: it hangs, and its guest with it", f.Sandbox.VMMPID),
-			Evidence: []string{fmt.Sprintf("GET / at %s, %s: %s", api.Socket, ago(f.Now, api.Time), api.Error),
-				"no answer for " + inWords(silent)},
-			Fix: fmt.Sprintf("see what it waits for: cat /proc/%d/wchan, ps -L -o stat,wchan,comm -p %[1]d (D: a disk that hangs); a snapshot that is being written looks so too", f.Sandbox.VMMPID),
+			Cause:    fmt.Sprintf("the VMM (pid %d) has not answered its API for %s: it hangs, and its guest with it", f.Sandbox.VMMPID, inWords(silent)),
+			Evidence: []string{fmt.Sprintf("the agent asked GET / at %s, the last time %s: %s", api.Socket, ago(f.Now, api.Time), api.Error)},
+			Fix:      fmt.Sprintf("see what its threads wait for (ps -L -o stat,wchan:30,comm -p %d): state D is a disk that hangs; a snapshot that is being written looks so too", f.Sandbox.VMMPID),
 		}
 		if f.Traffic != nil {
 			finding.Evidence = append(finding.Evidence, unansweredEvidence(f)...)
 		}
 		switch {
 		case waits && !api.Gone && silent > apiPatience:
+			finding.Fix += "; where neither ends, " + anew(f)
 			return wrong(finding)
 		case waits || !api.Gone && silent <= apiPatience:
 			return notApplicable() // others say more
@@ -43,9 +43,9 @@ var vmmAPISilent = Check{
 			return notApplicable() // one that has just begun has yet to make its socket: asked once is not enough
 		case api.Gone:
 			finding.Cause = fmt.Sprintf("the VMM (pid %d) cannot be told anything any more: its API socket is gone", f.Sandbox.VMMPID)
-			finding.Fix = "see who removed " + api.Socket + " (a cleaner of /tmp): the sandbox can be neither paused nor snapshotted, only killed"
+			finding.Fix = "see who removed " + api.Socket + " (a cleaner of /tmp?): nobody can pause or snapshot this sandbox any more; " + anew(f) + " when it suits"
 		default:
-			finding.Cause = fmt.Sprintf("the VMM (pid %d) does not answer its API", f.Sandbox.VMMPID)
+			finding.Cause = fmt.Sprintf("the VMM (pid %d) has not answered its API for %s", f.Sandbox.VMMPID, inWords(silent))
 		}
 		finding.Severity = path.Warning
 		return wrong(finding)

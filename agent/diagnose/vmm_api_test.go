@@ -59,7 +59,7 @@ func TestVMMNoNIC(t *testing.T) {
 
 func TestVMMZombie(t *testing.T) {
 	tryCheck(t, vmmZombie, []look{
-		{"for seconds", changed(zombie), "problem", []string{"/proc/4242/stat says Z for 6s", "ps -o ppid= -p 4242"}},
+		{"for seconds", changed(zombie), "problem", []string{"a zombie (state Z) for 6s", "ps -o ppid= -p 4242"}},
 		{"for an instant", changed(zombie, func(f *path.Facts) { f.Sandbox.VMMZombie = now }), "beside", nil},
 		{"also while it boots", changed(zombie, booting), "problem", nil},
 	})
@@ -93,7 +93,7 @@ func TestVMMPaused(t *testing.T) {
 		{"by its control group", changed(unasked, frozenBy), "paused", []string{"the freezer of its control group"}},
 		{"a client gave up", changed(gaveUp, said), "paused", nil},
 		{"requests wait", changed(synDropped, said), "problem", []string{"paused by its API, and requests wait for it", `state "Paused"`, "--unix-socket " + socket}},
-		{"requests wait, by its record", changed(hung, recorded), "problem", []string{"the launcher's record of i1: state paused", "resume it through its launcher"}},
+		{"requests wait, by its record", changed(hung, recorded), "problem", []string{"the record that its launcher keeps of i1 says that it is paused", "resume it by the API of"}},
 		{"requests wait, by its control group", changed(hung, frozenBy), "problem", []string{"cgroup.events: frozen", "let it go on: echo 0 > /sys/fs/cgroup/sbx/cgroup.freeze"}},
 		{"no hooks", changed(noHooks, said), "paused", nil},
 		{"the guest has sent a frame since", changed(said, func(f *path.Facts) { f.Traffic.LastReceive = now }), "beside", nil},
@@ -128,8 +128,8 @@ func TestVMMAPISilent(t *testing.T) {
 	tryCheck(t, vmmAPISilent, []look{
 		{"answers", changed(apiSaid(path.VMMRunning, eth0)), "beside", nil},
 		{"for a moment", changed(apiSilent(4, false)), "beside", nil},
-		{"for long, and the guest is well", changed(apiSilent(30, false)), "problem", []string{"does not answer its API"}},
-		{"for long, and so is the guest", changed(apiSilent(30, false), hung), "problem", []string{"it hangs, and its guest with it", "no answer for 30s"}},
+		{"for long, and the guest is well", changed(apiSilent(30, false)), "problem", []string{"has not answered its API for"}},
+		{"for long, and so is the guest", changed(apiSilent(30, false), hung), "problem", []string{"it hangs, and its guest with it", "not answered its API for 30s"}},
 		{"it answers, what nobody understands", changed(hung, func(f *path.Facts) {
 			f.Sandbox.API = &path.VMMAPI{Time: secondsAgo(1), Socket: socket, Error: "not the answer of a Firecracker", Answered: true}
 		}), "beside", nil},
@@ -151,7 +151,7 @@ func TestGuestMACMismatch(t *testing.T) {
 	other := neighbourIs("02:fc:00:00:00:77")
 	tryCheck(t, guestMACMismatch, []look{
 		{"the same", changed(synDropped, apiSaid(path.VMMRunning, eth0), neighbourIs(eth0.GuestMAC)), "beside", nil},
-		{"another", changed(synDropped, apiSaid(path.VMMRunning, eth0), other), "problem", []string{"go to 02:fc:00:00:00:77, but the guest's NIC is 02:fc:00:00:00:05", "PERMANENT"}},
+		{"another", changed(synDropped, apiSaid(path.VMMRunning, eth0), other), "problem", []string{"to the hardware address 02:fc:00:00:00:77, but the guest's NIC has 02:fc:00:00:00:05", "PERMANENT"}},
 		{"another, and all is answered", changed(apiSaid(path.VMMRunning, eth0), other), "beside", nil},
 		{"the guest's own choice", changed(synDropped, apiSaid(path.VMMRunning, path.VMMInterface{ID: "eth0", Device: "tap0"}), other), "beside", nil},
 		{"nobody knows", changed(synDropped, other), "beside", nil},

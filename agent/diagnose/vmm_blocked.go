@@ -34,7 +34,7 @@ var vmmBlocked = Check{
 		forWhat, fix := blockedWords(f, t)
 		finding := path.Finding{
 			Cause: fmt.Sprintf("the VMM (pid %d) waits for %s: its thread %s has not run for %s", f.Sandbox.VMMPID, forWhat, t.Command, inWords(since)),
-			Evidence: append([]string{fmt.Sprintf("/proc/%d/task/%d/stat says %s, wchan: %s", f.Sandbox.VMMPID, t.TID, t.State, cmp.Or(t.Where, "not readable"))},
+			Evidence: append([]string{fmt.Sprintf("its thread %d waits in the kernel, in %s (state %s in /proc/%d/task/%[1]d/stat)", t.TID, cmp.Or(t.Where, "a function that the agent may not read"), t.State, f.Sandbox.VMMPID)},
 				pressureEvidence(f)...),
 			Fix: fix,
 		}
@@ -80,11 +80,11 @@ func blockedWords(f path.Facts, t path.StuckThread) (forWhat, fix string) {
 	switch {
 	case t.Where == path.FaultsByUser:
 		return "a page of its memory that its page-fault handler (userfaultfd) does not give it",
-			"see whether the handler still runs, a part of the launcher that resumed the snapshot, and what it waits for (its log, the storage of the snapshot); if it has ended the guest's memory is lost: kill the sandbox and resume it anew"
+			"see whether the handler still runs, a part of the launcher that resumed the snapshot, and what it waits for (its log, the storage of the snapshot); if it has ended the guest's memory is lost: " + anew(f)
 	case in(memoryWaits):
 		return "memory", "see memory.high, memory.max and memory.events of its control group (" + cmp.Or(cgroupOf(f), "cat /proc/"+fmt.Sprint(pid)+"/cgroup") + ") and the host's free memory and swap: give it more, or run fewer sandboxes"
 	case in(storageWaits):
-		return "its storage", fmt.Sprintf("see which disk hangs (ls -l /proc/%d/fd, iostat -x 1, the kernel log): a network block device (nbd) or a network file system whose server does not answer looks so", pid)
+		return "its storage", fmt.Sprintf("see which disk hangs (ls -l /proc/%d/fd, iostat -x 1, the kernel log): a network block device (nbd) or a network file system whose server does not answer looks so; the VMM goes on by itself once that is mended", pid)
 	}
 	return "the kernel", fmt.Sprintf("see where (cat /proc/%d/task/%d/stack, the kernel log for hung tasks): mostly a disk or a network block device that hangs, or a freezer of version 1 that is not mounted where the agent runs", pid, t.TID)
 }

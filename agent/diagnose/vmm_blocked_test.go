@@ -20,11 +20,11 @@ func TestVMMBlocked(t *testing.T) {
 		{"nothing is known", changed(hung), "beside", nil},
 		{"for a moment", changed(hung, stuck("D", "io_schedule", 0.4)), "beside", nil},
 		{"for its disk", changed(hung, stuck("D", "io_schedule", 12)), "problem", []string{
-			"the VMM (pid 4242) waits for its storage: its thread fc_vcpu 0 has not run for 12s", "/proc/4242/task/4250/stat says D, wchan: io_schedule", "for disks in 99%", "nbd"}},
+			"the VMM (pid 4242) waits for its storage: its thread fc_vcpu 0 has not run for 12s", "waits in the kernel, in io_schedule (state D in /proc/4242/task/4250/stat)", "for disks in 99%", "nbd"}},
 		{"for memory", changed(hung, stuck("D", "mem_cgroup_handle_over_high", 12)), "problem", []string{"waits for memory", "memory.high"}},
 		{"for a page-fault handler, killable", changed(hung, stuck("D", path.FaultsByUser, 12)), "problem", []string{"page-fault handler (userfaultfd)"}},
 		{"for a page-fault handler, asleep", changed(hung, stuck("S", path.FaultsByUser, 12)), "problem", []string{"page-fault handler (userfaultfd)"}},
-		{"where nobody may look", changed(hung, stuck("D", "", 12)), "problem", []string{"waits for the kernel", "wchan: not readable"}},
+		{"where nobody may look", changed(hung, stuck("D", "", 12)), "problem", []string{"waits for the kernel", "in a function that the agent may not read"}},
 		{"and nobody asks", changed(stuck("D", "io_schedule", 8)), "beside", nil},
 		{"for long, and nobody asks", changed(stuck("D", "io_schedule", 30)), "problem", []string{"waits for its storage"}},
 		{"asleep as usual", changed(hung, stuck("S", "do_epoll_wait", 12)), "beside", nil},
@@ -53,7 +53,7 @@ func vcpus(ran, lack float64, runs uint64) func(*path.Facts) {
 
 func TestVMMStarved(t *testing.T) {
 	tryCheck(t, vmmStarved, []look{
-		{"by its quota", changed(hung, throttled(0)), "problem", []string{"held back by its CPU quota of 0.01 CPUs: in 10 of 10 periods", "write a larger quota to /sys/fs/cgroup/sbx/cpu.max"}},
+		{"by its quota", changed(hung, throttled(0)), "problem", []string{"held back by its CPU quota of 0.01 CPUs: it ran out in 10 of 10 periods", "write a larger quota to /sys/fs/cgroup/sbx/cpu.max"}},
 		{"by its quota, and nobody asks", changed(throttled(0)), "beside", nil},
 		{"by its quota, and envd answers too late", changed(silentEnvd, throttled(0)), "problem", []string{"held back by its CPU quota"}},
 		{"by its quota now and then", changed(hung, throttled(6)), "beside", nil},
@@ -66,7 +66,7 @@ func TestVMMStarved(t *testing.T) {
 func TestGuestOffline(t *testing.T) {
 	tryCheck(t, guestOffline, []look{
 		{"its kernel wakes", changed(hung, vcpus(0.02, 0, 80)), "problem", []string{
-			"the guest's eth0 is down, or it has lost its IPv4 address", "ran on 0.02 CPUs", "began to run 80 times"}},
+			"the guest's eth0 is down, or it has lost its IPv4 address", "used 0.02 CPUs", "woke 80 times"}},
 		{"it does nothing", changed(hung, vcpus(0, 0, 1)), "beside", nil},
 		{"it spins", changed(hung, vcpus(1, 0, 300)), "beside", nil},
 		{"nothing is known", changed(hung), "beside", nil},
@@ -102,10 +102,10 @@ func TestGuestNoReply(t *testing.T) {
 		{"it has not answered ARP yet", changed(synDropped, replies(path.No), func(f *path.Facts) {
 			f.Traffic.EnvdWaiting, f.Traffic.LastARPReply = secondsAgo(4), secondsAgo(50)
 		}), "unknown", []string{"it is being asked by ARP"}},
-		{"it answers no ARP", changed(synDropped, replies(path.No), func(f *path.Facts) { f.Traffic.LastARPReply = secondsAgo(50) }), "problem", []string{"the guest has no route back"}},
-		{"it answers by IP", changed(synDropped, replies(path.Yes)), "problem", []string{"most likely a firewall in the guest drops them", "has its route back"}},
+		{"it answers no ARP", changed(synDropped, replies(path.No), func(f *path.Facts) { f.Traffic.LastARPReply = secondsAgo(50) }), "problem", []string{"it has no route back"}},
+		{"it answers by IP", changed(synDropped, replies(path.Yes)), "problem", []string{"most likely a firewall in it drops them", "has its route back"}},
 		{"it refuses another port", changed(synDropped, replies(path.Unknown), func(f *path.Facts) { f.Traffic.LastPortRefused = secondsAgo(1) }), "problem", []string{"refused a connection to another port 1s ago"}},
-		{"nobody asked", changed(synDropped, replies(path.Unknown)), "problem", []string{"a firewall in the guest drops them, envd accepts no connection", "no route back"}},
+		{"nobody asked", changed(synDropped, replies(path.Unknown)), "problem", []string{"a firewall in it drops them, envd accepts none", "no route back"}},
 	})
 }
 
@@ -125,7 +125,7 @@ func TestConsoleOfAGuestThatAnswers(t *testing.T) {
 		{"it was never heard", changed(line(8), noTrafficYet), "problem", nil},
 		{"it was never heard, by hooks that came later", changed(line(8), noTrafficYet, func(f *path.Facts) { f.Traffic.Since = secondsAgo(20) }), "beside", nil},
 		{"it answers the agent's own question", changed(line(8), noHooks, func(f *path.Facts) { f.Health = path.Health{Time: now, Connected: true, Code: 204} }), "beside", nil},
-		{"of a launcher whose file it is", changed(hung, line(35), func(f *path.Facts) { f.Sandbox.Foreign, f.Sandbox.ConsoleFile = true, "/var/log/fc-1.log" }), "problem", []string{"/var/log/fc-1.log: Kernel panic", "read what comes before it on the console (/var/log/fc-1.log)"}},
+		{"of a launcher whose file it is", changed(hung, line(35), func(f *path.Facts) { f.Sandbox.Foreign, f.Sandbox.ConsoleFile = true, "/var/log/fc-1.log" }), "problem", []string{"/var/log/fc-1.log: Kernel panic", "read what comes before that line on the console (/var/log/fc-1.log)"}},
 	})
 }
 

@@ -40,7 +40,7 @@ var vmmExited = Check{
 		return wrong(path.Finding{
 			Cause:    exitCause(f),
 			Evidence: ev,
-			Fix:      whyEnded(f) + "; then kill the sandbox and create it anew",
+			Fix:      whyEnded(f) + "; then " + anew(f),
 		})
 	},
 }
@@ -71,25 +71,26 @@ func leftBehind(f path.Facts) Result {
 	return wrong(path.Finding{
 		Cause:    fmt.Sprintf("the VMM has exited; %s is still%s, which does not serve it", f.Device.Name, heldByWords(left)),
 		Evidence: []string{ending(e, time.Time{}), "the tap is open" + heldBy(left) + ": a file that a process inherits stays open, so the tap keeps its carrier"},
-		Fix:      fmt.Sprintf("end pid %d, or nobody can attach to the tap; then kill the sandbox and create it anew", left[0].PID),
+		Fix:      fmt.Sprintf("end pid %d, or nobody can attach to the tap; then %s", left[0].PID, anew(f)),
 	})
 }
 
 // whyEnded says where to look for why a VMM ended, as far as its end says.
 func whyEnded(f path.Facts) string {
-	words := "read its last words (" + logs(f) + ")"
+	words := "read the VMM's last words (" + logs(f) + ")"
 	e := f.Sandbox.VMMExit
 	switch {
 	case e == nil:
-		return words + "; where they do not say why, see the kernel log for an OOM kill (how it ended is known where an agent runs as it ends)"
+		return words + "; where they do not say why it ended, see the kernel log for an OOM kill (dmesg -T); an agent that runs as a VMM ends says how"
 	case e.How == "was killed by SIGKILL":
-		return words + " and the kernel log for an OOM kill"
+		return words + " and the kernel log for an OOM kill (dmesg -T)"
 	case e.How == "ended with status 0":
 		return "the guest shut down or rebooted, or somebody asked the VMM to end: read the end of its console (" + logs(f) + ")"
 	case e.How == "was killed by SIGKILL from the kernel":
-		return "read the kernel log for an OOM kill"
+		return "read the kernel log for the OOM kill (dmesg -T), and give the sandbox or the host more memory, or run fewer sandboxes"
 	case strings.HasPrefix(e.How, "was killed by ") && strings.Contains(e.How, " (pid "):
-		return "see in the log of the process that ended it why it did; " + words
+		_, by, _ := strings.Cut(e.How, " from ")
+		return "see in the log of " + by + " why it ended the VMM; " + words
 	}
 	return words
 }

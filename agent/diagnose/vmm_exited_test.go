@@ -38,7 +38,7 @@ func TestVMMExited(t *testing.T) {
 		{"runs and holds the tap", healthy(), "beside", nil},
 		{"exited", changed(vmmDead), "problem", []string{
 			"the VMM has exited", "pid 4242, is no longer a running process", "no process has the tap open",
-			"IFLA_CARRIER of tap0 in ns-7 is 0, operstate down; carrier came once and went twice", "since 03:03:53.000 (12s ago)", "OOM", "sandbox logs i1",
+			"tap0 in ns-7 has no carrier (operstate down); carrier came once and went twice", "since 03:03:53.000 (12s ago)", "OOM", "sandbox logs i1",
 		}},
 		{"none found", changed(vmmDead, noVMMFound), "problem", []string{"no VMM process was found in ns-7"}},
 		{"exited while the sandbox boots", changed(vmmDead, booting), "problem", nil},
@@ -66,13 +66,13 @@ func TestVMMExited(t *testing.T) {
 // TestWhyTheVMMEnded: what is to be done fits how it ended.
 func TestWhyTheVMMEnded(t *testing.T) {
 	for how, want := range map[string]string{
-		"":                                      "read its last words (tapwatch sandbox logs i1); where they do not say why, see the kernel log for an OOM kill (how it ended is known where an agent runs as it ends)",
-		"was killed by SIGKILL":                 "read its last words (tapwatch sandbox logs i1) and the kernel log for an OOM kill",
-		"was killed by SIGKILL from the kernel": "read the kernel log for an OOM kill",
-		"was killed by SIGKILL from bash (pid 77)": "see in the log of the process that ended it why it did; read its last words (tapwatch sandbox logs i1)",
-		"was killed by SIGSEGV from the kernel":    "read its last words (tapwatch sandbox logs i1)",
-		"was killed by SIGABRT of its own making":  "read its last words (tapwatch sandbox logs i1)",
-		"ended with status 1":                      "read its last words (tapwatch sandbox logs i1)",
+		"":                                      "read the VMM's last words (tapwatch sandbox logs i1); where they do not say why it ended, see the kernel log for an OOM kill (dmesg -T); an agent that runs as a VMM ends says how",
+		"was killed by SIGKILL":                 "read the VMM's last words (tapwatch sandbox logs i1) and the kernel log for an OOM kill (dmesg -T)",
+		"was killed by SIGKILL from the kernel": "read the kernel log for the OOM kill (dmesg -T), and give the sandbox or the host more memory, or run fewer sandboxes",
+		"was killed by SIGKILL from bash (pid 77)": "see in the log of bash (pid 77) why it ended the VMM; read the VMM's last words (tapwatch sandbox logs i1)",
+		"was killed by SIGSEGV from the kernel":    "read the VMM's last words (tapwatch sandbox logs i1)",
+		"was killed by SIGABRT of its own making":  "read the VMM's last words (tapwatch sandbox logs i1)",
+		"ended with status 1":                      "read the VMM's last words (tapwatch sandbox logs i1)",
 		"ended with status 0":                      "the guest shut down or rebooted, or somebody asked the VMM to end: read the end of its console (tapwatch sandbox logs i1)",
 	} {
 		f := changed(vmmDead)
@@ -80,7 +80,7 @@ func TestWhyTheVMMEnded(t *testing.T) {
 			ended(how, path.Yes)(&f)
 		}
 		d := Run(f)
-		if got, ok := strings.CutSuffix(d.Findings[0].Fix, "; then kill the sandbox and create it anew"); !ok || got != want {
+		if got, ok := strings.CutSuffix(d.Findings[0].Fix, "; then kill the sandbox (tapwatch sandbox kill i1) and create it anew"); !ok || got != want {
 			t.Errorf("%s: got %q, want %q", how, d.Findings[0].Fix, want)
 		}
 	}

@@ -22,10 +22,10 @@ var vmmMisplaced = Check{
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("the VMM (pid %d) runs in %s and made %s there by itself: no slot is there, and nothing leads to that tap", f.Sandbox.VMMPID, where(f), d.Name),
 			Evidence: []string{
-				fmt.Sprintf("%s in %s goes with its holder (it is not persistent), has no address and is on no bridge", d.Name, where(f)),
+				fmt.Sprintf("%s in %s goes when its holder closes it (it is not persistent), has no address and is on no bridge", d.Name, where(f)),
 				"no record and no name says that " + where(f) + " is a slot",
 			},
-			Fix: "start the VMM inside its slot's namespace (ip netns exec ns-N ...): kill the sandbox and create it anew",
+			Fix: "the VMM must start inside its slot's namespace (ip netns exec ns-N ...): " + launcherLog(f) + " says how it was started; mend that, then " + anew(f),
 		})
 	},
 }

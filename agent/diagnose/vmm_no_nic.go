@@ -20,8 +20,8 @@ var vmmNoNIC = Check{
 		return wrong(path.Finding{
 			Cause:    fmt.Sprintf("NO-CARRIER: the VMM (pid %d) was never given a network interface, so it cannot have opened %s", f.Sandbox.VMMPID, f.Device.Name),
 			Evidence: append([]string{apiSays(f)}, carrierEvidence(f)...),
-			Fix: "see in its launcher's log what came of PUT /network-interfaces/eth0 {host_dev_name " + f.Device.Name +
-				"}: it was not sent, or refused; a running VMM takes none any more, so create the sandbox anew",
+			Fix: "see what came of PUT /network-interfaces/eth0 with host_dev_name " + f.Device.Name + " (" + launcherLog(f) +
+				"): it was not sent, or was refused; a running VMM takes no NIC, so mend that and " + anew(f),
 		})
 	},
 }

@@ -20,9 +20,25 @@ var vmmNotAttached = Check{
 		return wrong(path.Finding{
 			Cause: fmt.Sprintf("NO-CARRIER: the VMM runs (pid %d) but has not opened %s", f.Sandbox.VMMPID, d.Name),
 			Evidence: append(carrierEvidence(f),
-				fmt.Sprintf("pid %d is alive and has no queue of this tap", f.Sandbox.VMMPID)),
-			Fix: "its network interface was not configured: the API call is missing or failed, or names another host_dev_name than " + d.Name +
-				"; or the VMM sits in another namespace and made a tap of its own there",
+				runsWithout(f)),
+			Fix: attachFix(f) + "; or it runs in another namespace than " + where(f) + " and made a tap of its own there (ip netns identify " + vmmPID(f) + "); no VMM takes a NIC later, so mend that and " + anew(f),
 		})
 	},
+}
+
+// runsWithout says that the VMM runs and does not have the slot's tap.
+func runsWithout(f path.Facts) string {
+	return fmt.Sprintf("the VMM, pid %d, runs and does not have this tap open", f.Sandbox.VMMPID)
+}
+
+// attachFix is how to see which NIC the VMM was given.
+func attachFix(f path.Facts) string {
+	if !isFirecracker(f) {
+		return "see which tap the VMM was told to open (tr '\\0' ' ' < /proc/" + vmmPID(f) + "/cmdline), and what it says of it (" + logs(f) + ")"
+	}
+	socket := "SOCKET"
+	if api := f.Sandbox.API; api != nil {
+		socket = api.Socket
+	}
+	return "see which NIC Firecracker was given (curl --unix-socket " + socket + " http://x/vm/config): host_dev_name should be " + f.Device.Name + "; where there is none, " + launcherLog(f) + " says what came of PUT /network-interfaces"
 }

@@ -19,7 +19,7 @@ var vmmNotStarted = Check{
 		return wrong(path.Finding{
 			Cause:    fmt.Sprintf("the VMM (pid %d) was never told to start its guest", f.Sandbox.VMMPID),
 			Evidence: []string{apiSays(f)},
-			Fix:      "see in its launcher's log how far it came: a call before it was refused, or PUT /actions InstanceStart (PUT /snapshot/load) was never sent or failed; then create the sandbox anew",
+			Fix:      "see how far its launcher came (" + launcherLog(f) + "): PUT /actions InstanceStart, or PUT /snapshot/load, was never sent or failed, or a call before it was refused; then " + anew(f),
 		})
 	},
 }

@@ -29,12 +29,12 @@ var vmmOtherTap = Check{
 		}
 		return wrong(path.Finding{
 			Cause:    fmt.Sprintf("NO-CARRIER: the VMM (pid %d) was given %s, but the slot's tap is %s", f.Sandbox.VMMPID, h.Device, f.Device.Name),
-			Evidence: append(carrierEvidence(f), fmt.Sprintf("the VMM (pid %d) has %s open", f.Sandbox.VMMPID, h.Device)),
+			Evidence: append(carrierEvidence(f), fmt.Sprintf("the VMM (pid %d) has %s open instead", f.Sandbox.VMMPID, h.Device)),
 			Fix:      otherTapFix(f),
 		})
 	},
 }
 
 func otherTapFix(f path.Facts) string {
-	return "give the VMM the right name (Firecracker: host_dev_name of the network interface, from its configuration or its snapshot): " + f.Device.Name
+	return "give the VMM the right name (Firecracker: host_dev_name of the network interface, from its configuration or its snapshot), which is " + f.Device.Name + "; a running one takes no other, so " + anew(f)
 }

@@ -26,7 +26,7 @@ var vmmPaused = Check{
 		return wrong(path.Finding{
 			Cause:    fmt.Sprintf("the VM is paused by %s, and requests wait for it: its VMM (pid %d) runs no vCPU", by, f.Sandbox.VMMPID),
 			Evidence: append(ev, "the guest's last frame of any kind: "+ago(f.Now, f.Traffic.LastReceive)),
-			Fix:      "see in its launcher's log why it was paused: for a snapshot that still goes on, one that failed, or since nobody used it; then " + fix,
+			Fix:      "see why it was paused (" + launcherLog(f) + "): for a snapshot that still goes on, for one that failed, or since nobody used it; then " + fix,
 		})
 	},
 }
@@ -40,5 +40,5 @@ func pausedWords(f path.Facts, by path.PausedBy) (evidence []string, fix string)
 	case path.ByAPI:
 		return []string{apiSays(f)}, "let it go on: curl --unix-socket " + f.Sandbox.API.Socket + ` -X PATCH http://x/vm -d '{"state":"Resumed"}'`
 	}
-	return []string{"the launcher's record of " + f.Sandbox.ID + ": state paused"}, "resume it through its launcher's API"
+	return []string{"the record that its launcher keeps of " + f.Sandbox.ID + " says that it is paused"}, "resume it by the API of " + launchedBy(f).name
 }

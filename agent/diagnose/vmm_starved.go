@@ -32,9 +32,9 @@ var vmmStarved = Check{
 		}
 		if t := p.Cgroup.Throttle; t != nil && t.Periods >= periodsLeast && t.Share() >= starvedShare {
 			return wrong(path.Finding{
-				Cause: fmt.Sprintf("the VMM (pid %d) is held back by its CPU quota of %.3g CPUs: in %d of %d periods it did not last, and the guest answers too late",
+				Cause: fmt.Sprintf("the VMM (pid %d) is held back by its CPU quota of %.3g CPUs: it ran out in %d of %d periods, and the guest answers too late",
 					f.Sandbox.VMMPID, t.CPUs, t.Throttled, t.Periods),
-				Evidence: append([]string{fmt.Sprintf("%s, and nr_periods and nr_throttled of cpu.stat beside it, over %s", t.File, inWords(t.Over))}, evidence...),
+				Evidence: append([]string{fmt.Sprintf("%s sets the quota; cpu.stat beside it counted the periods (nr_periods, nr_throttled) over %s", t.File, inWords(t.Over))}, evidence...),
 				Fix:      "give its control group more: write a larger quota to " + t.File,
 			})
 		}
@@ -52,9 +52,9 @@ var vmmStarved = Check{
 
 // vcpuEvidence says what the threads of the vCPUs did.
 func vcpuEvidence(v *path.VCPUs) string {
-	who := fmt.Sprintf("%d threads of vCPUs", v.Threads)
+	who := "the guest's vCPUs"
 	if !v.Named {
-		who = fmt.Sprintf("%d threads besides the VMM's first", v.Threads)
+		who = "the VMM's threads besides its first"
 	}
-	return fmt.Sprintf("%s, over %s: ran on %.2f CPUs, waited for %.2f, began to run %d times", who, v.Over.Round(100*time.Millisecond), v.Ran, v.Lack, v.Runs)
+	return fmt.Sprintf("in %s %s (%d) used %.2f CPUs, waited for %.2f more, and woke %s", v.Over.Round(100*time.Millisecond), who, v.Threads, v.Ran, v.Lack, times(v.Runs))
 }

@@ -17,19 +17,19 @@ var vmmStopped = Check{
 	InBoot:    true,
 	Run: func(f path.Facts) Result {
 		b := f.Sandbox
-		what, evidence := fmt.Sprintf("the VMM, pid %d, is", b.VMMPID), fmt.Sprintf("/proc/%d/stat says T: stopped", b.VMMPID)
+		what, evidence := fmt.Sprintf("the VMM, pid %d, is", b.VMMPID), stoppedEvidence(b.VMMPID, "stat", "T")
 		if b.VMMStopped != path.Yes {
 			t, ok := stoppedThread(f)
 			if !ok {
 				return notApplicable()
 			}
 			what = fmt.Sprintf("the thread %s of the VMM, pid %d, is", t.Command, b.VMMPID)
-			evidence = fmt.Sprintf("/proc/%d/task/%d/stat says %s: stopped", b.VMMPID, t.TID, t.State)
+			evidence = stoppedEvidence(b.VMMPID, fmt.Sprintf("task/%d/stat", t.TID), t.State)
 		}
 		finding := path.Finding{
 			Cause:    what + " stopped: its guest stands still",
 			Evidence: []string{evidence},
-			Fix:      fmt.Sprintf("let it go on: kill -CONT %d; a debugger that is attached to it (TracerPid in /proc/%[1]d/status) must let it go", b.VMMPID),
+			Fix:      fmt.Sprintf("let it go on (kill -CONT %d); where a debugger is attached to it, that must let it go (TracerPid in /proc/%[1]d/status)", b.VMMPID),
 		}
 		if by := tracer(f); by != nil {
 			who := fmt.Sprintf("%s (pid %d)", cmp.Or(by.Command, "a debugger"), by.PID)

@@ -19,14 +19,14 @@ var vmmZombie = Check{
 		if f.Device.Carrier != path.No || since.IsZero() || f.Now.Sub(since) < Patience {
 			return notApplicable()
 		}
-		ev := append(carrierEvidence(f), fmt.Sprintf("/proc/%d/stat says Z for %s: the process has ended, and its parent has not waited for it", f.Sandbox.VMMPID, inWords(f.Now.Sub(since))))
+		ev := append(carrierEvidence(f), fmt.Sprintf("pid %d has been a zombie (state Z) for %s: the process has ended, and its parent has not waited for it", f.Sandbox.VMMPID, inWords(f.Now.Sub(since))))
 		if e := f.Sandbox.VMMExit; e != nil {
 			ev = append(ev, ending(e, f.Device.Since))
 		}
 		return wrong(path.Finding{
 			Cause:    fmt.Sprintf("NO-CARRIER: the VMM has exited and is a zombie (pid %d): whoever launched it still takes it for running", f.Sandbox.VMMPID),
 			Evidence: ev,
-			Fix:      fmt.Sprintf("see its parent (ps -o ppid= -p %d): it hangs, or does not wait for its children; restart it, then kill the sandbox and create it anew", f.Sandbox.VMMPID),
+			Fix:      fmt.Sprintf("see its parent (ps -o ppid= -p %d), which hangs or does not wait for its children: restart it, then %s", f.Sandbox.VMMPID, anew(f)),
 		})
 	},
 }

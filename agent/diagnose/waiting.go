@@ -104,11 +104,11 @@ func unansweredEvidence(f path.Facts) []string {
 	t := f.Traffic
 	var ev []string
 	if d := arpUnanswered(f); d > 0 {
-		ev = append(ev, fmt.Sprintf("ARP requests for %s: %d, replies: %d, unanswered for %s",
-			f.Device.GuestAddr, t.ARPRequests, t.ARPReplies, inWords(d)))
+		ev = append(ev, fmt.Sprintf("the guest was asked for %s by ARP %s, and answered %s; it has not answered for %s",
+			f.Device.GuestAddr, times(t.ARPRequests), times(t.ARPReplies), inWords(d)))
 	}
 	if d := synUnanswered(f); d > 0 {
-		ev = append(ev, fmt.Sprintf("SYNs to envd's port: unanswered for %s", inWords(d)))
+		ev = append(ev, fmt.Sprintf("the guest has left connections (SYNs) to envd's port unanswered for %s", inWords(d)))
 	}
 	return ev
 }

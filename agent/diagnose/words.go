@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"tapwatch/agent/path"
 	"tapwatch/internal/e2b"
@@ -67,25 +68,32 @@ func vpeer(f path.Facts) string {
 	return cmp.Or(f.Veth.Peer, "the namespace's end of the veth pair")
 }
 
-// logs says where the VMM's words and the guest's console are. Of a foreign sandbox
-// only its launcher knows, unless its VMM writes them to a file.
-func logs(f path.Facts) string {
-	if f.Sandbox.Foreign && f.Sandbox.ConsoleFile != "" {
-		return f.Sandbox.ConsoleFile
-	}
-	if f.Sandbox.Foreign {
-		return "the log that its launcher, " + cmp.Or(f.Sandbox.Source, "whichever it is") + ", keeps"
-	}
-	return "tapwatch sandbox logs " + f.Sandbox.ID
-}
-
 // envdAt is where envd listens, as the namespace reaches it.
 func envdAt(f path.Facts) string {
 	return net.JoinHostPort(f.Device.GuestAddr, strconv.Itoa(int(cmp.Or(f.ServicePort, e2b.EnvdPort))))
 }
 
+// within says how long an answer was waited for, after what was asked; empty: not known.
+func within(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return " within " + inWords(d)
+}
+
+// vmmPID is the VMM's pid in a command; the word PID where it is not known.
+func vmmPID(f path.Facts) string {
+	if f.Sandbox.VMMPID == 0 {
+		return "PID"
+	}
+	return strconv.Itoa(f.Sandbox.VMMPID)
+}
+
+// top is the command that shows what the VMM's threads use.
+func top(f path.Facts) string { return "top -H -p " + vmmPID(f) }
+
 // times counts what happened, in words.
-func times(n uint32) string {
+func times[N uint32 | uint64](n N) string {
 	switch n {
 	case 1:
 		return "once"
@@ -93,14 +101,6 @@ func times(n uint32) string {
 		return "twice"
 	}
 	return fmt.Sprintf("%d times", n)
-}
-
-// inGuest says how to run a command in the guest.
-func inGuest(f path.Facts, command string) string {
-	if f.Sandbox.Foreign {
-		return command + " in the guest"
-	}
-	return "tapwatch sandbox exec " + f.Sandbox.ID + " -- " + command
 }
 
 // started is how to start a VMM in the namespace, in brackets.

@@ -55,6 +55,7 @@ func Path(w io.Writer, s path.Slot, on Screen) {
 		fmt.Fprintln(w, line)
 	}
 	for _, f := range s.Diagnosis.Findings {
+		on.Point(w, string(f.Severity), severityWords(s, f))
 		on.Point(w, "cause", f.Cause)
 		for _, e := range f.Evidence {
 			on.Point(w, "evidence", e)
@@ -65,6 +66,15 @@ func Path(w io.Writer, s path.Slot, on Screen) {
 	for _, u := range s.Inside.Unread { // what was not looked at may be wrong too
 		on.Point(w, "unknown", u.What+": "+u.Because)
 	}
+}
+
+// severityWords says what a finding means for clients: of a break that no request has
+// met lately, what would become of one.
+func severityWords(s path.Slot, f path.Finding) string {
+	if r := s.Requests; f.Severity == path.Critical && (r == nil || !r.Failing(s.Now)) {
+		return "any request of a client fails now (none was counted lately)"
+	}
+	return f.Severity.Means()
 }
 
 func drawTitle(w io.Writer, s path.Slot, on Screen) {

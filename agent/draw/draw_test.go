@@ -1,11 +1,13 @@
 package draw
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"tapwatch/agent/path"
@@ -54,7 +56,7 @@ var pictures = map[string]path.Slot{
 	"no-carrier": slot("no-carrier", path.Diagnosis{State: path.Broken, Hops: hops("ok", "listens", "ok", "listens",
 		"broken", "NO-CARRIER: the VMM runs (pid 4242) but has not opened tap0", "unknown", "behind the break", "unknown", "behind the break"),
 		Findings: []path.Finding{{Code: "vmm-not-attached", Hop: path.Tap, Severity: path.Critical, Cause: "NO-CARRIER: the VMM runs (pid 4242) but has not opened tap0",
-			Evidence: []string{"IFLA_CARRIER of tap0 in ns-7 is 0", "no process has the tap open"}, Fix: "its network interface was not configured"}}}),
+			Evidence: []string{"tap0 in ns-7 has no carrier (operstate down)", "no process has the tap open"}, Fix: "its network interface was not configured"}}}),
 	"no-driver": slot("no-driver", path.Diagnosis{State: path.Broken, Hops: hops("ok", "listens", "ok", "listens",
 		"ok", "carrier", "broken", "the guest is silent", "unknown", "behind the break"),
 		Findings: []path.Finding{{Code: "guest-silent", Hop: path.Guest, Severity: path.Critical, Cause: "the guest is silent",
@@ -62,11 +64,11 @@ var pictures = map[string]path.Slot{
 	"no-envd": slot("no-envd", path.Diagnosis{State: path.Broken, Hops: hops("ok", "listens", "ok", "listens",
 		"ok", "carrier", "ok", "last frame 2s ago", "broken", "nothing listens on envd's port"),
 		Findings: []path.Finding{{Code: "envd-refused", Hop: path.Envd, Severity: path.Critical, Cause: "nothing listens on envd's port",
-			Evidence: []string{"a SYN to envd's port was answered with RST 300ms ago"}, Fix: "read the guest's console"}}}),
+			Evidence: []string{"the guest's kernel reset a connection to envd's port 300ms ago"}, Fix: "read the guest's console"}}}),
 	"two-causes": slot("", path.Diagnosis{State: path.Broken, Hops: hops("broken", "no process listens", "unknown", "not read",
 		"ok", "carrier", "ok", "last frame 2s ago", "broken", "nothing listens on envd's port"),
-		Findings: []path.Finding{{Code: "proxy-not-listening", Hop: path.Proxy, Severity: path.Critical, Cause: "no process listens", Evidence: []string{"no TCP socket in state LISTEN"}, Fix: "start layer 1"},
-			{Code: "envd-refused", Hop: path.Envd, Severity: path.Critical, Cause: "nothing listens on envd's port", Evidence: []string{"a RST"}, Fix: "read the guest's console"}}}),
+		Findings: []path.Finding{{Code: "proxy-not-listening", Hop: path.Proxy, Severity: path.Critical, Cause: "no process listens", Evidence: []string{"no process listens on TCP 127.0.0.1:49983"}, Fix: "start the proxy"},
+			{Code: "envd-refused", Hop: path.Envd, Severity: path.Critical, Cause: "nothing listens on envd's port", Evidence: []string{"the guest refused it"}, Fix: "read the guest's console"}}}),
 	"booting": slot("new", path.Diagnosis{State: path.Booting, Hops: hops("ok", "listens", "ok", "listens",
 		"booting", "NO-CARRIER", "unknown", "behind the break", "unknown", "behind the break")}),
 	"paused": slot("resting", path.Diagnosis{State: path.Paused, Hops: hops("ok", "listens", "ok", "listens",
@@ -94,15 +96,9 @@ func TestDraw(t *testing.T) {
 				file = name + ".color.txt"
 			}
 			t.Run(file, func(t *testing.T) {
-				want, err := os.ReadFile(filepath.Join("testdata", file))
-				if err != nil {
-					t.Fatal(err)
-				}
 				var got strings.Builder
 				Path(&got, s, Screen{Color: color})
-				if got.String() != string(want) {
-					t.Errorf("got\n%s\nwant\n%s\n%q", got.String(), want, got.String())
-				}
+				golden(t, file, got.String())
 			})
 		}
 	}
@@ -133,8 +129,15 @@ func TestDrawKeepsWithinAScreen(t *testing.T) {
 	}
 }
 
+var update = flag.Bool("update", false, "write the pictures in testdata anew")
+
 func golden(t *testing.T, file, got string) {
 	t.Helper()
+	if *update {
+		if err := os.WriteFile(filepath.Join("testdata", file), []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	want, err := os.ReadFile(filepath.Join("testdata", file))
 	if err != nil || got != string(want) {
 		t.Errorf("%s (%v): got\n%s\nwant\n%s", file, err, got, want)
@@ -179,6 +182,29 @@ func TestColorsChangeNothingElse(t *testing.T) {
 		}
 		if got := strings.Join(lines, ""); got != plain.String() {
 			t.Errorf("%s: got\n%swant\n%s", name, got, plain.String())
+		}
+	}
+}
+
+// TestSeverityWords: that requests fail is said as measured only where it was.
+func TestSeverityWords(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	lost := &path.Requests{Relay: path.Asked{Ended: 6, Failed: 6, Last: now}}
+	for _, tt := range []struct {
+		severity path.Severity
+		requests *path.Requests
+		want     string
+	}{
+		{path.Critical, lost, "requests of clients fail now"},
+		{path.Critical, nil, "any request of a client fails now (none was counted lately)"},
+		{path.Critical, &path.Requests{}, "any request of a client fails now (none was counted lately)"},
+		{path.Warning, lost, "some requests of clients fail, or will"},
+		{path.Info, nil, "no request to the service port fails for it"},
+		{"", nil, "what it means for clients is not known"},
+	} {
+		s := path.Slot{Facts: path.Facts{Now: now, Requests: tt.requests}}
+		if got := severityWords(s, path.Finding{Severity: tt.severity}); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.severity, got, tt.want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package flow measures where the time of requests goes: in layer 1, in layer 2,
+// Package flow measures where the time of requests goes: in the proxy, in the relay,
 // on the way through the tap, or in the daemon. The programs of bpf/flow.c do so in
 // the kernel, for any client and any proxy; this package tells them what the paths
 // are, and reads what they have counted. docs/hops.md defines what is measured.
@@ -24,7 +24,7 @@ import (
 
 // Config is what the programs need to know; the zero value works.
 type Config struct {
-	// ProxyPort is where layer 1 listens; 0 means e2b.EnvdPort. Proxies on other ports are
+	// ProxyPort is where the proxy listens; 0 means e2b.EnvdPort. Proxies on other ports are
 	// found by what they connect to, a request later.
 	ProxyPort uint16
 	// ServicePort is where the relay and the daemon in the guest listen; 0 means the same.

@@ -17,7 +17,7 @@ type Path struct {
 	Netns netns.Cookie
 	Tap   uint32     // its ifindex in the namespace; 0: not known yet
 	Guest netip.Addr // of the guest's eth0
-	// Vpeer is where layer 1 reaches the relay of the namespace, and HostIP where
+	// Vpeer is where the proxy reaches the relay of the namespace, and HostIP where
 	// its kernel passes on to the guest (dnat); invalid: there is none.
 	Vpeer, HostIP netip.Addr
 }

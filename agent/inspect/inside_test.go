@@ -312,7 +312,7 @@ func TestInsideBroken(t *testing.T) {
 				return in.ToGuest.Wrong() && in.ToGuest.Failed == "network is unreachable" && in.NoDefault == path.Yes
 			},
 		},
-		"no route to layer 1": {
+		"no route to the proxy": {
 			func(t *testing.T, _, ns string, _ *Plan) {
 				ip(t, ns, "route", "del", "default")
 				ip(t, ns, "route", "del", "10.12.0.2/31", "dev", "eth0")
@@ -476,7 +476,7 @@ func TestInsideBroken(t *testing.T) {
 			},
 			func(in path.Inside) bool { return in.FromGuest.SourceRefused },
 		},
-		"layer 1's source is refused": {
+		"the proxy's source is refused": {
 			func(t *testing.T, _, ns string, p *Plan) {
 				sysctl(t, ns, "ipv4/conf/eth0/rp_filter", "1")
 				ip(t, ns, "route", "add", "10.12.0.2/32", "dev", "tap0", "table", "7")

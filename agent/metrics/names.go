@@ -72,7 +72,7 @@ var (
 	hopLatency = desc("hop_latency_seconds",
 		"Time that requests spent in a hop, of all sandboxes: proxy and relay from a request's arrival until it was sent on, and the same for its answer; tap from data to its ACK (host kernel, VMM, guest kernel); envd from the request to the answer's first byte, less tap. Absent where the kernel cannot tell.", "hop")
 	hopPart = desc("hop_part_seconds",
-		"What the time in a hop consisted of. Of proxy and relay: wait, until what had arrived was read; handle, until what was read was sent. Of the proxy, besides: connect, until layer 2 took the connection. Of the tap: queue, until the VMM took the frame; besides: connect, SYN to SYN-ACK.", "hop", "part")
+		"What the time in a hop consisted of. Of proxy and relay: wait, until what had arrived was read; handle, until what was read was sent. Of the proxy, besides: connect, until the relay took the connection. Of the tap: queue, until the VMM took the frame; besides: connect, SYN to SYN-ACK.", "hop", "part")
 	sandboxHopLatency = desc("sandbox_hop_latency_seconds",
 		"hop_latency_seconds of single sandboxes, of as many as --hops-per-sandbox allows.", "sandbox_id", "netns", "hop")
 	sandboxHopsLeftOut = desc("sandbox_hops_left_out_total",

@@ -50,7 +50,7 @@ func (h Health) atTap(shown map[Hop]bool) {
 	}
 }
 
-// throughPath is what a question to layer 1 shows. It answers itself where it gets
+// throughPath is what a question to the proxy shows. It answers itself where it gets
 // no answer; that of an envd that is well has no body, and a code of its own. A
 // connection that stays without an answer may hang anywhere.
 func (h Health) throughPath(shown map[Hop]bool, shape registry.Shape) {

@@ -58,6 +58,19 @@ func (s Severity) AtMost(most Severity) Severity {
 	return s
 }
 
+// Means says what a severity means for clients.
+func (s Severity) Means() string {
+	switch s {
+	case Critical:
+		return "requests of clients fail now"
+	case Warning:
+		return "some requests of clients fail, or will"
+	case Info:
+		return "no request to the service port fails for it"
+	}
+	return "what it means for clients is not known"
+}
+
 // Finding is a problem: where, why, how one can tell, and what to do.
 type Finding struct {
 	Code     string   `json:"code"` // names the check and its page docs/checks/<code>.md

@@ -20,8 +20,8 @@ type Hop string
 
 // The hops of a path.
 const (
-	Proxy Hop = "proxy" // layer 1, in the host
-	Relay Hop = "relay" // layer 2, in the namespace
+	Proxy Hop = "proxy" // in the host: clients talk to it
+	Relay Hop = "relay" // in the namespace: the proxy talks to it
 	Tap   Hop = "tap"
 	Guest Hop = "guest"
 	Envd  Hop = "envd"

@@ -45,7 +45,7 @@ func noCarrier() Slot {
 			{Hop: Proxy, State: OK, Detail: "listens"},
 			{Hop: Tap, State: Broken, Detail: "NO-CARRIER: the VMM runs (pid 4242) but has not opened tap0"},
 			{Hop: Guest, State: Undecided, Detail: "behind the break"},
-		}, Findings: []Finding{{Code: "vmm-not-attached", Hop: Tap, Severity: Critical, Cause: "NO-CARRIER", Evidence: []string{"IFLA_CARRIER of tap0 in ns-7 is 0"}, Fix: "its network interface was not configured"}}},
+		}, Findings: []Finding{{Code: "vmm-not-attached", Hop: Tap, Severity: Critical, Cause: "NO-CARRIER", Evidence: []string{"tap0 in ns-7 has no carrier"}, Fix: "its network interface was not configured"}}},
 	}
 }
 

@@ -66,15 +66,15 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// Layer 1 is asked as clients ask it, and its own answers are told from envd's.
+// The proxy is asked as clients ask it, and its own answers are told from envd's.
 func TestThrough(t *testing.T) {
 	t.Parallel()
-	layer1 := func(answer http.HandlerFunc) netip.AddrPort {
+	proxy := func(answer http.HandlerFunc) netip.AddrPort {
 		s := httptest.NewServer(answer)
 		t.Cleanup(s.Close)
 		return s.Listener.Addr().(*net.TCPAddr).AddrPort()
 	}
-	routed := layer1(func(w http.ResponseWriter, r *http.Request) {
+	routed := proxy(func(w http.ResponseWriter, r *http.Request) {
 		code := http.StatusNoContent
 		if r.URL.Path != "/health" || r.Header.Get("E2b-Sandbox-Id") != "i1" || r.Header.Get("E2b-Sandbox-Port") != "49983" {
 			code = http.StatusTeapot
@@ -93,8 +93,8 @@ func TestThrough(t *testing.T) {
 		refused bool
 	}{
 		{"well", routed, http.StatusNoContent, false},
-		{"no such sandbox", layer1(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "{}", http.StatusBadGateway) }), http.StatusBadGateway, false},
-		{"another server, which leads elsewhere", layer1(func(w http.ResponseWriter, r *http.Request) {
+		{"no such sandbox", proxy(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "{}", http.StatusBadGateway) }), http.StatusBadGateway, false},
+		{"another server, which leads elsewhere", proxy(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://"+routed.String()+"/health", http.StatusFound)
 		}), http.StatusFound, false},
 		{"nobody listens", gone.Addr().(*net.TCPAddr).AddrPort(), 0, true},

@@ -23,7 +23,7 @@ import (
 // Config is what the demo runs on. All fields but Screen are required.
 type Config struct {
 	Manager  *sandbox.Manager
-	ProxyURL string             // of layer 1
+	ProxyURL string             // of the proxy
 	Slots    func() []path.Slot // what the agent sees
 	Out      io.Writer
 	Screen   draw.Screen

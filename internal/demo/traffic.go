@@ -24,7 +24,7 @@ const (
 	requestTime = 10 * time.Second
 )
 
-// client talks to one sandbox through layer 1, as the E2B SDK does.
+// client talks to one sandbox through the proxy, as the E2B SDK does.
 func (d *Demo) client(name string) *envd.Client {
 	return &envd.Client{BaseURL: d.cfg.ProxyURL, Header: http.Header{e2b.HeaderSandboxID: {d.ids[name]}}}
 }
@@ -77,7 +77,7 @@ func (d *Demo) ask(ctx context.Context, client *envd.Client) error {
 	return client.Health(ctx)
 }
 
-// words is layer 1's answer, up to where it begins to explain.
+// words is the proxy's answer, up to where it begins to explain.
 func words(err error) string {
 	text := err.Error()
 	var status *envd.StatusError

@@ -9,7 +9,7 @@ import (
 	"tapwatch/internal/sandbox/stream"
 )
 
-// Layer is a layer 1 that can be taken away and brought back.
+// Layer is a proxy that can be taken away and brought back.
 type Layer struct {
 	proxy *proxy.Proxy
 
@@ -29,7 +29,7 @@ func StartLayer(addr string, p *proxy.Proxy) (*Layer, error) {
 func (l *Layer) listen(addr string) error {
 	ln, err := l.proxy.Listen(addr)
 	if err != nil {
-		return fmt.Errorf("layer 1: %w", err)
+		return fmt.Errorf("start the proxy: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

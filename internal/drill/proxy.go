@@ -10,7 +10,7 @@ import (
 	"tapwatch/internal/e2b"
 )
 
-// What can be wrong with layer 1.
+// What can be wrong with the proxy.
 var proxyFaults = []Fault{
 	{
 		Name: "proxy-dead", What: "the proxy is gone",
@@ -54,7 +54,7 @@ var proxyFaults = []Fault{
 	},
 }
 
-// otherProxy puts `tapwatch proxy` in layer 1's place, and breaks it.
+// otherProxy puts `tapwatch proxy` in the proxy's place, and breaks it.
 func (b *Box) otherProxy(ctx context.Context, harm func(*program) (heal func(), err error)) (undo func() error, err error) {
 	if err := b.Proxy.Close(); err != nil {
 		return nil, err

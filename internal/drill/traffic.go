@@ -17,7 +17,7 @@ const (
 	askTime = 5 * time.Second
 )
 
-// client talks to the sandbox through layer 1, as the E2B SDK does.
+// client talks to the sandbox through the proxy, as the E2B SDK does.
 func (b *Box) client() *envd.Client {
 	return &envd.Client{BaseURL: "http://" + b.Proxy.Addr().String(), Header: http.Header{e2b.HeaderSandboxID: {b.ID}}, HTTP: fresh}
 }
@@ -29,7 +29,7 @@ func (b *Box) clientOf(port string) *envd.Client {
 	return c
 }
 
-// direct talks to the relay, as layer 1 does where it has no idle connection.
+// direct talks to the relay, as the proxy does where it has no idle connection.
 func (b *Box) direct() *envd.Client {
 	addr := netip.AddrPortFrom(b.Slot.VpeerIP(), e2b.EnvdPort)
 	return &envd.Client{BaseURL: "http://" + addr.String(), HTTP: fresh}

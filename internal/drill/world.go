@@ -28,7 +28,7 @@ const (
 	killTime = time.Minute
 )
 
-// World is the host that the faults are made on: a launcher with layer 1, and an
+// World is the host that the faults are made on: a launcher with the proxy, and an
 // agent that watches it. All fields but Alerts are required.
 type World struct {
 	Manager *sandbox.Manager

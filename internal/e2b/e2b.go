@@ -14,7 +14,7 @@ const (
 	CodeInterpreterPort   = 49999
 	APIPort               = 3000
 	ClientProxyPort       = 3002 // before the orchestrators, for clients
-	OrchestratorProxyPort = 5007 // layer 1 of one orchestrator
+	OrchestratorProxyPort = 5007 // the proxy of one orchestrator
 )
 
 // Headers of HTTP.

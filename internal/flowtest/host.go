@@ -21,7 +21,7 @@ var Envd = netip.AddrPortFrom(e2b.GuestIP(), e2b.EnvdPort)
 // Host is a namespace that plays the host of some slots.
 type Host struct {
 	Netns string
-	// Front is where layer 1 listens. Its port is the host's own, by chance, as are
+	// Front is where the proxy listens. Its port is the host's own, by chance, as are
 	// its slots' addresses: whoever watches a machine sees all tests on it at once.
 	Front netip.AddrPort
 }

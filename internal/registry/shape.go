@@ -2,15 +2,15 @@ package registry
 
 import "fmt"
 
-// Shape is how layer 1 reaches the guest of a slot. Its words are recorded, for
+// Shape is how the proxy reaches the guest of a slot. Its words are recorded, for
 // agents to read. Empty is unknown.
 type Shape string
 
 // The shapes of a path.
 const (
-	// Relay has layer 2, a relay, listen in the namespace.
+	// Relay has a relay listen in the namespace.
 	Relay Shape = "relay"
-	// Fused has layer 1 dial the guest from inside the namespace itself.
+	// Fused has the proxy dial the guest from inside the namespace itself.
 	Fused Shape = "fused"
 	// DNAT has the namespace's kernel pass what comes for HostIP on to the
 	// guest, as upstream E2B does.
@@ -18,7 +18,7 @@ const (
 	// Routed has the namespace's kernel route to the guest, whose address the host
 	// knows.
 	Routed Shape = "routed"
-	// Bridged has a bridge join the tap to what leads to layer 1.
+	// Bridged has a bridge join the tap to what leads to the proxy.
 	Bridged Shape = "bridged"
 )
 

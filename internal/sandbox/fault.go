@@ -17,7 +17,7 @@ func (m *Manager) Lend(ctx context.Context) (slot network.Slot, release func() e
 	return slot, func() error { return m.pool.Release(slot) }, nil
 }
 
-// StopRelay takes a sandbox's layer 2 away, as when its process dies: nobody
+// StopRelay takes a sandbox's relay away, as when its process dies: nobody
 // listens for envd's port in the namespace, and open connections are cut. It is
 // for drills. restart brings it back.
 func (m *Manager) StopRelay(id string) (restart func() error, err error) {

@@ -106,7 +106,7 @@ func (m *Manager) probe(ctx context.Context) {
 	}
 }
 
-// Proxy returns a layer 1 for the manager's sandboxes, which forgets each when
+// Proxy returns a proxy for the manager's sandboxes, which forgets each when
 // it is gone. What else it is told stands in cfg. It is closed with the manager.
 func (m *Manager) Proxy(cfg proxy.Config) (*proxy.Proxy, error) {
 	cfg.Resolve, cfg.Paired, cfg.Heard, cfg.Log = m.Resolve, m.teller.Tell, m.teller.Heard, m.cfg.Log
@@ -131,8 +131,8 @@ func (m *Manager) closeProxies() error {
 	return errors.Join(errs...)
 }
 
-// Connections returns what both layers have counted of one sandbox, or with "" of
-// all: layer 1 of those that were asked for lately, the relay of those that it
+// Connections returns what proxy and relay have counted of one sandbox, or with "" of
+// all: the proxy of those that were asked for lately, the relay of those that it
 // listens for.
 func (m *Manager) Connections(id string) []conns.Stats {
 	proxies, ids := m.layers()
@@ -169,26 +169,26 @@ func (m *Manager) layers() (proxies []*proxy.Proxy, ids map[string]string) {
 	return slices.Clone(m.proxies), ids
 }
 
-// Layers returns what both layers of the data path have counted.
+// Layers returns what proxies and relay have counted.
 func (m *Manager) Layers() []metrics.Layer {
 	proxies, ids := m.layers()
-	layer1 := metrics.Layer{Name: conns.Proxy, BySandbox: make(map[string]stream.Stats)}
+	ofProxies := metrics.Layer{Name: conns.Proxy, BySandbox: make(map[string]stream.Stats)}
 	for _, p := range proxies {
 		of, gone := p.Counts()
 		for id, s := range of {
-			add(layer1.BySandbox, id, s)
+			add(ofProxies.BySandbox, id, s)
 		}
-		layer1.Gone.Add(gone)
+		ofProxies.Gone.Add(gone)
 	}
-	layer2 := metrics.Layer{Name: conns.Relay, BySandbox: make(map[string]stream.Stats), Gone: m.relay.Gone()}
+	ofRelay := metrics.Layer{Name: conns.Relay, BySandbox: make(map[string]stream.Stats), Gone: m.relay.Gone()}
 	for _, s := range m.relay.Snapshot() {
 		if id, ok := ids[s.Netns]; ok {
-			add(layer2.BySandbox, id, s.Stats)
+			add(ofRelay.BySandbox, id, s.Stats)
 		} else { // it is being removed
-			layer2.Gone.Add(s.Stats)
+			ofRelay.Gone.Add(s.Stats)
 		}
 	}
-	return []metrics.Layer{layer1, layer2}
+	return []metrics.Layer{ofProxies, ofRelay}
 }
 
 func add(to map[string]stream.Stats, id string, s stream.Stats) {

@@ -18,7 +18,7 @@ func (m *Manager) openPath(i *instance) error {
 	switch i.path {
 	case registry.DNAT:
 		return network.EnableDNAT(i.slot)
-	case registry.Fused: // layer 1 goes in itself
+	case registry.Fused: // the proxy goes in itself
 		return nil
 	case registry.Relay:
 		_, err := m.listen(i, e2b.EnvdPort)

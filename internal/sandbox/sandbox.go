@@ -29,7 +29,7 @@ type CreateRequest struct {
 	Metadata map[string]string // kept, and handed out again
 	EnvVars  map[string]string // of every command in the sandbox
 	Secure   bool              // envd wants an access token from then on
-	Path     registry.Shape    // how layer 1 reaches it; "" means the manager's
+	Path     registry.Shape    // how the proxy reaches it; "" means the manager's
 
 	// NoNIC starts the VMM without its NIC, so that it never attaches to the tap,
 	// as after an API call that was missed: a drill.

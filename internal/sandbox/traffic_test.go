@@ -13,7 +13,7 @@ import (
 	"tapwatch/internal/sandbox/proxy"
 )
 
-// While a command runs both layers show its connection, the relay's as layer 1
+// While a command runs proxy and relay show its connection, the relay's as the proxy
 // made it; s is behind a relay.
 func wantBothLayers(t *testing.T, m *Manager, url string, s Sandbox) {
 	t.Helper()
@@ -23,7 +23,7 @@ func wantBothLayers(t *testing.T, m *Manager, url string, s Sandbox) {
 		exec(t, url, s, "bash", "-c", "until test -e /tmp/seen; do sleep 0.05; done")
 	}()
 	layers := map[string]conns.Stats{}
-	eventually(t, "both layers show a connection that is open", func() bool {
+	eventually(t, "proxy and relay show a connection that is open", func() bool {
 		for _, l := range m.Connections(s.ID) {
 			layers[l.Layer] = l
 		}

@@ -1,5 +1,5 @@
 // Package e2b drives the stock e2b SDK from npm against a launcher of ours, as
-// its users do: through control API, layer 1, relay, tap and a real guest.
+// its users do: through control API, the proxy, relay, tap and a real guest.
 package e2b
 
 import (

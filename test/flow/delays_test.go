@@ -29,44 +29,44 @@ const (
 // of no other hop.
 func TestDelays(t *testing.T) {
 	keepAwake(t)
-	layer1 := func(l *line) *proctest.Process { return l.layer1 }
-	layer2 := func(l *line) *proctest.Process { return l.layer2 }
+	atProxy := func(l *line) *proctest.Process { return l.proxy }
+	atRelay := func(l *line) *proctest.Process { return l.relay }
 	vmm := func(l *line) *proctest.Process { return l.slot.VMM }
 	quick, slow := proxy(t, "go-readwrite"), flowtest.Slow(delay.String())
 	usual := usualOf(t, lineOf(t, quick, quick))
 	for _, c := range []struct {
-		name           string
-		layer1, layer2 flowtest.Proxy
-		ask            request
-		hop            path.Hop
-		part           string // of the hop; "" where it has none
+		name         string
+		proxy, relay flowtest.Proxy
+		ask          request
+		hop          path.Hop
+		part         string // of the hop; "" where it has none
 	}{
-		{"starved proxy", quick, quick, stopped(layer1), path.Proxy, "proxy wait"},
-		{"slow proxy", slow, quick, slowed(layer1), path.Proxy, "proxy handle"},
-		{"starved relay", quick, quick, stopped(layer2), path.Relay, "relay wait"},
-		{"slow relay", quick, slow, slowed(layer2), path.Relay, "relay handle"},
+		{"starved proxy", quick, quick, stopped(atProxy), path.Proxy, "proxy wait"},
+		{"slow proxy", slow, quick, slowed(atProxy), path.Proxy, "proxy handle"},
+		{"starved relay", quick, quick, stopped(atRelay), path.Relay, "relay wait"},
+		{"slow relay", quick, slow, slowed(atRelay), path.Relay, "relay handle"},
 		{"stopped VMM", quick, quick, stopped(vmm), path.Tap, "tap queue"},
 		{"slow envd", quick, quick, slept, path.Envd, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			holdDelay(t, lineOf(t, c.layer1, c.layer2), usual, c.ask, c.hop, c.part)
+			holdDelay(t, lineOf(t, c.proxy, c.relay), usual, c.ask, c.hop, c.part)
 		})
 	}
 	usual = usualOf(t, dnatLine(t, quick))
 	for _, c := range []struct {
-		name   string
-		layer1 flowtest.Proxy
-		ask    request
-		hop    path.Hop
-		part   string
+		name  string
+		proxy flowtest.Proxy
+		ask   request
+		hop   path.Hop
+		part  string
 	}{
-		{"dnat/starved proxy", quick, stopped(layer1), path.Proxy, "proxy wait"},
-		{"dnat/slow proxy", slow, slowed(layer1), path.Proxy, "proxy handle"},
+		{"dnat/starved proxy", quick, stopped(atProxy), path.Proxy, "proxy wait"},
+		{"dnat/slow proxy", slow, slowed(atProxy), path.Proxy, "proxy handle"},
 		{"dnat/stopped VMM", quick, stopped(vmm), path.Tap, "tap queue"},
 		{"dnat/slow envd", quick, slept, path.Envd, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			holdDelay(t, dnatLine(t, c.layer1), usual, c.ask, c.hop, c.part)
+			holdDelay(t, dnatLine(t, c.proxy), usual, c.ask, c.hop, c.part)
 		})
 	}
 }

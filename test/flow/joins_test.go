@@ -26,8 +26,8 @@ func TestJoins(t *testing.T) {
 			flowtest.Serve(t, second.Guest, flowtest.Envd)
 			p.Start(t, second.Netns, second.Vpeer, flowtest.Envd)
 			for _, load := range flowtest.Loads() {
-				t.Run("layer1/"+load.String(), func(t *testing.T) { holdToTruth(t, f, path.Proxy, p, h, h.Front, load) })
-				t.Run("layer2/"+load.String(), func(t *testing.T) { holdToTruth(t, f, path.Relay, p, h, second.Vpeer, load) })
+				t.Run("proxy/"+load.String(), func(t *testing.T) { holdToTruth(t, f, path.Proxy, p, h, h.Front, load) })
+				t.Run("relay/"+load.String(), func(t *testing.T) { holdToTruth(t, f, path.Relay, p, h, second.Vpeer, load) })
 			}
 		})
 	}
@@ -185,10 +185,10 @@ func TestOlderConnections(t *testing.T) {
 			load.Run(t, conns)
 			f := watch(t, h, s)
 			load.Run(t, conns)
-			layer1, layer2 := pairsOf(t, f, path.Proxy), pairsOf(t, f, path.Relay)
+			proxy, relay := pairsOf(t, f, path.Proxy), pairsOf(t, f, path.Relay)
 			for _, c := range conns {
-				if last := layer2[layer1[c.Client].Back.Local]; last.Back.Local != c.Peer {
-					t.Errorf("%s is said to be carried by %s and %s, and was by %s", c.Client, layer1[c.Client].Back.Local, last.Back.Local, c.Peer)
+				if last := relay[proxy[c.Client].Back.Local]; last.Back.Local != c.Peer {
+					t.Errorf("%s is said to be carried by %s and %s, and was by %s", c.Client, proxy[c.Client].Back.Local, last.Back.Local, c.Peer)
 				}
 			}
 		})

@@ -14,26 +14,26 @@ import (
 
 // line is a path whose layers are known.
 type line struct {
-	host           *flowtest.Host
-	slot           *flowtest.Slot
-	layer1, layer2 *proctest.Process
-	flow           *flow.Flow
-	said           int // lines that a slow proxy said and were read
+	host         *flowtest.Host
+	slot         *flowtest.Slot
+	proxy, relay *proctest.Process
+	flow         *flow.Flow
+	said         int // lines that a slow proxy said and were read
 }
 
-func lineOf(t testing.TB, layer1, layer2 flowtest.Proxy) *line {
+func lineOf(t testing.TB, proxy, relay flowtest.Proxy) *line {
 	t.Helper()
 	h := flowtest.NewHost(t)
 	s := h.Slot(t)
 	l := &line{host: h, slot: s, flow: watch(t, h, s)}
 	flowtest.Serve(t, s.Guest, flowtest.Envd)
-	l.layer2 = layer2.Start(t, s.Netns, s.Vpeer, flowtest.Envd)
-	l.layer1 = layer1.Start(t, h.Netns, h.Front, s.Vpeer)
+	l.relay = relay.Start(t, s.Netns, s.Vpeer, flowtest.Envd)
+	l.proxy = proxy.Start(t, h.Netns, h.Front, s.Vpeer)
 	return l
 }
 
-// dnatLine is a path without a layer 2: the slot's kernel passes on.
-func dnatLine(t testing.TB, layer1 flowtest.Proxy) *line {
+// dnatLine is a path without a relay: the slot's kernel passes on.
+func dnatLine(t testing.TB, proxy flowtest.Proxy) *line {
 	t.Helper()
 	h := flowtest.NewHost(t)
 	s := h.Slot(t)
@@ -45,7 +45,7 @@ func dnatLine(t testing.TB, layer1 flowtest.Proxy) *line {
 		t.Fatal(err)
 	}
 	flowtest.Serve(t, s.Guest, flowtest.Envd)
-	l.layer1 = layer1.Start(t, h.Netns, h.Front, s.HostIP)
+	l.proxy = proxy.Start(t, h.Netns, h.Front, s.HostIP)
 	return l
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // Our own proxy and relay tell what belongs together: every connection is joined,
-// and each request that layer 1 sends by another connection than the last.
+// and each request that the proxy sends by another connection than the last.
 func TestToldJoins(t *testing.T) {
 	l := toldLine(t)
 	for _, load := range flowtest.Loads() {
@@ -65,8 +65,8 @@ func toldLine(t *testing.T) *line {
 	record(t, dir, s)
 	bin := proctest.Build(t, "tapwatch/cmd/tapwatch")
 	flowtest.Serve(t, s.Guest, flowtest.Envd)
-	l.layer2 = flowtest.Relay(bin, "--run-dir", dir).Start(t, s.Netns, s.Vpeer, flowtest.Envd)
-	l.layer1 = flowtest.Program("tapwatch-proxy", bin, func(listen, _ netip.AddrPort) []string {
+	l.relay = flowtest.Relay(bin, "--run-dir", dir).Start(t, s.Netns, s.Vpeer, flowtest.Envd)
+	l.proxy = flowtest.Program("tapwatch-proxy", bin, func(listen, _ netip.AddrPort) []string {
 		return []string{"proxy", "--listen", listen.String(), "--run-dir", dir}
 	}).Start(t, h.Netns, h.Front, s.Vpeer)
 	nettest.Eventually(t, "both have the table", func() bool {
@@ -79,7 +79,7 @@ func toldLine(t *testing.T) *line {
 	return l
 }
 
-// record says to layer 1, as a launcher does, that a sandbox is in the slot.
+// record says to the proxy, as a launcher does, that a sandbox is in the slot.
 func record(t *testing.T, dir string, s *flowtest.Slot) {
 	t.Helper()
 	err := registry.Dir(dir).Put(registry.Slot{
@@ -99,7 +99,7 @@ func (l *line) dial(t *testing.T, n int, http bool) []*flowtest.Conn {
 	return flowtest.Dial(t, l.host.Netns, l.host.Front, n)
 }
 
-// chain is the pairs of both layers that carry a client's connection.
+// chain is the pairs of proxy and relay that carry a client's connection.
 func (l *line) chain(t *testing.T, c *flowtest.Conn) (first, last flow.Pair) {
 	t.Helper()
 	first = pairsOf(t, l.flow, path.Proxy)[c.Client]

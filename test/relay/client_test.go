@@ -88,7 +88,7 @@ func ask(fd int, buf []byte) error {
 			return fmt.Errorf("no answer: %d bytes, %w", n, err)
 		}
 		got += n
-		if buf[n-1] == 'k' { // layer 1 adds headers; the body ends so
+		if buf[n-1] == 'k' { // the proxy adds headers; the body ends so
 			return nil
 		}
 	}

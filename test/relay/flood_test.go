@@ -11,7 +11,7 @@ import (
 	"tapwatch/internal/registry"
 )
 
-// flood keeps so many connections to layer 1 busy with requests for another port
+// flood keeps so many connections to the proxy busy with requests for another port
 // of the guest's, until it is killed: roles are in processes of their own.
 func flood(args []string) error {
 	at, err := netip.ParseAddrPort(args[0])
@@ -37,8 +37,8 @@ func floodRequest() []byte {
 
 // BenchmarkPathFlood tells what a sandbox's requests take while another is
 // flooded over 64 connections, and while it is not: flood, client, both sandboxes
-// and layer 1 are processes of their own. What the busy machine alone makes of them
-// shows through a layer 1 that carries nothing else, and without any.
+// and the proxy are processes of their own. What the busy machine alone makes of them
+// shows through a proxy that carries nothing else, and without any.
 func BenchmarkPathFlood(b *testing.B) {
 	w := newWorld(b)
 	w.serveEnvd(b, -1)
@@ -74,7 +74,7 @@ func BenchmarkPathFlood(b *testing.B) {
 			for _, way := range []struct {
 				name string
 				to   netip.AddrPort
-			}{{"", at}, {", own layer 1", own}, {", without layer 1", envd}} {
+			}{{"", at}, {", own proxy", own}, {", without the proxy", envd}} {
 				asClient(b, w, -1, func() error {
 					times, err := allTrips(way.to, *window)
 					if err == nil {

@@ -13,10 +13,10 @@ import (
 	"tapwatch/internal/registry"
 )
 
-// Both layers of a path: a proxy in the host in front of a relay in the slot, or,
+// The hops of a path: a proxy in the host in front of a relay in the slot, or,
 // fused, without one.
 
-// pathOf starts both layers of a path and returns where clients connect.
+// pathOf starts proxy and relay of a path and returns where clients connect.
 type pathOf struct {
 	name  string
 	start func(t testing.TB, w *world, cpu int) (addr netip.AddrPort, front *proctest.Process)
@@ -39,15 +39,15 @@ var paths = []pathOf{
 	{"ours, relay", func(t testing.TB, w *world, cpu int) (netip.AddrPort, *proctest.Process) {
 		at := netip.AddrPortFrom(vpeer, envd.Port())
 		waitListening(t, w.slot, at, startOurs(t, w, cpu, at, envd))
-		return startLayer1(t, w, cpu, 49985, registry.Relay)
+		return startProxy(t, w, cpu, 49985, registry.Relay)
 	}},
 	{"ours, fused", func(t testing.TB, w *world, cpu int) (netip.AddrPort, *proctest.Process) {
-		return startLayer1(t, w, cpu, 49986, registry.Fused)
+		return startProxy(t, w, cpu, 49986, registry.Fused)
 	}},
 }
 
-// startLayer1 runs tapwatch proxy with a record of the slot.
-func startLayer1(t testing.TB, w *world, cpu int, port uint16, shape registry.Shape) (netip.AddrPort, *proctest.Process) {
+// startProxy runs tapwatch proxy with a record of the slot.
+func startProxy(t testing.TB, w *world, cpu int, port uint16, shape registry.Shape) (netip.AddrPort, *proctest.Process) {
 	t.Helper()
 	dir := registry.Dir(filepath.Join(t.TempDir(), string(shape)))
 	err := dir.Put(registry.Slot{
@@ -101,7 +101,7 @@ func BenchmarkPathBulk(b *testing.B) {
 		name string
 		down bool
 	}{{"to the guest", false}, {"from the guest", true}} {
-		row := inOrder(newRow("both layers, bulk "+dir.name+", GB/s", "%.2f", goal{incumbent, 6.5, false}), of)
+		row := inOrder(newRow("proxy and relay, bulk "+dir.name+", GB/s", "%.2f", goal{incumbent, 6.5, false}), of)
 		turns(b, of, func(r running) {
 			asClient(b, w, -1, func() error {
 				rate, _, err := bulk(r.addr, dir.down, *window, r.pid())
@@ -120,7 +120,7 @@ func BenchmarkPathRequest(b *testing.B) {
 	least := self(b, w.host, cpu, "least", at.String(), envd.String(), w.slot)
 	waitIn(b, w.host, at, least)
 	of = slices.Insert(of, 1, running{contender{name: "one process at least"}, at, least})
-	row := inOrder(newRow("both layers, request p50, all on one CPU, us", "%.1f", goal{"HAProxy x2", 0.3, true}), of)
+	row := inOrder(newRow("proxy and relay, request p50, all on one CPU, us", "%.1f", goal{"HAProxy x2", 0.3, true}), of)
 	turns(b, of, func(r running) {
 		asClient(b, w, cpu, func() error {
 			p50, err := roundTrips(r.addr, *window)
@@ -133,8 +133,8 @@ func BenchmarkPathRequest(b *testing.B) {
 func BenchmarkPathConnect(b *testing.B) {
 	w := newWorld(b)
 	of := runPaths(b, w, -1)
-	row := inOrder(newRow("both layers, connect + request + close, 16 at once, thousands/s", "%.2f", goal{incumbent, 5.5, false}), of)
-	crowdRow := inOrder(newRow("both layers, requests/s over 64 connections, thousands", "%.1f"), of)
+	row := inOrder(newRow("proxy and relay, connect + request + close, 16 at once, thousands/s", "%.2f", goal{incumbent, 5.5, false}), of)
+	crowdRow := inOrder(newRow("proxy and relay, requests/s over 64 connections, thousands", "%.1f"), of)
 	turns(b, of, func(r running) {
 		asClient(b, w, -1, func() error {
 			rate, err := crowd(r.addr, 16, true, *window)

@@ -20,7 +20,7 @@ import (
 	"tapwatch/internal/registry"
 )
 
-// Layer 1 is replaced three times under load, its listening socket being held for
+// The proxy is replaced three times under load, its listening socket being held for
 // it: no request fails, on new connections and on kept ones.
 func TestProxyIsReplacedUnderLoad(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))

@@ -13,7 +13,7 @@ import (
 	"tapwatch/internal/netns"
 )
 
-// Requests are HTTP, so that layer 1 can route them, and come in one piece.
+// Requests are HTTP, so that the proxy can route them, and come in one piece.
 var (
 	request  = []byte("GET / HTTP/1.1\r\nHost: envd\r\nE2b-Sandbox-Id: iabc\r\nE2b-Sandbox-Port: 49983\r\n\r\n")
 	download = []byte("GET /bulk HTTP/1.1\r\nHost: envd\r\nE2b-Sandbox-Id: iabc\r\nE2b-Sandbox-Port: 49983\r\n\r\n")
@@ -124,7 +124,7 @@ func step(ep int, fd int32, does map[int32]int, buf, chunk []byte) bool {
 
 // leastProxy does the least that a process in between can do for one connection at
 // a time, and for requests and answers that come in one piece: four calls that
-// block. It dials from inside a namespace, as a fused layer 1 does.
+// block. It dials from inside a namespace, as a fused proxy does.
 func leastProxy(args []string) error {
 	l, err := net.Listen("tcp4", args[0])
 	if err != nil {

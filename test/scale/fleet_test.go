@@ -68,7 +68,7 @@ func makeFleetIn(t testing.TB, dir registry.Dir, n, bound int) *fleet {
 	if err := each(bound, f.bind); err != nil {
 		t.Fatal(err)
 	}
-	// Layer 1, which nobody calls: else every path of the host is broken.
+	// The proxy, which nobody calls: else every path of the host is broken.
 	proxy, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:49983")
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ const (
 )
 
 // BenchmarkAgentCost is what a watching agent, with all its hooks and the timing of
-// every hop, costs requests to a real VM through layer 1 and the relay: 64
+// every hop, costs requests to a real VM through the proxy and the relay: 64
 // connections that ask envd for its health, with an agent and without in turn.
 func BenchmarkAgentCost(b *testing.B) {
 	nettest.NeedRoot(b)
@@ -51,7 +51,7 @@ func BenchmarkAgentCost(b *testing.B) {
 			without, tookWithout = append(without, n), append(tookWithout, took...)
 			agent := proctest.Start(b, bin, "agent", "--listen", "127.0.0.1:0", "--run-dir", run, "--proxy", strings.TrimPrefix(proxy, "http://"))
 			url := agent.WaitFor(b, 0, `^metrics: (http://\S+)$`).Groups[1]
-			time.Sleep(3 * time.Second) // it is ready, and layer 1 and the relay tell it
+			time.Sleep(3 * time.Second) // it is ready, and the proxy and the relay tell it
 			m, took := askHealth(b, proxy)
 			with, tookWith = append(with, m), append(tookWith, took...)
 			ratios = append(ratios, m/n)

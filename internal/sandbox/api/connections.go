@@ -9,7 +9,7 @@ import (
 	"tapwatch/internal/sandbox/conns"
 )
 
-// connections tells both layers' connections to the sandboxes, or to the one named
+// connections tells the proxy's and the relay's connections to the sandboxes, or to the one named
 // by ?sandbox=. It is ours alone.
 func (s *server) connections(w http.ResponseWriter, r *http.Request) {
 	id := r.URL.Query().Get("sandbox")

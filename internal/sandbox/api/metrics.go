@@ -48,7 +48,7 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 	}})
 }
 
-// ask goes the way that clients go, less layer 1: through the relay.
+// ask goes the way that clients go, less the proxy: through the relay.
 func (s *server) ask(ctx context.Context, sb sandbox.Sandbox) (envd.Metrics, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()

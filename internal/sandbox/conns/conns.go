@@ -23,7 +23,7 @@ const (
 // that the layer saw, in microseconds; but RTT is the kernel's, of the leg to the
 // sandbox.
 type Connection struct {
-	Client      string    `json:"client"` // of the layer; the relay's is layer 1
+	Client      string    `json:"client"` // of the relay it is the proxy
 	Remote      string    `json:"remote"` // where the sandbox is reached
 	Opened      time.Time `json:"opened"`
 	ConnectUS   *int64    `json:"connect_us"`    // null: not yet

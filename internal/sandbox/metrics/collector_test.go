@@ -79,7 +79,7 @@ func TestGoneSandboxesStayInTheSum(t *testing.T) {
 			continue
 		}
 		if n := f.GetMetric()[0].GetHistogram().GetSampleCount(); n != 6 {
-			t.Errorf("%d connections of layer 1, want 6", n)
+			t.Errorf("%d connections of the proxy, want 6", n)
 		}
 		return
 	}

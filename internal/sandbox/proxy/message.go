@@ -16,7 +16,7 @@ var (
 // toEnd is the length of a body that ends with its connection.
 const toEnd = -1
 
-// head is what layer 1 needs to know of a request's or an answer's head. Its
+// head is what the proxy needs to know of a request's or an answer's head. Its
 // slices are of the bytes that were parsed.
 type head struct {
 	size           int // in bytes, with the empty line

@@ -1,4 +1,4 @@
-// Package proxy is layer 1 of the data path: it takes HTTP from clients on the
+// Package proxy is the first hop of the data path: it takes HTTP from clients on the
 // host to the sandbox that each request names. What it cannot deliver it answers
 // with 502 and a JSON body, as E2B's clients need it: by them a reset is an
 // exception, a 502 is a sandbox that is not running.

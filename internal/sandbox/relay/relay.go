@@ -1,4 +1,4 @@
-// Package relay is layer 2 of the data path: it listens inside the namespace
+// Package relay is the second hop of the data path: it listens inside the namespace
 // of each slot and passes every connection on to the guest behind the tap. One
 // process serves all slots; the engine beneath is package stream.
 //

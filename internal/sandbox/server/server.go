@@ -1,5 +1,5 @@
 // Package server is the launcher as a service: a sandbox.Manager with the
-// control API and layer 1 in front of it.
+// control API and the proxy in front of it.
 package server
 
 import (
@@ -27,7 +27,7 @@ import (
 type Config struct {
 	Sandbox     sandbox.Config
 	APIListen   string // of the control API; empty means 127.0.0.1:3000
-	ProxyListen string // of layer 1; empty means 127.0.0.1:49983
+	ProxyListen string // of the proxy; empty means 127.0.0.1:49983
 	// MetricsListen is where GET /metrics tells what the data path counted; empty:
 	// nowhere.
 	MetricsListen string
@@ -105,7 +105,7 @@ func New(cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	if s.layer, err = p.Listen(cfg.ProxyListen); err != nil {
-		return nil, inUse("layer 1", "--proxy-listen", cfg.ProxyListen, err)
+		return nil, inUse("the proxy", "--proxy-listen", cfg.ProxyListen, err)
 	}
 	if cfg.MetricsListen != "" {
 		if s.metrics, err = listen("metrics", "--metrics-listen", cfg.MetricsListen); err != nil {
@@ -138,7 +138,7 @@ func (s *Server) Manager() *sandbox.Manager { return s.manager }
 // APIAddr is where the control API answers.
 func (s *Server) APIAddr() *net.TCPAddr { return s.api.listener.Addr().(*net.TCPAddr) }
 
-// ProxyAddr is where layer 1 answers.
+// ProxyAddr is where the proxy answers.
 func (s *Server) ProxyAddr() *net.TCPAddr { return net.TCPAddrFromAddrPort(s.layer.Addr()) }
 
 // Run serves until the context ends, then removes every sandbox and slot.
