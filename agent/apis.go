@@ -38,13 +38,14 @@ const (
 )
 
 func (a *apis) run(ctx context.Context) {
-	tick := time.NewTicker(apisEvery)
+	tick := newTicks(apisEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.again()
 		case <-a.wake: // at once: once it writes a snapshot it answers nobody for long
 		}
 		var g errgroup.Group

@@ -28,13 +28,14 @@ func newAsker(delay time.Duration, share int, rest time.Duration) *asker {
 	return &asker{delay: delay, share: share, rest: rest, asked: map[slots.Key]bool{}, wake: make(chan struct{}, 1)}
 }
 
-// rounds calls round every so often until the context ends, with a group in which at most
-// so many pieces of work run at a time, and then waits for them. The work returns no error.
-func rounds(ctx context.Context, every time.Duration, atOnce int, round func(context.Context, *errgroup.Group, time.Time)) {
+// rounds calls round again and again until the context ends, as often as every says each
+// time, with a group in which at most so many pieces of work run at a time, and then waits
+// for them. The work returns no error.
+func rounds(ctx context.Context, every func() time.Duration, atOnce int, round func(context.Context, *errgroup.Group, time.Time)) {
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	defer func() { _ = g.Wait() }()
-	tick := time.NewTicker(every)
+	tick := newTicks(every())
 	defer tick.Stop()
 	for {
 		select {
@@ -42,6 +43,8 @@ func rounds(ctx context.Context, every time.Duration, atOnce int, round func(con
 			return
 		case now := <-tick.C:
 			round(ctx, &g, now)
+			tick.every = every()
+			tick.again()
 		}
 	}
 }

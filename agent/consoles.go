@@ -46,13 +46,14 @@ func (c *consoles) run(ctx context.Context, i *inspector) {
 		})
 	}()
 	defer func() { <-done }()
-	tick := time.NewTicker(consolesEvery)
+	tick := newTicks(consolesEvery)
 	defer tick.Stop()
 	for followed := uint64(0); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.again()
 			if now := i.slots.Bindings(); now != followed && c.follow(i) {
 				followed = now
 			}

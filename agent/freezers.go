@@ -32,13 +32,14 @@ const freezersEvery = time.Second
 
 // run watches until the context ends.
 func (z *freezers) run(ctx context.Context, i *inspector) {
-	tick := time.NewTicker(freezersEvery)
+	tick := newTicks(freezersEvery)
 	defer tick.Stop()
 	for followed := uint64(0); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.again()
 			if now := i.slots.Bindings(); now != followed {
 				z.follow(i)
 				followed = now

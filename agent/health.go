@@ -68,7 +68,7 @@ func (h *health) run(ctx context.Context) {
 	if !h.asks() {
 		return
 	}
-	rounds(ctx, healthTick, healthAtOnce, h.round)
+	rounds(ctx, func() time.Duration { return healthTick }, healthAtOnce, h.round)
 }
 
 // round puts the questions that are due, and waits for no answer unless too many are

@@ -75,9 +75,9 @@ func (h *hops) run(ctx context.Context) {
 			}
 		}
 		if h.look() {
-			next.Reset(hopsSoon)
+			next.Reset(untilTick(hopsSoon))
 		} else {
-			next.Reset(hopsEvery)
+			next.Reset(untilTick(hopsEvery))
 		}
 		select {
 		case <-ctx.Done():

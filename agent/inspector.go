@@ -75,13 +75,14 @@ func (i *inspector) run(ctx context.Context) {
 	if i.freezers != nil {
 		parts.Go(func() { i.freezers.run(ctx, i) })
 	}
-	tick := time.NewTicker(inspectEvery)
+	tick := newTicks(inspectEvery)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.again()
 		}
 		i.lookAtAll(ctx, i.choose(n, time.Now()))
 	}

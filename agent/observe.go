@@ -48,7 +48,7 @@ const (
 
 // observe reads every so often, and runs the checks again where time may tell.
 func (a *Agent) observe(ctx context.Context) {
-	tick, quick := time.NewTicker(a.cfg.Every), time.NewTicker(quickEvery)
+	tick, quick := newTicks(a.cfg.Every), time.NewTicker(quickEvery)
 	defer tick.Stop()
 	defer quick.Stop()
 	last := time.Now()
@@ -62,6 +62,7 @@ func (a *Agent) observe(ctx context.Context) {
 			case keys := <-a.refused:
 				a.readNow(keys)
 			case <-tick.C:
+				tick.again()
 				waiting = false
 			}
 		}

@@ -12,7 +12,7 @@ import (
 
 const (
 	// templatesEvery is the pause between two looks for templates to read.
-	templatesEvery = 500 * time.Millisecond
+	templatesEvery = time.Second
 	// templateAge is how long what was read of a template is good, and
 	// templateShare how much longer than its reading: a template of strangers may
 	// take long to read, and must not cost more than a hundredth of a core.
@@ -29,7 +29,7 @@ func (a *Agent) readTemplates(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(templatesEvery):
+		case <-time.After(untilTick(templatesEvery)):
 		}
 		now := a.slots.Bindings()
 		if now == seen && !due(known) {

@@ -31,6 +31,8 @@ func newTracer(cfg Config, s *slots.Slots, hops *hops, health *health, log *slog
 const (
 	// traceTick is how often the tracer asks for sandboxes whose requests fail.
 	traceTick = 250 * time.Millisecond
+	// traceIdle is how often it does where nothing is asked of any and nothing is wrong.
+	traceIdle = time.Second
 	// tracesAtOnce bounds the paths that the tracer listens at.
 	tracesAtOnce = 4
 	// traceLong is how long it listens at one path, at most. A kernel sends a SYN again
@@ -44,7 +46,13 @@ func (t *tracer) run(ctx context.Context) {
 	if t.hops.flow == nil { // nothing shows that requests fail
 		return
 	}
-	rounds(ctx, traceTick, tracesAtOnce, t.round)
+	every := func() time.Duration {
+		if t.slots.AnyTrouble() {
+			return traceTick
+		}
+		return traceIdle
+	}
+	rounds(ctx, every, tracesAtOnce, t.round)
 }
 
 func (t *tracer) round(ctx context.Context, g *errgroup.Group, now time.Time) {

@@ -14,8 +14,9 @@ import (
 
 // watch applies what is reported of namespaces and of links, at once and in order.
 func (a *Agent) watch(ctx context.Context) error {
-	tick := time.NewTicker(unreadEvery)
+	tick := time.NewTimer(unreadEvery)
 	defer tick.Stop()
+	waits := true // for the links of a namespace
 	for {
 		select {
 		case c, ok := <-a.links.Changes(): // before anything of discovery's
@@ -34,14 +35,22 @@ func (a *Agent) watch(ctx context.Context) error {
 				return nil
 			}
 			a.namespaceChanged(c)
+			if !waits {
+				waits = true
+				tick.Reset(unreadEvery)
+			}
 		case c, ok := <-a.links.Changes():
 			if !ok {
 				return nil
 			}
 			a.linkChanged(c)
 		case <-tick.C: // a reading that found nothing new makes no change to tell by
-			for _, c := range a.slots.Unlinked() {
+			unread := a.slots.Unlinked()
+			for _, c := range unread {
 				a.linksOf(c)
+			}
+			if waits = len(unread) > 0; waits {
+				tick.Reset(unreadEvery)
 			}
 		}
 	}

@@ -263,6 +263,13 @@ func (s *Slots) DueTraces(now time.Time, most int) (due []Target) {
 	return due
 }
 
+// AnyTrouble says whether something is asked of any sandbox, or is wrong with one.
+func (s *Slots) AnyTrouble() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.asking)+len(s.troubled) > 0
+}
+
 // Unacked returns what waits at the relay and at the guest that began after that time and
 // has had time enough to be acknowledged, one each; nil: nothing does.
 func (s *Slots) Unacked(t Target, since time.Time) (relay, guest *path.Wait) {
