@@ -86,7 +86,7 @@ func launchedBy(f path.Facts) launcher {
 func output(s *path.Sandbox) string {
 	words := "where the VMM's standard output and error go"
 	if s.VMMPID != 0 && s.VMMAlive != path.No {
-		words += " : ls -l /proc/{pid}/fd/1 /proc/{pid}/fd/2"
+		words += ": ls -l /proc/{pid}/fd/1 /proc/{pid}/fd/2"
 	}
 	if option := outputs[s.Source]; option != "" {
 		words += "; and the files of its options " + option
