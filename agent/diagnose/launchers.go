@@ -145,13 +145,13 @@ func lookInside(f path.Facts, at string) string {
 	return "by a shell on the guest's console, if it has one, look at " + at
 }
 
-// byShell is an order to run a command in such a guest, after what comes before; empty
-// where nothing is known to lead into it.
-func byShell(f path.Facts, before, command string) string {
+// byShell is an order to do something in such a guest, where a command is known to lead
+// into it, and else to end the sandbox.
+func byShell(f path.Facts, order string) string {
 	if shell := launchedBy(f).shell; shell != "" {
-		return before + command + " by " + shell
+		return "; by " + shell + " " + order + "; else " + anew(f)
 	}
-	return ""
+	return "; then " + anew(f)
 }
 
 // templateCheck is the command that checks what the sandbox boots from.
