@@ -293,7 +293,7 @@ func (a *Agent) Close() error {
 		errs = append(errs, a.vmms.close())
 	}
 	if a.inspector != nil {
-		errs = append(errs, a.inspector.consoles.close(), a.inspector.freezers.close())
+		errs = append(errs, a.inspector.close())
 	}
 	errs = append(errs, a.hops.close())
 	a.guard.close()

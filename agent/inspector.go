@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"sync"
@@ -86,6 +87,18 @@ func (i *inspector) run(ctx context.Context) {
 		}
 		i.lookAtAll(ctx, i.choose(n, time.Now()))
 	}
+}
+
+// close ends what the kernel reports to it.
+func (i *inspector) close() error {
+	var errs []error
+	if i.consoles != nil {
+		errs = append(errs, i.consoles.watch.close())
+	}
+	if i.freezers != nil {
+		errs = append(errs, i.freezers.watch.close())
+	}
+	return errors.Join(errs...)
 }
 
 func (i *inspector) lookAtAll(ctx context.Context, targets []slots.Target) {

@@ -46,11 +46,15 @@ func (a *Agent) startNotifications() {
 		n.listens = nil
 	}
 	a.notifications = n
-	if a.inspector.consoles, err = newConsoles(); err != nil {
+	if watch, err := newFileWatch("consoles", log); err != nil {
 		log.Warn("consoles are read in turn only", "err", err)
+	} else {
+		a.inspector.consoles = newConsoles(watch)
 	}
-	if a.inspector.freezers, err = newFreezers(); err != nil {
+	if watch, err := newFileWatch("frozen control groups", log); err != nil {
 		log.Warn("what control groups freeze is found by turns only", "err", err)
+	} else {
+		a.inspector.freezers = &freezers{watch: watch}
 	}
 }
 

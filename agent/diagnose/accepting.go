@@ -44,7 +44,7 @@ func noFiles(l path.Listener, who, where string) Result {
 	finding := path.Finding{
 		Cause:    fmt.Sprintf("%s, %s, has no file descriptor left, with %d of %d in use: it cannot accept or dial another connection", who, processWords(p), p.Files, p.MaxFiles),
 		Evidence: []string{fmt.Sprintf("%s has %d files open; its limit is %d (RLIMIT_NOFILE)", processWords(p), p.Files, p.MaxFiles)},
-		Fix: fmt.Sprintf("raise its limit while it runs (prlimit --pid %d --nofile=1048576), and in its unit (LimitNOFILE=) for its next start; if its open files only ever grow (ls /proc/%[1]d/fd), it leaks them: restart it",
+		Fix: fmt.Sprintf("raise its limit while it runs (prlimit --pid %d --nofile=1048576), and in its unit (LimitNOFILE=) for its next start; if its open files only ever grow (ls /proc/%[1]d/fd), it leaks them: "+restartIt,
 			p.PID),
 	}
 	if l.Queue.Max > 0 {
@@ -66,7 +66,7 @@ func notAccepting(f path.Facts, l path.Listener, who, where string) Result {
 	}
 	finding := path.Finding{
 		Cause: fmt.Sprintf("%s, %s, does not accept connections: %d wait in its queue, which takes %d, and new ones hang", who, processWords(p), l.Queue.Waiting, l.Queue.Max),
-		Fix:   "see " + doings(l) + ": where it uses no CPU it hangs, so restart it; where it uses all of one, it is too slow for what comes; a queue of a few, as socat's 5, fills in a burst: give it more (socat: backlog=128)",
+		Fix:   "see " + doings(l) + ": where it uses no CPU it hangs, so " + restartIt + "; where it uses all of one, it is too slow for what comes; a queue of a few, as socat's 5, fills in a burst: give it more (socat: backlog=128)",
 	}
 	if p.Stopped == path.Yes {
 		finding.Cause = fmt.Sprintf("%s, %s, is stopped (SIGSTOP, or a debugger): it accepts and passes on nothing", who, processWords(p))
@@ -84,6 +84,9 @@ func notAccepting(f path.Facts, l path.Listener, who, where string) Result {
 func queueWords(l path.Listener, where string) string {
 	return fmt.Sprintf("%d connections wait to be accepted at %s %s; the queue takes %d", l.Queue.Waiting, l.Addr, where, l.Queue.Max)
 }
+
+// restartIt is an order with its price.
+const restartIt = "restart it (a launcher of sandboxes ends them as it goes)"
 
 // doings is how to see what a process does that listens.
 func doings(l path.Listener) string {

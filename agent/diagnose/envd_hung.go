@@ -25,7 +25,7 @@ var envdHung = Check{
 				Cause: "envd hangs: it takes connections, and does not answer GET /health" + within(h.Took),
 				Evidence: []string{fmt.Sprintf("GET http://%s/health from inside %s, %s: %s", envdAt(f), where(f), ago(f.Now, h.Time), h.Error),
 					"the guest's kernel took the connection, so it runs"},
-				Fix: "read the guest's console (" + logs(f) + ")" + byShell(f, "; see what envd does (", "top; ls -l /proc/$(pidof envd)/fd)") + "; else " + anew(f),
+				Fix: "read the guest's console (" + logs(f) + ")" + byShell(f, "see what envd does (top; ls -l /proc/$(pidof envd)/fd)"),
 			})
 		case h.Code >= http.StatusBadRequest:
 			return wrong(path.Finding{

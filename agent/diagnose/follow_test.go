@@ -152,3 +152,27 @@ func TestUnexplainedSaysWhatIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// TestLookWherePacketsAreLost: what is to be looked at lies between the two points that
+// were measured.
+func TestLookWherePacketsAreLost(t *testing.T) {
+	for name, tt := range map[string]struct {
+		f        path.Facts
+		has, not string
+	}{
+		"on the host":                 {changed(lossAt(path.Relay, "the proxy", "veth-7 on the host")), "the SYNs between the proxy and veth-7 on the host: nft list ruleset; ip rule; tc -s qdisc show dev veth-7", "netns exec"},
+		"in the namespace":            {changed(lossAt(path.Tap, "eth0 in ns-7", "tap0 in ns-7")), "ip netns exec ns-7 tc filter show dev tap0 egress", "veth-7"},
+		"from one to the other":       {changed(lossAt(path.Relay, "veth-7 on the host", "eth0 in ns-7")), "tc filter show dev veth-7 egress; ip netns exec ns-7 nft list ruleset; ip -n ns-7 rule; ip netns exec ns-7 tc -s qdisc show dev eth0", "tap0"},
+		"in the guest":                {changed(lossAt(path.Guest, "tap0 in ns-7", "the guest")), "read the guest's console (tapwatch sandbox logs i1)", "nft list ruleset; ip rule"},
+		"where nothing was measured":  {changed(), "nft list ruleset; tc filter show dev veth-7 ingress, on the host", "between"},
+		"between programs, no device": {changed(lossAt(path.Relay, "the proxy", "the relay")), "look at what the host and the namespace do", "between"},
+	} {
+		hop := path.Relay
+		if tt.f.Loss != nil {
+			hop = tt.f.Loss.Hop
+		}
+		if got := lookFix(tt.f, hop); !strings.Contains(got, tt.has) || strings.Contains(got, tt.not) {
+			t.Errorf("%s: want %q and no %q:\n%s", name, tt.has, tt.not, got)
+		}
+	}
+}

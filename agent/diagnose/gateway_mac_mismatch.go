@@ -29,8 +29,7 @@ var gatewayMAC = Check{
 			Cause:    fmt.Sprintf("the guest sends to another hardware address than that of %s, %s: the kernel of %s drops such frames on arrival", f.Device.Name, f.Device.MAC, where(f)),
 			Evidence: []string{fmt.Sprintf("the kernel has dropped %d packets that came in by %s for another hardware address, the last %s (rx_otherhost_dropped)", n.Count, f.Device.Name, ago(f.Now, n.Last))},
 			Fix: "see to which address the guest sends (" + in(f) + "tcpdump -eni " + f.Device.Name + ") and give it to " + f.Device.Name +
-				" (" + ip(f) + " link set " + f.Device.Name + " address MAC): a snapshot may have kept the address of another tap, or the guest has a wrong or permanent entry for its gateway" +
-				byShell(f, "; delete that (", "ip neigh del "+f.Device.Addr+" dev eth0)"),
+				" (" + ip(f) + " link set " + f.Device.Name + " address MAC): a snapshot may have kept the address of another tap; where the guest itself has a wrong entry for its gateway, " + anew(f),
 		})
 	},
 }

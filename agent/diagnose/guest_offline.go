@@ -26,7 +26,7 @@ var guestOffline = Check{
 			Cause: "the guest's eth0 is down, or it has lost its IPv4 address: the guest answered before, and has answered nothing for " + inWords(arpUnanswered(f)) + ", not even ARP, while its kernel runs",
 			Evidence: append(hushedEvidence(f),
 				vcpuEvidence(v)+" (one that has halted does not wake, one that spins uses a whole CPU)"),
-			Fix: "read the guest's console (" + logs(f) + ") for what took eth0 down or its address away" + byShell(f, "; give it back (", "ip link set eth0 up, or ip addr add "+prefixed(f.Device.GuestAddr)+" dev eth0)") + "; else " + anew(f),
+			Fix: "read the guest's console (" + logs(f) + ") for what took eth0 down or its address away" + byShell(f, "give it back (ip link set eth0 up, or ip addr add "+prefixed(f.Device.GuestAddr)+" dev eth0)"),
 		})
 	},
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // launcher is what a reader needs to know of whoever launched a sandbox. {id} stands for
-// the sandbox's id, {pid} for the VMM's. The words stand in the middle of a sentence.
+// the sandbox's id, {pid} for the VMM's. The words stand in the middle of
+// a sentence, those of logs and log in brackets.
 type launcher struct {
 	name  string
 	logs  string // where the VMM's words and the guest's console are
@@ -30,8 +31,8 @@ var ours = launcher{
 // launchers is those of others, by path.Sandbox.Source.
 var launchers = map[string]launcher{
 	"e2b": { // fc/process.go sends the VMM's output to the orchestrator's own log
-		name: "E2B's orchestrator", logs: "the lines with {id} in the log of E2B's orchestrator (under Nomad: nomad alloc logs ALLOCATION start)",
-		log:  "the log of E2B's orchestrator (under Nomad: nomad alloc logs ALLOCATION start)",
+		name: "E2B's orchestrator", logs: "the log of E2B's orchestrator, the lines with {id}; under Nomad: nomad alloc logs ALLOCATION start",
+		log:  "the log of E2B's orchestrator; under Nomad: nomad alloc logs ALLOCATION start",
 		anew: "kill the sandbox (e2b sandbox kill {id}) and create it anew", exec: "e2b sandbox exec {id}",
 	},
 	"libvirt": {
@@ -85,10 +86,10 @@ func launchedBy(f path.Facts) launcher {
 func output(s *path.Sandbox) string {
 	words := "where the VMM's standard output and error go"
 	if s.VMMPID != 0 && s.VMMAlive != path.No {
-		words += " (ls -l /proc/{pid}/fd/1 /proc/{pid}/fd/2)"
+		words += ": ls -l /proc/{pid}/fd/1 /proc/{pid}/fd/2"
 	}
 	if option := outputs[s.Source]; option != "" {
-		words += ", and the files of its options " + option
+		words += "; and the files of its options " + option
 	}
 	return words
 }
@@ -144,13 +145,13 @@ func lookInside(f path.Facts, at string) string {
 	return "by a shell on the guest's console, if it has one, look at " + at
 }
 
-// byShell is an order to run a command in such a guest, after what comes before; empty
-// where nothing is known to lead into it.
-func byShell(f path.Facts, before, command string) string {
+// byShell is an order to do something in such a guest, where a command is known to lead
+// into it, and else to end the sandbox.
+func byShell(f path.Facts, order string) string {
 	if shell := launchedBy(f).shell; shell != "" {
-		return before + command + " by " + shell
+		return "; by " + shell + " " + order + "; else " + anew(f)
 	}
-	return ""
+	return "; then " + anew(f)
 }
 
 // templateCheck is the command that checks what the sandbox boots from.

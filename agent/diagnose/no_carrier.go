@@ -22,7 +22,7 @@ var noCarrier = Check{
 			finding := path.Finding{
 				Cause:    "NO-CARRIER on " + f.Device.Name + unattached(f.Device),
 				Evidence: carrierEvidence(f),
-				Fix:      "see whether the VMM runs (" + pids(f) + ") and which tap it has open (grep -H ^iff: /proc/[0-9]*/fdinfo/*); which tap it was to open stands in " + launcherLog(f),
+				Fix:      "see whether the VMM runs (" + pids(f) + ") and which tap it has open (grep -H ^iff: /proc/[0-9]*/fdinfo/*); see which tap it was to open (" + launcherLog(f) + ")",
 			}
 			if len(f.Device.Holders) > 0 {
 				finding.Cause = "NO-CARRIER on " + f.Device.Name + " although it is" + heldByWords(f.Device.Holders)

@@ -31,10 +31,10 @@ var examples = map[string]path.Facts{
 
 	"relay-wrong-address":    changed(relayGone, relayElsewhere),
 	"vmm-stopped":            changed(synDropped, stopped),
-	"init-missing":           changed(vmmDead, noTrafficYet, spoiled("init-missing", "the image has no /sbin/init, so its kernel panics: no working init found", "open sbin/init: file does not exist", "install one, or make /sbin/init a link to it")),
+	"init-missing":           changed(vmmDead, noTrafficYet, spoiled("init-missing", "the image has no /sbin/init, so its kernel panics: no working init found", "open sbin/init: file does not exist", "put an init into the image (systemd, busybox or a script), as /sbin/init or with a link there")),
 	"init-not-executable":    changed(vmmDead, noTrafficYet, spoiled("init-not-executable", "/sbin/init is not executable, so the kernel cannot start it", "its mode is -rw-r--r--", "chmod 755 /sbin/init in the image")),
 	"init-shebang":           changed(vmmDead, noTrafficYet, corruptShebang),
-	"envd-missing":           changed(portClosed, spoiled("envd-missing", "the image has no envd", "looked for /usr/bin/envd, /usr/local/bin/envd", "install it as /usr/bin/envd, mode 755")),
+	"envd-missing":           changed(portClosed, spoiled("envd-missing", "the image has no envd", "looked for /usr/bin/envd, /usr/local/bin/envd", "put envd into the image, as /usr/bin/envd with mode 755")),
 	"envd-not-runnable":      changed(portClosed, spoiled("envd-not-runnable", "this host's guests cannot run /usr/bin/envd: it is built for EM_AARCH64, not for EM_X86_64", "", "install envd as it is built for amd64")),
 	"init-no-cgroup2":        changed(portClosed, noCgroup2),
 	"cache-metadata-missing": changed(portClosed, spoiled("cache-metadata-missing", "metadata.json in the template cache is missing or makes no sense", "open /cache/b1/cache/c1/metadata.json: no such file or directory", "copy it from /templates/b1/metadata.json, or remove that directory of the cache while no sandbox uses it")),

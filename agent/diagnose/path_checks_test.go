@@ -61,7 +61,7 @@ func TestWhatIsNotJudged(t *testing.T) {
 	want := []string{"on the host: 1 rule that may drop this was not judged: the XDP program on veth-7", "in ns-7: 1 rule that may drop this was not judged: chain input of table filter, rule 3 (handle 7): fib"}
 	tryCheck(t, guestNoARP, []look{{"no answer to ARP", changed(wrongAddress, strange), "problem", want}})
 	tryCheck(t, envdNoAnswer, []look{{"no answer to SYNs", changed(synDropped, strange), "problem", want}})
-	behind := []string{"a packet filter stands between it and who asks"}
+	behind := []string{"a packet filter stands between the guest and whoever asks"}
 	tryCheck(t, guestNoARP, []look{{"cut off", changed(wrongAddress, filtered), "unknown", behind}})
 	tryCheck(t, guestSilent, []look{{"cut off", changed(guestMute, filtered), "unknown", behind}})
 	tryCheck(t, envdNoAnswer, []look{{"cut off", changed(synDropped, filteredByHost), "unknown", behind}})

@@ -74,7 +74,9 @@ func notJudged(rules []string) []string {
 func cutOff(f path.Facts) bool { return len(f.Rules.Stop())+len(f.Rules.Host.Stop()) > 0 }
 
 // behindRules is what is known of a guest that is cut off.
-func behindRules() Result { return unsure("a packet filter stands between it and who asks") }
+func behindRules() Result {
+	return unsure("not checked: a packet filter stands between the guest and whoever asks")
+}
 
 // unjudged is the same of all rules on the path: of the host, and of the tap's namespace.
 func unjudged(f path.Facts) (evidence []string) {

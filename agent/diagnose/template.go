@@ -58,7 +58,7 @@ func initFault(f path.Facts, code string) Result {
 
 // healthEvidence is what came of the question for envd's health, where nothing did.
 func healthEvidence(f path.Facts) string {
-	return "the agent asked envd for its health from inside " + where(f) + " " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error
+	return "Tapwatch asked envd for its health from inside " + where(f) + " " + ago(f.Now, f.Health.Time) + ": " + f.Health.Error
 }
 
 // everHeard says whether the sandbox's guest ever sent a frame.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"tapwatch/agent/path"
@@ -189,13 +190,43 @@ func excluded(d *path.Diagnosis) string {
 
 // lookFix is where to look on from, by the hop.
 func lookFix(f path.Facts, at path.Hop) string {
-	switch at {
-	case path.Envd, path.Guest:
+	between := betweenFix(f)
+	switch {
+	case at == path.Envd, at == path.Guest:
 		return "read the guest's console (" + logs(f) + "), and " + lookInside(f, "envd: whether it starts, and what port it listens on (ss -ltnp)")
-	case path.Tap:
+	case between != "":
+		return between
+	case at == path.Tap:
 		return fmt.Sprintf("look at what the namespace does with packets for the guest: %[1]snft list ruleset; %[2]s rule; %[2]s route get %[3]s; %[1]stc -s qdisc show dev %[4]s; %[1]stc filter show dev %[4]s egress",
 			in(f), ip(f), cmp.Or(f.Device.GuestAddr, "GUEST"), f.Device.Name)
 	}
 	return fmt.Sprintf("look at what the host and the namespace do with packets of the path: nft list ruleset; tc filter show dev %[3]s ingress, on the host; %[1]snft list ruleset; %[2]s rule; %[2]s route; %[1]stc filter show dev %[4]s ingress",
 		in(f), ip(f), cmp.Or(f.Veth.Host, "VETH"), f.Device.Name)
+}
+
+// betweenFix is where to look for what takes packets between two points of the path, where
+// their loss was measured; empty: it was not.
+func betweenFix(f path.Facts) string {
+	l := f.Loss
+	if l == nil {
+		return ""
+	}
+	var commands []string
+	look := func(inside, ip, device string) {
+		if rules := inside + "nft list ruleset"; !slices.Contains(commands, rules) {
+			commands = append(commands, rules, ip+" rule")
+		}
+		commands = append(commands, inside+"tc -s qdisc show dev "+device, inside+"tc filter show dev "+device+" ingress", inside+"tc filter show dev "+device+" egress")
+	}
+	for _, point := range []string{l.After, l.Before} {
+		if device, ok := strings.CutSuffix(point, " on the host"); ok {
+			look("", "ip", device)
+		} else if device, ok := strings.CutSuffix(point, " in "+f.Netns); ok {
+			look(in(f), ip(f), device)
+		}
+	}
+	if len(commands) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("look at what takes the %s between %s and %s: %s", cmp.Or(l.What, "packets"), cmp.Or(l.After, "whoever sends them"), l.Before, strings.Join(commands, "; "))
 }

@@ -27,7 +27,7 @@ var vmmAPISilent = Check{
 		waits := f.Traffic != nil && unansweredFor(f) > Patience
 		finding := path.Finding{
 			Cause:    fmt.Sprintf("the VMM (pid %d) has not answered its API for %s: it hangs, and its guest with it", f.Sandbox.VMMPID, inWords(silent)),
-			Evidence: []string{fmt.Sprintf("the agent asked GET / at %s, the last time %s: %s", api.Socket, ago(f.Now, api.Time), api.Error)},
+			Evidence: []string{fmt.Sprintf("Tapwatch asked GET / at %s, the last time %s: %s", api.Socket, ago(f.Now, api.Time), api.Error)},
 			Fix:      fmt.Sprintf("see what its threads wait for (ps -L -o stat,wchan:30,comm -p %d): state D is a disk that hangs; a snapshot that is being written looks so too", f.Sandbox.VMMPID),
 		}
 		if f.Traffic != nil {

@@ -20,7 +20,7 @@ var vmmElsewhere = Check{
 		return wrong(path.Finding{
 			Cause:    fmt.Sprintf("NO-CARRIER: the VMM (pid %d) has opened %s in %s, not in %s", f.Sandbox.VMMPID, h.Device, named(h.Netns), where(f)),
 			Evidence: append(carrierEvidence(f), fmt.Sprintf("the VMM (pid %d) has %s of %s open", f.Sandbox.VMMPID, h.Device, named(h.Netns))),
-			Fix:      "the VMM must start inside the slot's namespace" + started(f) + ": " + launcherLog(f) + " says how it was started; mend that, then " + anew(f),
+			Fix:      "the VMM must start inside the slot's namespace" + started(f) + ": see how it was started (" + launcherLog(f) + "), mend that, then " + anew(f),
 		})
 	},
 }

@@ -25,7 +25,7 @@ var vmmMisplaced = Check{
 				fmt.Sprintf("%s in %s goes when its holder closes it (it is not persistent), has no address and is on no bridge", d.Name, where(f)),
 				"no record and no name says that " + where(f) + " is a slot",
 			},
-			Fix: "the VMM must start inside its slot's namespace (ip netns exec ns-N ...): " + launcherLog(f) + " says how it was started; mend that, then " + anew(f),
+			Fix: "the VMM must start inside its slot's namespace (ip netns exec ns-N ...): see how it was started (" + launcherLog(f) + "), mend that, then " + anew(f),
 		})
 	},
 }

@@ -21,7 +21,7 @@ var vmmNotAttached = Check{
 			Cause: fmt.Sprintf("NO-CARRIER: the VMM runs (pid %d) but has not opened %s", f.Sandbox.VMMPID, d.Name),
 			Evidence: append(carrierEvidence(f),
 				runsWithout(f)),
-			Fix: attachFix(f) + "; or it runs in another namespace than " + where(f) + " and made a tap of its own there (ip netns identify " + vmmPID(f) + "); no VMM takes a NIC later, so mend that and " + anew(f),
+			Fix: attachFix(f) + "; see too whether it runs in " + where(f) + " at all (ip netns identify " + vmmPID(f) + "): elsewhere it made a tap of its own. Mend that and " + anew(f) + ": no VMM takes a NIC later",
 		})
 	},
 }

@@ -12,7 +12,7 @@ func TestVMMNotAttached(t *testing.T) {
 		{"attached", healthy(), "beside", nil},
 		{"never attached", changed(neverAttached), "problem", []string{
 			"the VMM runs (pid 4242) but has not opened tap0", "it never had carrier since it was created", "no process has the tap open",
-			"the VMM, pid 4242, runs and does not have this tap open", "/proc/4242/cmdline", "another namespace",
+			"the VMM, pid 4242, runs and does not have this tap open", "/proc/4242/cmdline", "elsewhere it made a tap of its own",
 		}},
 		{"let go again", changed(noCarrierThere), "problem", []string{"carrier came once and went twice"}},
 		{"holders unknown", changed(neverAttached, holdersUnknown), "beside", nil},

@@ -56,5 +56,5 @@ func vcpuEvidence(v *path.VCPUs) string {
 	if !v.Named {
 		who = "the VMM's threads besides its first"
 	}
-	return fmt.Sprintf("in %s %s (%d) used %.2f CPUs, waited for %.2f more, and woke %s", v.Over.Round(100*time.Millisecond), who, v.Threads, v.Ran, v.Lack, times(v.Runs))
+	return fmt.Sprintf("in %s %s (%d in all) used %.2f CPUs, waited for %.2f more, and woke %s", v.Over.Round(100*time.Millisecond), who, v.Threads, v.Ran, v.Lack, times(v.Runs))
 }

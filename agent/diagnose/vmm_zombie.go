@@ -26,7 +26,7 @@ var vmmZombie = Check{
 		return wrong(path.Finding{
 			Cause:    fmt.Sprintf("NO-CARRIER: the VMM has exited and is a zombie (pid %d): whoever launched it still takes it for running", f.Sandbox.VMMPID),
 			Evidence: ev,
-			Fix:      fmt.Sprintf("see its parent (ps -o ppid= -p %d), which hangs or does not wait for its children: restart it, then %s", f.Sandbox.VMMPID, anew(f)),
+			Fix:      fmt.Sprintf("see its parent (ps -o ppid= -p %d), which hangs or does not wait for its children: %s, then %s", f.Sandbox.VMMPID, restartIt, anew(f)),
 		})
 	},
 }

@@ -98,13 +98,13 @@ func TestWhereTheLogsAre(t *testing.T) {
 		logs, anew string
 	}{
 		"ours":                  {changed(kept), "tapwatch sandbox logs i1", "kill the sandbox (tapwatch sandbox kill i1) and create it anew"},
-		"E2B's":                 {changed(launchedByOther("e2b")), "the lines with 'x y' in the log of E2B's orchestrator (under Nomad: nomad alloc logs ALLOCATION start)", "kill the sandbox (e2b sandbox kill 'x y') and create it anew"},
+		"E2B's":                 {changed(launchedByOther("e2b")), "the log of E2B's orchestrator, the lines with 'x y'; under Nomad: nomad alloc logs ALLOCATION start", "kill the sandbox (e2b sandbox kill 'x y') and create it anew"},
 		"E2B's, with a file":    {changed(launchedByOther("e2b"), kept), "/var/log/vm.console", "kill the sandbox (e2b sandbox kill 'x y') and create it anew"},
 		"libvirt's":             {changed(launchedByOther("libvirt")), "/var/log/libvirt/qemu/'x y'.log, and virsh console 'x y'", "end the domain and start it anew (virsh destroy 'x y'; virsh start 'x y')"},
-		"a Firecracker's":       {changed(launchedByOther("firecracker")), "where the VMM's standard output and error go (ls -l /proc/4242/fd/1 /proc/4242/fd/2), and the files of its options --log-path", "have whoever started this Firecracker end the sandbox and start it anew"},
-		"a Firecracker's, dead": {changed(launchedByOther("firecracker"), dead), "where the VMM's standard output and error go, and the files of its options --log-path", "have whoever started this Firecracker end the sandbox and start it anew"},
-		"an operator's rule's":  {changed(launchedByOther("acme")), "where the VMM's standard output and error go (ls -l /proc/4242/fd/1 /proc/4242/fd/2)", "have acme end the sandbox and start it anew"},
-		"nobody's":              {changed(launchedByOther("")), "where the VMM's standard output and error go (ls -l /proc/4242/fd/1 /proc/4242/fd/2)", "have its launcher end the sandbox and start it anew"},
+		"a Firecracker's":       {changed(launchedByOther("firecracker")), "where the VMM's standard output and error go: ls -l /proc/4242/fd/1 /proc/4242/fd/2; and the files of its options --log-path", "have whoever started this Firecracker end the sandbox and start it anew"},
+		"a Firecracker's, dead": {changed(launchedByOther("firecracker"), dead), "where the VMM's standard output and error go; and the files of its options --log-path", "have whoever started this Firecracker end the sandbox and start it anew"},
+		"an operator's rule's":  {changed(launchedByOther("acme")), "where the VMM's standard output and error go: ls -l /proc/4242/fd/1 /proc/4242/fd/2", "have acme end the sandbox and start it anew"},
+		"nobody's":              {changed(launchedByOther("")), "where the VMM's standard output and error go: ls -l /proc/4242/fd/1 /proc/4242/fd/2", "have its launcher end the sandbox and start it anew"},
 	} {
 		if got := logs(tt.f); got != tt.logs {
 			t.Errorf("%s: its logs are %q, want %q", name, got, tt.logs)

@@ -64,7 +64,7 @@ func (s Severity) Means() string {
 	case Critical:
 		return "requests of clients fail now"
 	case Warning:
-		return "some requests of clients fail, or will"
+		return "some requests fail, or will"
 	case Info:
 		return "no request to the service port fails for it"
 	}

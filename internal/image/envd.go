@@ -54,7 +54,7 @@ func (t *Template) isScript(name string) bool {
 func checkEnvd(t *Template, _ Host) *Result {
 	name := t.envd()
 	if name == "" {
-		return wrong("envd-missing", "the image has no envd", "install it as /usr/bin/envd, mode 755",
+		return wrong("envd-missing", "the image has no envd", "put envd into the image, as /usr/bin/envd with mode 755",
 			"looked for /"+strings.Join(envdPlaces, ", /"))
 	}
 	info, err := t.FS.Stat(name)

@@ -18,11 +18,11 @@ func checkInit(t *Template, _ Host) *Result {
 	switch {
 	case missing(err):
 		return wrong("init-missing", "the image has no /sbin/init, so its kernel panics: no working init found",
-			"install one, or make /sbin/init a link to it", err.Error())
+			"put an init into the image (systemd, busybox or a script), as /sbin/init or with a link there", err.Error())
 	case err != nil:
 		return unsure(err.Error())
 	case !info.Mode().IsRegular():
-		return wrong("init-missing", "/sbin/init is no file", "install one", "its mode is "+info.Mode().String())
+		return wrong("init-missing", "/sbin/init is no file", "put a program there, or a link to one", "its mode is "+info.Mode().String())
 	case info.Mode()&0o111 == 0:
 		return wrong("init-not-executable", "/sbin/init is not executable, so the kernel cannot start it", "chmod 755 /sbin/init in the image",
 			"its mode is "+info.Mode().String())
