@@ -3,6 +3,7 @@
 package ktime
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -26,11 +27,26 @@ func (m Moment) Time() time.Time {
 }
 
 // Zero is the time of the calendar at which CLOCK_MONOTONIC was 0, in nanoseconds
-// since 1970. Two readings differ by what the reading took, and by what the
-// calendar's clock was set since.
-func Zero() int64 {
-	monotonic := read(unix.CLOCK_MONOTONIC)
-	return read(unix.CLOCK_REALTIME) - monotonic
+// since 1970. Two readings differ by what the quickest of some took, and by what the
+// calendar's clock was set since: whoever loses the processor between two clocks is
+// milliseconds off.
+func Zero() (zero int64) {
+	return zeroOf(read)
+}
+
+// readings is how many Zero takes the quickest of.
+const readings = 5
+
+func zeroOf(read func(clock int32) int64) (zero int64) {
+	quickest := int64(math.MaxInt64)
+	for range readings {
+		before := read(unix.CLOCK_MONOTONIC)
+		calendar := read(unix.CLOCK_REALTIME)
+		if took := read(unix.CLOCK_MONOTONIC) - before; took < quickest {
+			quickest, zero = took, calendar-before-took/2
+		}
+	}
+	return zero
 }
 
 // Boot is when the kernel started, by CLOCK_BOOTTIME, which counts on while the
