@@ -81,6 +81,7 @@ func (h *health) round(ctx context.Context, g *errgroup.Group, now time.Time) {
 	}
 	if h.silent > 0 && h.hops.flow != nil { // else nobody counts what comes of it
 		due.Silent = now.Add(healthTick/2 - h.silent)
+		due.Slow = now.Add(-path.SlowAfter)
 	}
 	for _, q := range h.slots.DueQuestions(now, due, healthMost) {
 		g.Go(func() error {

@@ -133,13 +133,15 @@ func wayOf(t slots.Target) (w trace.Way, ok bool) {
 		{Name: t.Veth.Peer + " in " + t.Netns, Hop: path.Relay, Netns: t.Path, Device: t.Veth.Peer},
 		tap,
 	}
+	// What comes back to the host's veth and not to the proxy's socket, the kernel has lost,
+	// or refused: the proxy itself is well.
 	if path.HasRelay(t.Shape) {
 		w.Legs = []trace.Leg{
-			{Points: []int{0, 1}, Asker: "the proxy", AskerHop: path.Proxy, Asked: "the relay", AskedHop: path.Relay},
+			{Points: []int{0, 1}, Asker: "the proxy", AskerHop: path.Relay, Asked: "the relay", AskedHop: path.Relay},
 			{Points: []int{2}, Asker: "the relay", AskerHop: path.Relay, Asked: "the guest", AskedHop: path.Guest},
 		}
 	} else {
-		w.Legs = []trace.Leg{{Points: []int{0, 1, 2}, Asker: "the proxy", AskerHop: path.Proxy, Asked: "the guest", AskedHop: path.Guest}}
+		w.Legs = []trace.Leg{{Points: []int{0, 1, 2}, Asker: "the proxy", AskerHop: path.Relay, Asked: "the guest", AskedHop: path.Guest}}
 	}
 	return w, true
 }

@@ -69,13 +69,17 @@ static __always_inline void came(struct end *e, enum outcome what)
 /* By the first bytes of an answer, where the kernel has them at hand. */
 static __always_inline enum outcome answer_of(struct sk_buff *skb, __u32 header)
 {
-	char b[12];
+	__u32 linear = skb->len - ((struct sk_buff___flow *)skb)->data_len;
+	char b[10] = {}; /* up to the status's first digit */
 
-	if (skb->len - ((struct sk_buff___flow *)skb)->data_len < header + sizeof(b) ||
-	    bpf_probe_read_kernel(b, sizeof(b), skb->data + header))
+	/* A first segment may be short, by whoever writes no HTTP. */
+	if (linear < header + 5 || bpf_probe_read_kernel(b, 5, skb->data + header))
 		return OUTCOME_ANSWERED;
-	if (b[0] == 'H' && b[1] == 'T' && b[2] == 'T' && b[3] == 'P' && b[4] == '/')
+	if (b[0] == 'H' && b[1] == 'T' && b[2] == 'T' && b[3] == 'P' && b[4] == '/') {
+		if (linear < header + sizeof(b) || bpf_probe_read_kernel(b, sizeof(b), skb->data + header))
+			return OUTCOME_ANSWERED;
 		return b[9] == '5' ? OUTCOME_ERROR : OUTCOME_ANSWERED;
+	}
 	return b[3] == 4 ? OUTCOME_ANSWERED : OUTCOME_STRANGE; /* HTTP/2 begins with SETTINGS */
 }
 

@@ -20,6 +20,8 @@ var envdHung = Check{
 		switch {
 		case h.Time.IsZero(): // nobody asks
 			return notApplicable()
+		case f.Requests != nil && f.Requests.Guest.Good.After(h.Time):
+			return fine("answered a request " + ago(f.Now, f.Requests.Guest.Good))
 		case h.Connected && h.Error != "":
 			return wrong(path.Finding{
 				Cause: "envd hangs: it takes connections, and does not answer GET /health" + within(h.Took),

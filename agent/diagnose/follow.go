@@ -15,10 +15,6 @@ import (
 // requests pass nevertheless: a finding is known a little later than its fact, or sooner.
 const settles = 500 * time.Millisecond
 
-// slowAfter is how long a request may wait for an answer that has reached the one who
-// is asked.
-const slowAfter = 3 * time.Second
-
 // passes says whether requests are answered though a check has found something wrong
 // at a hop since then; zero: just now.
 func passes(f path.Facts, c Check, hop path.Hop, since time.Time) bool {
@@ -60,6 +56,7 @@ func (j *judging) follow() {
 		if c := j.set.of(degraded.Code); !c.off && len(d.Findings) == 0 {
 			d.Findings = append(d.Findings, degradedAt(f, c))
 		}
+		fallthrough
 	default:
 		waitsLong(f, d)
 	}
@@ -145,9 +142,7 @@ func breaks(d *path.Diagnosis, x path.Finding) {
 // waitsLong notes a request that was taken and is not answered: whoever was asked is
 // slow, or hangs, and only another question can tell.
 func waitsLong(f path.Facts, d *path.Diagnosis) {
-	long := func(a *path.Asked) bool {
-		return len(a.Waits) > 0 && a.Waits[0].Acked && f.Now.Sub(a.Waits[0].Since) > slowAfter && !a.Good.After(a.Waits[0].Since)
-	}
+	long := func(a *path.Asked) bool { return a.Slow(f.Now.Add(-path.SlowAfter)) }
 	hop, who := path.Envd, "envd"
 	switch r := f.Requests; {
 	case long(&r.Guest):

@@ -73,6 +73,9 @@ func TestVerdictFollowsRequests(t *testing.T) {
 		{"it was looked for where packets are lost", changed(requests(askedOf(0, fails{path.Lost: 3}, 0), nothing), lossAt(path.Tap, "eth0", "tap0")), "broken: ok ok broken ok ok [unexplained]", path.Tap},
 		{"a check says why", changed(vmmDead, requests(nothing, askedOf(0, fails{path.Lost: 3}, 0))), "broken: ok ok broken unknown unknown [vmm-exited]", path.Tap},
 		{"a third fails", changed(requests(askedOf(6, fails{path.Lost: 3}, 100*time.Millisecond), nothing)), "ok: ok ok ok ok ok [degraded]", path.Relay},
+		{"a third fails, at the relay alone", changed(requests(askedOf(6, fails{path.Refused: 3}, 100*time.Millisecond), fine)), "ok: ok ok ok ok ok [degraded]", path.Relay},
+		{"some fail, and one waits long", changed(requests(nothing, waiting(askedOf(6, fails{path.Refused: 3}, 20*time.Second), 9*time.Second, path.Wait{Acked: true}))), "unknown: ok ok ok ok unknown [degraded]", path.Envd},
+		{"an XDP program takes what the guest answers", changed(requests(nothing, askedOf(0, fails{path.Lost: 9}, 0)), lossAt(path.Guest, "tap0", "the guest"), func(f *path.Facts) { f.Rules.NotJudged = []string{path.XDPOn("tap0")} }), "broken: ok ok broken ok ok [unexplained]", path.Tap},
 		{"one of many fails", changed(requests(askedOf(600, fails{path.Lost: 1}, 100*time.Millisecond), nothing)), "ok: ok ok ok ok ok []", ""},
 		{"what failed is long ago", changed(func(f *path.Facts) {
 			a := askedOf(0, fails{path.Lost: 3}, 0)

@@ -62,7 +62,7 @@ func vcpusDo(f path.Facts) doing {
 // sent no frame since it was asked.
 func hushed(f path.Facts) bool {
 	t := f.Traffic
-	return t != nil && sinceAttach(f, t.LastEnvdSYNACK) && arpUnanswered(f) > Patience && !t.LastReceive.After(t.ARPWaiting)
+	return t != nil && !hasXDP(f) && sinceAttach(f, t.LastEnvdSYNACK) && arpUnanswered(f) > Patience && !t.LastReceive.After(t.ARPWaiting)
 }
 
 func hushedEvidence(f path.Facts) []string {

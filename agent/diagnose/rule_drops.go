@@ -71,7 +71,15 @@ func notJudged(rules []string) []string {
 
 // cutOff says whether a packet filter is known to keep the guest from being asked, or from
 // being heard: its silence is then no fault of its own.
-func cutOff(f path.Facts) bool { return len(f.Rules.Stop())+len(f.Rules.Host.Stop()) > 0 }
+func cutOff(f path.Facts) bool {
+	return len(f.Rules.Stop())+len(f.Rules.Host.Stop()) > 0 || hasXDP(f)
+}
+
+// hasXDP says whether an XDP program at the tap takes what the guest sends before any
+// hook sees it.
+func hasXDP(f path.Facts) bool {
+	return slices.Contains(f.Rules.NotJudged, path.XDPOn(f.Device.Name))
+}
 
 // behindRules is what is known of a guest that is cut off.
 func behindRules() Result {

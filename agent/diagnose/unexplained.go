@@ -45,10 +45,13 @@ type place struct {
 // wait, and for what.
 func lostAt(f path.Facts) place {
 	if l := f.Loss; l != nil {
+		if l.Hop == path.Guest && hasXDP(f) { // nobody sees what the guest answers
+			return place{path.Tap, "the guest is asked at " + f.Device.Name + ", and what it answers comes to the XDP program there first", l.Evidence}
+		}
 		return place{l.Hop, fmt.Sprintf("%s vanish between %s and %s", cmp.Or(l.What, "packets"), cmp.Or(l.After, "whoever sends them"), l.Before), l.Evidence}
 	}
 	r := f.Requests
-	if !r.Relay.Failing(f.Now) {
+	if !r.Relay.Failing(f.Now) && (r.Guest.Failing(f.Now) || r.Guest.Bad(f.Now) > 0 || r.Relay.Bad(f.Now) == 0) {
 		return lostBehindRelay(f)
 	}
 	switch worst(&r.Relay, f) {

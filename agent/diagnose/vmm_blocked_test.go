@@ -71,6 +71,7 @@ func TestGuestOffline(t *testing.T) {
 		{"it spins", changed(hung, vcpus(1, 0, 300)), "beside", nil},
 		{"nothing is known", changed(hung), "beside", nil},
 		{"it answers", changed(vcpus(0.02, 0, 80)), "beside", nil},
+		{"an XDP program takes what it sends", changed(hung, vcpus(0.02, 0, 80), func(f *path.Facts) { f.Rules.NotJudged = []string{path.XDPOn("tap0")} }), "beside", nil},
 	})
 	tryCheck(t, guestHung, []look{
 		{"its kernel wakes", changed(hung, vcpus(0.02, 0, 80)), "suppressed", []string{"guest-offline"}},

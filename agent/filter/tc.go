@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tapwatch/agent/path"
 	"tapwatch/internal/nlsafe"
 )
 
@@ -41,7 +42,7 @@ func OnDevices(ours func(name string) bool, devices ...string) (list []string, e
 			return nil, fmt.Errorf("read the programs on %s: %w", name, err)
 		}
 		if xdp {
-			list = append(list, "the XDP program on "+name)
+			list = append(list, path.XDPOn(name))
 		}
 		for _, dir := range []struct {
 			name   string

@@ -23,7 +23,7 @@ import (
 )
 
 // newSurlyWorld is a slot whose relay asks the guest as it is asked, and whose daemon
-// does what the request says: "answer", "500", "echo", "close", "reset" or "wait".
+// does what the request says: "answer", "500", "echo", "hello", "close", "reset" or "wait".
 func newSurlyWorld(t *testing.T) (w *world, guest string) {
 	t.Helper()
 	w, guest = newEmptyWorld(t)
@@ -41,6 +41,8 @@ func newSurlyWorld(t *testing.T) (w *world, guest string) {
 				fmt.Fprint(c, "HTTP/1.1 500 Internal Server Error\r\n\r\n")
 			case "echo":
 				fmt.Fprint(c, "GET /health HTTP/1.1\r\n\r\n")
+			case "hello":
+				fmt.Fprint(c, "hello you")
 			case "reset":
 				_ = c.(*net.TCPConn).SetLinger(0)
 				return
@@ -118,6 +120,7 @@ func TestOutcomes(t *testing.T) {
 		{"three answers over one connection", func() { askGuest(t, w, "answer answer answer", 0) }, map[path.Outcome]int{path.Answered: 3}},
 		{"an error, and an answer after it", func() { askGuest(t, w, "500 answer", 0) }, map[path.Outcome]int{path.ServerError: 1, path.Answered: 1}},
 		{"what is no HTTP", func() { askGuest(t, w, "echo", 0) }, map[path.Outcome]int{path.NotHTTP: 1}},
+		{"what is no HTTP, and short", func() { askGuest(t, w, "hello", 0) }, map[path.Outcome]int{path.NotHTTP: 1}},
 		{"closed", func() { askGuest(t, w, "close", 0) }, map[path.Outcome]int{path.Closed: 1}},
 		{"reset", func() { askGuest(t, w, "answer reset", 0) }, map[path.Outcome]int{path.Answered: 1, path.Reset: 1}},
 		{"given up", func() { askGuest(t, w, "wait", 50*time.Millisecond) }, map[path.Outcome]int{path.GaveUp: 1}},

@@ -51,3 +51,38 @@ func TestShown(t *testing.T) {
 		})
 	}
 }
+
+// Where clients wait long, those that were answered before the fault are more for a while.
+func TestFailing(t *testing.T) {
+	start := time.Unix(1_000, 0)
+	sec := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
+	wait := func(since float64) Wait { return Wait{Since: sec(since), Connecting: true} }
+	answered := func(n int, good float64) Asked {
+		return Asked{Ended: n, Last: sec(good), Good: sec(good), Well: sec(good - 1)}
+	}
+	for name, c := range map[string]struct {
+		a     Asked
+		waits []Wait
+		now   float64
+		want  bool
+	}{
+		"one waits":                        {answered(20, 10), []Wait{wait(10.1)}, 12, false},
+		"one waits for 3 s":                {answered(20, 10), []Wait{wait(10.1)}, 13.2, true},
+		"one was refused":                  {Asked{Ended: 5, Failed: 1, Last: sec(15), Good: sec(10), Row: 1, RowSince: sec(10.2)}, nil, 16, false},
+		"one was lost":                     {Asked{Ended: 5, Failed: 1, By: map[Outcome]int{Lost: 1}, Last: sec(15), Good: sec(10), Row: 1, RowSince: sec(10.2)}, nil, 16, true},
+		"two wait, not yet for 3 s":        {answered(20, 10), []Wait{wait(10.1), wait(10.2)}, 13, false},
+		"two wait for 3 s":                 {answered(20, 10), []Wait{wait(10.1), wait(10.2)}, 13.2, true},
+		"one was answered later":           {answered(20, 12), []Wait{wait(11.5), wait(11.6)}, 15, false},
+		"the guest has them":               {answered(20, 10), []Wait{{Since: sec(10.1), Acked: true}, {Since: sec(10.2), Acked: true}}, 14, false},
+		"two gave up, and two more wait":   {Asked{Ended: 22, Failed: 2, Last: sec(15), Good: sec(10), Well: sec(9), Row: 2, RowSince: sec(10.2)}, []Wait{wait(15.1), wait(15.2)}, 16, true},
+		"two were refused, and none since": {Asked{Ended: 5, Failed: 2, Last: sec(15), Good: sec(10), Row: 2, RowSince: sec(10.2)}, nil, 26, false},
+		"long ago":                         {Asked{Ended: 5, Failed: 2, Last: sec(15), Good: sec(10), Row: 2, RowSince: sec(10.2)}, nil, 80, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.a.Waits, c.a.Waiting = c.waits, len(c.waits)
+			if got := c.a.Failing(sec(c.now)); got != c.want {
+				t.Errorf("failing: %v", got)
+			}
+		})
+	}
+}

@@ -337,6 +337,9 @@ type Filters struct {
 // Stop returns the rules that surely keep what the path needs from where it is to go.
 func (f Filters) Stop() []string { return slices.Concat(f.Drops, f.Redirects) }
 
+// XDPOn is what NotJudged says of an XDP program on a device.
+func XDPOn(device string) string { return "the XDP program on " + device }
+
 // Device is the tap as the kernel reports it.
 type Device struct {
 	Name    string        `json:"name"`

@@ -42,6 +42,10 @@ type Asked struct {
 	Good time.Time       `json:"good,omitzero"` // when the latest one began that was answered
 	// Well is when the last but two of them began that were answered; zero: they were not.
 	Well time.Time `json:"well,omitzero"`
+	// Row is how many of the last ones in a row failed, RowSince when the first of them
+	// began, or one soon after it.
+	Row      int       `json:"row,omitempty"`
+	RowSince time.Time `json:"row_since,omitzero"`
 	// Waiting is how many still wait, and Waits some of them, spread over all; the oldest
 	// is the first.
 	Waiting int    `json:"waiting,omitempty"`
@@ -53,8 +57,16 @@ type Asked struct {
 // kernel's.
 const Patience = 1500 * time.Millisecond
 
+// SlowAfter is how long a request may wait for an answer that has reached the one who is
+// asked.
+const SlowAfter = 3 * time.Second
+
 // Stale is how long after it ended something still says how it is.
 const Stale = time.Minute
+
+// rowFresh is how long after the last one that failed a few in a row still say that all
+// do: clients that wait for an answer in vain ask again within this.
+const rowFresh = 10 * time.Second
 
 // Within is how long something that ended is judged by, where there is more of it.
 const Within = 3 * time.Second
@@ -63,7 +75,7 @@ const Within = 3 * time.Second
 // waits still from before others were answered says nothing of now.
 func (a *Asked) Lost(now time.Time) (n int) {
 	for _, w := range a.Waits {
-		if !w.Acked && now.Sub(w.Since) >= Patience && w.Since.After(a.Well) {
+		if w.lost(now) && w.Since.After(a.Well) {
 			n++
 		}
 	}
@@ -73,11 +85,48 @@ func (a *Asked) Lost(now time.Time) (n int) {
 	return n * max(a.Waiting, len(a.Waits)) / len(a.Waits)
 }
 
-// Failing says whether more than half of what was asked lately failed.
+// Failing says whether more than half of what was asked lately failed. Where clients wait
+// long, fewer ask: what was answered before is then not lately.
 func (a *Asked) Failing(now time.Time) bool {
 	lost := a.Lost(now)
-	return 2*(a.Failed+lost) > a.Ended+lost && (lost > 0 || now.Sub(a.Last) < Stale)
+	if lost == 0 && now.Sub(a.Last) >= Stale {
+		return false
+	}
+	return 2*(a.Failed+lost) > a.Ended+lost || a.nothingFor(now) >= Within
 }
+
+// nothingFor is how long all that was asked has failed or is lost. One that failed may be
+// anything; one that is lost was sent again in vain.
+func (a *Asked) nothingFor(now time.Time) time.Duration {
+	n, since := a.Row, a.RowSince
+	switch {
+	case now.Sub(a.Last) > rowFresh:
+		n = 0
+	case n == 1 && a.By[Lost] > 0:
+		n = 2
+	}
+	for _, w := range a.Waits {
+		if w.lost(now) && w.Since.After(a.Good) {
+			if n == 0 || w.Since.Before(since) {
+				since = w.Since
+			}
+			n += 2
+		}
+	}
+	if n < 2 {
+		return 0
+	}
+	return now.Sub(since)
+}
+
+// Slow says whether a request has waited since then that was acknowledged, and none was
+// answered that began later.
+func (a *Asked) Slow(since time.Time) bool {
+	return len(a.Waits) > 0 && a.Waits[0].Acked && a.Waits[0].Since.Before(since) && !a.Good.After(a.Waits[0].Since)
+}
+
+// Bad is how many of what was asked lately failed.
+func (a *Asked) Bad(now time.Time) int { return a.Failed + a.Lost(now) }
 
 // Failing says whether whoever asks gets nothing of use most times.
 func (r *Requests) Failing(now time.Time) bool {
@@ -93,6 +142,9 @@ type Wait struct {
 	Left  bool `json:"left,omitempty"`
 	Acked bool `json:"acked,omitempty"`
 }
+
+// lost says whether it was not acknowledged in time.
+func (w *Wait) lost(now time.Time) bool { return !w.Acked && now.Sub(w.Since) >= Patience }
 
 // Requests is what whoever asks got of late, where the sockets of the host show it.
 type Requests struct {

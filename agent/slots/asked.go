@@ -126,7 +126,13 @@ type Due struct {
 	// Silent is since when one must have been asked nothing, by anybody, to be asked as
 	// proxies ask.
 	Silent time.Time
+	// Slow is since when a request must have waited that the guest has taken, for its
+	// sandbox to be asked at the tap: whether envd hangs or works on it.
+	Slow time.Time
 }
+
+// slowEvery is the time between two such questions.
+const slowEvery = 10 * time.Second
 
 // DueQuestions returns the questions whose turn it is, of the sandboxes that can be
 // asked, and notes that they are put.
@@ -152,11 +158,20 @@ func (s *Slots) DueQuestions(now time.Time, due Due, most int) (all []Question) 
 				put(w)
 			}
 		}
+		if len(all) < most && st.slow(due.Slow) && now.Sub(st.asked.at[AtTap]) >= slowEvery {
+			put(AtTap)
+		}
 		if len(all) < most && st.silent(due.Silent) {
 			put(AsProxy)
 		}
 	}
 	return all
+}
+
+// slow says whether a request has waited since then that the guest has taken.
+func (st *stay) slow(since time.Time) bool {
+	a := st.ofGuest.asked()
+	return a.Slow(since)
 }
 
 // silent says whether nobody has asked the sandbox for anything since then.

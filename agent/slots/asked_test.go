@@ -149,3 +149,37 @@ func TestSilentSandboxIsAsked(t *testing.T) {
 		t.Errorf("nobody asks any more: %+v", q)
 	}
 }
+
+// A request that the guest has taken and does not answer has its sandbox asked, again and
+// again: clients that give up and ask anew must not hide an envd that hangs.
+func TestSlowSandboxIsAsked(t *testing.T) {
+	w := newWorld(t)
+	p := recorded("i", process(70))
+	p.Addrs.Guest = guest
+	w.space(10, p)
+	w.tap(10, 2, "tap0", path.Yes)
+	w.hold()
+	w.judge(path.Diagnosis{State: path.OK})
+	now := time.Now()
+	st := w.taps[netns.Device{Netns: 10, Ifindex: 2}].stay
+	due := func(after time.Duration, wait path.Wait) []Question {
+		at := now.Add(after)
+		wait.Since = at.Add(-4 * time.Second)
+		st.ofGuest.waits = Waiting{1, []path.Wait{wait}}
+		return w.DueQuestions(at, Due{Slow: at.Add(-path.SlowAfter)}, 8)
+	}
+	if q := due(0, path.Wait{}); len(q) != 0 {
+		t.Errorf("it was not acknowledged: %+v", q)
+	}
+	q := due(time.Second, path.Wait{Acked: true})
+	if len(q) != 1 || q[0].Way != AtTap {
+		t.Fatalf("%+v", q)
+	}
+	w.TakeAnswer(q[0], path.Health{Connected: true, Error: "no answer"}, 0, true)
+	if q := due(5*time.Second, path.Wait{Acked: true}); len(q) != 0 {
+		t.Errorf("it was just asked: %+v", q)
+	}
+	if q := due(12*time.Second, path.Wait{Acked: true}); len(q) != 1 {
+		t.Errorf("it waits still: %+v", q)
+	}
+}

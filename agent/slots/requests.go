@@ -14,6 +14,8 @@ const (
 	requestsLeast = 5
 	// requestsGood is how many answers in a row end what failed before.
 	requestsGood = 3
+	// requestsCalm is how long none may have failed before that.
+	requestsCalm = time.Second
 )
 
 // Counted is what was asked at one point of a path, by what came of it, in the order
@@ -47,6 +49,7 @@ type requests struct {
 // ended is what ended between two readings.
 type ended struct {
 	at               time.Time
+	began            time.Time // when the latest of those that failed did
 	answered, failed int
 	by               [len(path.Outcomes)]int
 }
@@ -62,7 +65,7 @@ func (r *requests) takes(now Counted, at time.Time) bool {
 	if now.Began < was.Began { // counted anew
 		was = &Counted{}
 	}
-	e := ended{at: at}
+	e := ended{at: at, began: now.FailedSince}
 	for i, o := range path.Outcomes {
 		n := int(now.Outcomes[i] - min(was.Outcomes[i], now.Outcomes[i]))
 		r.total[i] += uint64(n)
@@ -104,7 +107,7 @@ func (r *requests) trim(now time.Time) {
 		run--
 		good += r.recent[run].answered
 	}
-	if run > first && good > 0 && (good >= requestsGood || now.Sub(r.recent[run-1].at) >= path.Within) {
+	if run > first && good > 0 && (good >= requestsGood && now.Sub(r.recent[run-1].at) >= requestsCalm || now.Sub(r.recent[run-1].at) >= path.Within) {
 		first = run // what failed before is over
 	}
 	r.recent = slices.Delete(r.recent, 0, first)
@@ -123,6 +126,12 @@ func (r *requests) asked() path.Asked {
 	a := path.Asked{Good: r.good, Last: r.last(), Waiting: r.waits.All, Waits: r.waits.Some}
 	if a.Well = r.goods[requestsGood-1]; r.over.After(a.Well) {
 		a.Well = r.over
+	}
+	for _, e := range slices.Backward(r.recent) {
+		if e.answered > 0 {
+			break
+		}
+		a.Row, a.RowSince = a.Row+e.failed, e.began
 	}
 	for _, e := range r.recent {
 		a.Ended += e.answered + e.failed
