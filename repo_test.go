@@ -60,7 +60,7 @@ var importRules = []rule{
 	{"agent/prober", []string{"agent/path", "internal/e2b", "internal/netns"}, "asks envd, knows no slot"},
 	{"agent/trace", []string{"agent/path", "internal/netns"}, "listens at devices and compares; knows no slot"},
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},
-	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns"}, "exports what is known and finds nothing out"},
+	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns", "internal/registry"}, "exports what is known and finds nothing out"},
 	{"agent/config", []string{"agent/identity", "internal/e2b"}, "reads what the operator wrote, knows no host"},
 	{"agent/httpapi", []string{"agent/draw", "agent/events", "agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent/slots", []string{"agent/path", "internal/clean", "internal/netns", "internal/registry"}, "holds all state and asks the kernel nothing: of these it uses values only"},

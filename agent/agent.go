@@ -66,6 +66,7 @@ type Agent struct {
 	hops      *hops
 	tracer    *tracer
 
+	collections   collections
 	judge         *judge
 	notifications *notifications
 	refused       chan []slots.Key // to observe, which reads counters
@@ -178,6 +179,7 @@ func (a *Agent) wire() (err error) {
 	if a.hops, err = newHops(a.cfg, a.slots, log.With("part", "hops")); err != nil {
 		return err
 	}
+	a.counters.done, a.holding.done, a.listeners.done, a.inspector.done, a.hops.done = &a.collections, &a.collections, &a.collections, &a.collections, &a.collections
 	a.health = newHealth(a.cfg, a.slots, a.hops)
 	a.tracer = newTracer(a.cfg, a.slots, a.hops, a.health, log)
 	handler, err := httpapi.New(httpapi.Config{

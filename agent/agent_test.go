@@ -80,7 +80,7 @@ func startBare(t *testing.T, cfg Config) *host {
 	t.Helper()
 	nettest.NeedRoot(t)
 	dir := t.TempDir()
-	cfg.Listen, cfg.RunDir, cfg.SeriesGrace = "127.0.0.1:0", dir, never
+	cfg.Listen, cfg.RunDir, cfg.SeriesGrace, cfg.MetricsDetail = "127.0.0.1:0", dir, never, true
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	a, err := New(cfg)
 	if err != nil {

@@ -22,6 +22,7 @@ type counters struct {
 	probe *probe.Probe
 	slots *slots.Slots
 	log   *slog.Logger
+	done  *collections
 
 	// Of the goroutine of run alone:
 	activity probe.Activity
@@ -41,6 +42,9 @@ const chunk = 64
 
 // read reads the counters that may have changed.
 func (c *counters) read() {
+	began := time.Now()
+	var err error
+	defer func() { c.done.did("counters", began, err) }()
 	due, hooked := c.due()
 	if 4*len(due) < hooked || len(due) < chunk {
 		c.readSome(due)
@@ -50,7 +54,7 @@ func (c *counters) read() {
 	for _, d := range due {
 		left[d] = true
 	}
-	err := c.probe.AllCounters(func(d netns.Device, got probe.Counters) {
+	err = c.probe.AllCounters(func(d netns.Device, got probe.Counters) {
 		if left[d] {
 			delete(left, d)
 			c.take(d, &got, nil)

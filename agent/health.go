@@ -49,8 +49,11 @@ var wayNames = [slots.Ways]string{"tap", "path", "relay"}
 
 // askedBounds are the upper bounds of the histograms of answers' times.
 var askedBounds = []time.Duration{
-	250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2 * time.Millisecond, 4 * time.Millisecond, 8 * time.Millisecond, 16 * time.Millisecond,
-	32 * time.Millisecond, 64 * time.Millisecond, 128 * time.Millisecond, 256 * time.Millisecond, 512 * time.Millisecond, 1024 * time.Millisecond, 2048 * time.Millisecond, prober.Patience,
+	100 * time.Microsecond, 160 * time.Microsecond, 250 * time.Microsecond, 400 * time.Microsecond, 630 * time.Microsecond,
+	time.Millisecond, 1600 * time.Microsecond, 2500 * time.Microsecond, 4 * time.Millisecond, 6300 * time.Microsecond,
+	10 * time.Millisecond, 16 * time.Millisecond, 25 * time.Millisecond, 40 * time.Millisecond, 63 * time.Millisecond,
+	100 * time.Millisecond, 160 * time.Millisecond, 250 * time.Millisecond, 400 * time.Millisecond, 630 * time.Millisecond,
+	time.Second, 1600 * time.Millisecond, 2500 * time.Millisecond, 4 * time.Second, prober.Patience,
 }
 
 func newHealth(cfg Config, s *slots.Slots, hops *hops) *health {

@@ -32,6 +32,7 @@ type holding struct {
 	links  *link.Watcher
 	vmms   *vmms
 	log    *slog.Logger
+	done   *collections
 }
 
 func newHolding(r *holders.Reader, s *slots.Slots, who *discover.Watcher, links *link.Watcher, v *vmms, log *slog.Logger) *holding {
@@ -46,7 +47,9 @@ func (h *holding) read(asked []slots.Key) {
 	for _, k := range h.slots.Down() {
 		h.links.Recheck(k.Device)
 	}
+	began := time.Now()
 	all, err := h.reader.Read()
+	h.done.did("holders", began, err)
 	if err != nil {
 		h.log.Debug("read holders", "err", err)
 		if !errors.Is(err, holders.ErrPIDs) { // which time does not mend

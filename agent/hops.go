@@ -23,6 +23,7 @@ type hops struct {
 	pairing *pairing.Server
 	slots   *slots.Slots
 	log     *slog.Logger
+	done    *collections
 	looking sync.Mutex // what was read first is taken first
 	waited  bool       // something did, at the last look
 }
@@ -95,6 +96,9 @@ func (h *hops) look() (waits bool) {
 	}
 	h.looking.Lock()
 	defer h.looking.Unlock()
+	began := time.Now()
+	var err error
+	defer func() { h.done.did("requests", began, err) }()
 	seen, err := h.flow.Seen()
 	if err != nil {
 		h.log.Warn("what traffic shows is not known", "err", err)

@@ -29,6 +29,7 @@ type inspector struct {
 	replies  replies
 
 	mu   sync.Mutex
+	done *collections
 	busy map[lookAt]bool         // looks that have not come back
 	said map[string]inspect.Said // how far each console has been read, by file
 }
@@ -102,6 +103,11 @@ func (i *inspector) close() error {
 }
 
 func (i *inspector) lookAtAll(ctx context.Context, targets []slots.Target) {
+	if len(targets) == 0 {
+		return
+	}
+	began := time.Now()
+	defer func() { i.done.did("inspections", began, ctx.Err()) }()
 	i.readConsoles(targets)
 	for _, t := range targets {
 		if ctx.Err() != nil {

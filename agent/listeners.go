@@ -58,6 +58,7 @@ type listeners struct {
 	expected  bool   // somebody means the proxy to be there
 	port      uint16 // of envd
 	log       *slog.Logger
+	done      *collections
 	wake      *asker
 	took      atomic.Int64      // nanoseconds, by the last reading
 	readAt    atomic.Int64      // when that ended, in nanoseconds of the calendar
@@ -87,6 +88,7 @@ func (l *listeners) read() {
 	defer func() {
 		l.took.Store(int64(time.Since(began)))
 		l.readAt.Store(time.Now().UnixNano())
+		l.done.did("listeners", began, nil) // what could not be read of one namespace is unknown there
 	}()
 	all := l.listenAll()
 	l.processes.begin(time.Now())

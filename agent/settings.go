@@ -54,6 +54,9 @@ type Config struct {
 	NoHops bool
 	// HopsPerSandbox is how many sandboxes get latencies of their own; 0 means none.
 	HopsPerSandbox int
+	// MetricsDetail exports of each sandbox all that there is, instead of 25 series at
+	// most.
+	MetricsDetail bool
 	// DropPrivileges gives up, once started, every capability that the mode does
 	// not use: for a process that is the agent and nothing else.
 	DropPrivileges bool

@@ -3,9 +3,11 @@ package agent
 import (
 	"maps"
 
+	"tapwatch/agent/diagnose"
 	"tapwatch/agent/metrics"
 	"tapwatch/agent/path"
 	"tapwatch/agent/probe"
+	"tapwatch/agent/slots"
 )
 
 // snapshot is what a scrape reads.
@@ -33,9 +35,27 @@ func (a *Agent) snapshot() metrics.Snapshot {
 		s.Attach[string(mode)] = metrics.Attach{Devices: m.Attached,
 			Took: metrics.Histogram{Bounds: probe.AttachBounds, Counts: m.Took, Sum: m.Sum}}
 	}
+	s.Detail, s.Counted, s.Collectors = a.cfg.MetricsDetail, counted(a.slots.Happened()), a.collections.all()
+	if n := s.Netlink; !n.Resynced.IsZero() {
+		s.Collectors["links"] = metrics.Collected{Success: n.Resynced, Took: n.ResyncTook}
+	}
 	s.Capabilities = a.capabilities()
 	s.Levels = a.Levels()
 	return s
+}
+
+// counted is what slots counted, as the metrics have it: every check's findings are
+// there from the start.
+func counted(c slots.Happened) metrics.Counted {
+	for _, check := range diagnose.Checks {
+		c.Found[check.Code] += 0
+		c.Cleared[check.Code] += 0
+	}
+	exits := make(map[metrics.Exit]uint64, len(c.Exits))
+	for x, n := range c.Exits {
+		exits[metrics.Exit(x)] = n
+	}
+	return metrics.Counted{Found: c.Found, Cleared: c.Cleared, States: c.States, Created: c.Created, Ended: c.Ended, Failed: c.Failed, BootFailures: c.BootFailures, Exits: exits}
 }
 
 // capabilities says what this kernel, these privileges and this container allow.

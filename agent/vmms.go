@@ -101,7 +101,15 @@ func (v *vmms) ended(e exits.Exit) {
 	if e.HeldKnown {
 		held = path.Known(e.HeldTap)
 	}
-	v.slots.TakeExit(e.PID, path.VMMExit{Time: e.Time, Command: clean.Label(e.Command), How: clean.Text(e.String()), HeldTap: held, Wanted: e.Wanted()},
+	status := ""
+	switch {
+	case e.Status.Signaled():
+	case e.Status.ExitStatus() == 0:
+		status = "0"
+	default:
+		status = "other"
+	}
+	v.slots.TakeExit(e.PID, path.VMMExit{Time: e.Time, Command: clean.Label(e.Command), How: clean.Text(e.String()), HeldTap: held, Wanted: e.Wanted(), Signal: e.Signal(), Status: status},
 		clean.Text(fmt.Sprintf("%s (pid %d) %s", e.Command, e.PID, e)))
 	v.mu.Lock()
 	delete(v.watched, e.PID)

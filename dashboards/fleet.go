@@ -57,13 +57,13 @@ func overview() []Panel {
 		stat("Sandboxes", "Slots with a sandbox bound to them.", plain("blue"),
 			value(`sum(tapwatch_slots{SCOPE, state="bound"})`)),
 		stat("Paths broken", "Sandboxes that cannot be reached, at whatever hop.", goodBelow(1),
-			value(`sum(tapwatch_path_state{SCOPE, state="broken"})`)),
+			value(`sum(tapwatch_sandboxes{SCOPE, state="broken"})`)),
 		// The second half makes "none" a 0 where agents answer, and nothing where none does.
 		stat("NO-CARRIER now", "Bound sandboxes whose tap has nobody attached. Idle slots do not count: they have no carrier and are healthy.", goodBelow(1),
 			value(`count(tapwatch_network_carrier{SCOPE, sandbox_id!=""} == 0) or 0 * sum(tapwatch_slots{SCOPE})`)),
 		stat("Paths unknown", "Sandboxes of which too little is known to say: neither healthy nor broken.",
 			&Thresholds{Mode: "absolute", Steps: []Step{{Color: "green"}, {Color: "yellow", Value: ptr(1.0)}}},
-			value(`sum(tapwatch_path_state{SCOPE, state="unknown"})`)),
+			value(`sum(tapwatch_sandboxes{SCOPE, state="unknown"})`)),
 		stat("Idle slots", "Slots ready for the next sandbox.", plain("blue"),
 			value(`sum(tapwatch_slots{SCOPE, state="idle"})`)),
 		stat("Agents down", "Agents that Prometheus knows and cannot scrape. Their sandboxes are unknown.", goodBelow(1),
@@ -73,7 +73,7 @@ func overview() []Panel {
 
 func pathStates() Panel {
 	p := stacked(graph("Path state", "Sandboxes by the state of their path.", "short",
-		series(`sum by (state) (tapwatch_path_state{SCOPE})`, "{{state}}")))
+		series(`sum by (state) (tapwatch_sandboxes{SCOPE})`, "{{state}}")))
 	colour(p, "ok", "green")
 	colour(p, "broken", "red")
 	colour(p, "unknown", "yellow")

@@ -25,9 +25,9 @@ func traffic() Panel {
 }
 
 func resets() Panel {
-	return graph("Resets and refusals", "Connections reset, and connections that guests refused or left unanswered at first.", "ops",
+	return graph("Resets and refusals", "Connections reset, and requests that were not answered well, by what came of them.", "ops",
 		series(`sum by (direction) (rate(tapwatch_network_resets_total{SCOPE}[$__rate_interval]))`, "reset, {{direction}}"),
-		series(`sum by (outcome) (rate(tapwatch_network_syn_total{SCOPE, outcome=~"refused|retransmitted"}[$__rate_interval]))`, "SYN {{outcome}}"))
+		series(`sum by (outcome) (rate(tapwatch_requests_total{SCOPE, outcome!~"answered|unused"}[$__rate_interval]))`, "request {{outcome}}"))
 }
 
 func carrierChanges() Panel {

@@ -30,6 +30,6 @@ func connectFailures() Panel {
 }
 
 func connections() Panel {
-	return graph("Connections", "Connections of the paths by layer, side and state: front, accepted, and back, connected. connecting: half open.", "short",
-		series(`sum by (layer, side, state) (tapwatch_connections{SCOPE})`, "{{layer}} {{side}}, {{state}}"))
+	return graph("Connections", "Connections of the paths by hop, side and state: front, accepted, and back, connected. connecting: half open.", "short",
+		series(`sum by (hop, side, state) (tapwatch_connections{SCOPE})`, "{{hop}} {{side}}, {{state}}"))
 }

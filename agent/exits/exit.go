@@ -44,15 +44,22 @@ const (
 func (e Exit) String() string {
 	switch {
 	case e.Status.Signaled():
-		name := unix.SignalName(e.Status.Signal())
-		if name == "" {
-			name = fmt.Sprintf("signal %d", e.Status.Signal())
-		}
-		return "was killed by " + name + e.from()
+		return "was killed by " + e.Signal() + e.from()
 	case e.Status.ExitStatus() == 0:
 		return "ended with status 0"
 	}
 	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
+}
+
+// Signal is the name of the signal that the process died of; empty: of none.
+func (e Exit) Signal() string {
+	if !e.Status.Signaled() {
+		return ""
+	}
+	if name := unix.SignalName(e.Status.Signal()); name != "" {
+		return name
+	}
+	return fmt.Sprintf("signal %d", e.Status.Signal())
 }
 
 func (e Exit) from() string {

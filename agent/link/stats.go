@@ -18,6 +18,7 @@ type Stats struct {
 	ParseErrors   uint64        // messages that were not understood or did not fit
 	Resyncs       uint64        // full dumps that ended, audits among them
 	ResyncTook    time.Duration // the last one's, with the events handled in between
+	Resynced      time.Time     // when that ended; zero: none has
 	DumpErrors    uint64
 	Interrupted   uint64 // dumps that a change cut and that were asked again
 	Asked         uint64 // single links asked for after a no-carrier event
@@ -35,7 +36,7 @@ type counters struct {
 	events, overruns, receiveErrors, parseErrors  atomic.Uint64
 	resyncs, dumpErrors, asked, askErrors, missed atomic.Uint64
 	interrupted                                   atomic.Uint64
-	took, lastEvent                               atomic.Int64 // ns; Unix ns
+	took, lastEvent, resyncedAt                   atomic.Int64 // ns; Unix ns
 }
 
 // Stats returns the counts since the start.
@@ -59,6 +60,9 @@ func (w *Watcher) Stats() Stats {
 	if ns := c.lastEvent.Load(); ns != 0 {
 		s.LastEvent = time.Unix(0, ns)
 	}
+	if ns := c.resyncedAt.Load(); ns != 0 {
+		s.Resynced = time.Unix(0, ns)
+	}
 	return s
 }
 
@@ -71,6 +75,7 @@ func (c *counters) event(now time.Time) {
 func (c *counters) resynced(took time.Duration, s nlsafe.Stats) {
 	c.resyncs.Add(1)
 	c.took.Store(int64(took))
+	c.resyncedAt.Store(time.Now().UnixNano())
 	c.interrupted.Store(s.Interrupted)
 }
 

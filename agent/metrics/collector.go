@@ -11,6 +11,7 @@ import (
 	"tapwatch/agent/flow"
 	"tapwatch/agent/link"
 	"tapwatch/agent/path"
+	"tapwatch/internal/registry"
 )
 
 // Snapshot is what one scrape reads. It is not changed once handed out.
@@ -26,6 +27,9 @@ type Snapshot struct {
 	Attach       map[string]Attach // by mode; those that were used
 	AttachErrors map[string]uint64 // by reason
 	Capabilities map[string]bool
+	Detail       bool // everything is wanted of each sandbox
+	Counted      Counted
+	Collectors   map[string]Collected
 	Levels       path.Levels // checks that the operator switched off or demoted
 	EventsLost   uint64
 }
@@ -62,7 +66,7 @@ func (Collector) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	s := c.Snapshot()
-	out := emitter{ch: ch, send: func(d *family, typ prometheus.ValueType, v float64, since time.Time, labels []string) {
+	out := emitter{ch: ch, detail: s.Detail, send: func(d *family, typ prometheus.ValueType, v float64, since time.Time, labels []string) {
 		if since.IsZero() {
 			ch <- prometheus.MustNewConstMetric(d.desc, typ, v, labels...)
 			return
@@ -82,6 +86,7 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	out.states(s.Slots)
+	out.happened(&s)
 	out.histogram(tapConnect, s.TapConnect)
 	if s.Hops != nil {
 		if h := s.Hops(); h != nil {
@@ -123,6 +128,16 @@ func (e emitter) states(all []*path.Slot) {
 	e.gauge(slots, float64(n.unidentified), "unidentified")
 	e.gauge(slots, float64(n.unknown), "unknown")
 	e.gauge(operstateStale, float64(n.stale))
+	by := map[path.State]int{}
+	dups := duplicates(all)
+	for i, s := range all {
+		if s.Sandbox != nil && !dups[i].sandbox {
+			by[s.Diagnosis.State]++
+		}
+	}
+	for _, state := range pathStates {
+		e.gauge(sandboxes, float64(by[state]), string(state))
+	}
 }
 
 // isIdle says whether a tap has no sandbox, and nobody holds it as far as is known.
@@ -132,21 +147,28 @@ func isIdle(s *path.Slot) bool {
 
 // emitter sends metrics on, one by one.
 type emitter struct {
-	send func(d *family, typ prometheus.ValueType, v float64, since time.Time, labels []string)
-	ch   chan<- prometheus.Metric // for histograms; nil for a slot's metrics, which have none
+	send   func(d *family, typ prometheus.ValueType, v float64, since time.Time, labels []string)
+	detail bool
+	ch     chan<- prometheus.Metric // for histograms; nil for a slot's metrics, which have none
 }
 
 func (e emitter) gauge(d *family, v float64, labels ...string) {
+	if d.detail && !e.detail {
+		return
+	}
 	e.send(d, prometheus.GaugeValue, v, time.Time{}, labels)
 }
 
 func (e emitter) counter(d *family, v uint64, labels ...string) {
-	e.send(d, prometheus.CounterValue, float64(v), time.Time{}, labels)
+	e.counterSince(d, time.Time{}, v, labels...)
 }
 
 // counterSince says when it began to count, so that a counter that began anew is
 // not taken for one that fell.
 func (e emitter) counterSince(d *family, since time.Time, v uint64, labels ...string) {
+	if d.detail && !e.detail {
+		return
+	}
 	e.send(d, prometheus.CounterValue, float64(v), since, labels)
 }
 
@@ -262,9 +284,14 @@ func (e emitter) counters(s *path.Slot, labels ...string) {
 	since(networkReceiveBytes, t.ReceiveBytes)
 	since(networkTransmitBytes, t.TransmitBytes)
 	since(networkResets, t.ReceiveResets, "receive", "guest")
-	since(networkResets, t.RelayResets, "transmit", "relay")
 	since(networkResets, t.KernelResets, "transmit", "kernel")
-	since(networkResets, t.ForwardedResets, "transmit", "forwarded")
+	relayed, forwarded := origins(s)
+	if relayed || t.RelayResets > 0 {
+		since(networkResets, t.RelayResets, "transmit", "relay")
+	}
+	if forwarded || t.ForwardedResets > 0 {
+		since(networkResets, t.ForwardedResets, "transmit", "forwarded")
+	}
 	since(networkARP, t.ARPRequests, "request")
 	since(networkARP, t.ARPReplies, "reply")
 	since(networkSYN, t.SYNs, "sent")
@@ -278,10 +305,22 @@ func (e emitter) counters(s *path.Slot, labels ...string) {
 	for reason, n := range t.TransmitDrops {
 		since(networkTransmitDrop, n, reason)
 	}
-	if t.HiddenReceive != nil && t.HiddenTransmit != nil {
-		e.counter(networkHidden, *t.HiddenReceive, append(labels[:len(labels):len(labels)], "receive")...)
-		e.counter(networkHidden, *t.HiddenTransmit, append(labels[:len(labels):len(labels)], "transmit")...)
+	if n := t.HiddenReceive; n != nil && (*n > 0 || e.detail) {
+		e.counter(networkHidden, *n, append(labels[:len(labels):len(labels)], "receive")...)
 	}
+	if n := t.HiddenTransmit; n != nil && (*n > 0 || e.detail) {
+		e.counter(networkHidden, *n, append(labels[:len(labels):len(labels)], "transmit")...)
+	}
+}
+
+// origins says which resets to the guest a path of its shape can have: from a socket in
+// the namespace, and from beyond it. Both where the shape is not known.
+func origins(s *path.Slot) (relayed, forwarded bool) {
+	if s.Sandbox == nil || s.Sandbox.Shape == "" {
+		return true, true
+	}
+	relayed = s.Sandbox.Shape == registry.Relay || s.Sandbox.Shape == registry.Fused
+	return relayed, !relayed
 }
 
 func (e emitter) sandbox(s *path.Slot) {
@@ -290,8 +329,11 @@ func (e emitter) sandbox(s *path.Slot) {
 	if !b.Since.IsZero() {
 		e.gauge(sandboxCreated, float64(b.Since.UnixMilli())/1000, b.ID, s.Netns)
 	}
-	for _, state := range []path.State{path.OK, path.Broken, path.Undecided, path.Booting, path.Paused} {
-		e.gauge(pathState, boolFloat(s.Diagnosis.State == state), b.ID, s.Netns, string(state))
+	for _, state := range pathStates {
+		is := s.Diagnosis.State == state
+		if is || state == path.OK || state == path.Broken || e.detail {
+			e.gauge(pathState, boolFloat(is), b.ID, s.Netns, string(state))
+		}
 	}
 	e.seenUp(s)
 	for _, h := range s.Diagnosis.Hops {
@@ -313,6 +355,9 @@ func (e emitter) sandbox(s *path.Slot) {
 			break
 		}
 		e.gauge(finding, 1, b.ID, s.Netns, string(f.Hop), f.Code, string(f.Severity))
+		if !f.Since.IsZero() {
+			e.gauge(findingSince, float64(f.Since.UnixMilli())/1000, b.ID, s.Netns, string(f.Hop), f.Code)
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ func snapshot() Snapshot {
 		Diagnosis: path.Diagnosis{
 			State:    path.Broken,
 			Hops:     []path.HopState{{Hop: path.Proxy, State: path.OK}, {Hop: path.Tap, State: path.Broken}, {Hop: path.Guest, State: path.Undecided}},
-			Findings: []path.Finding{{Code: "vmm-exited", Hop: path.Tap, Severity: path.Critical}},
+			Findings: []path.Finding{{Code: "vmm-exited", Hop: path.Tap, Severity: path.Critical, Since: time.Unix(4000, 0)}},
 		},
 	}
 	idle := path.Slot{
@@ -43,8 +43,12 @@ func snapshot() Snapshot {
 		Device:  path.Device{Name: "tap0", Exists: path.Yes, Ups: 1, Downs: 1},
 		Traffic: &path.Traffic{ReceivePackets: 6, TransmitDrops: map[string]uint64{"QDISC_DROP": 1}, Since: time.Unix(3000, 0)}}}
 	return Snapshot{
-		Slots:      []*path.Slot{&broken, &idle, &unknown},
-		Gone:       []*path.Slot{&gone},
+		Slots:  []*path.Slot{&broken, &idle, &unknown},
+		Gone:   []*path.Slot{&gone},
+		Detail: true,
+		Counted: Counted{Found: map[string]uint64{"vmm-exited": 1, "no-carrier": 0}, Created: 2, Ended: map[string]uint64{"vmm_failed": 1},
+			Failed: map[path.Hop]uint64{path.Tap: 1}, States: map[path.State]uint64{path.Broken: 1}, Exits: map[Exit]uint64{{Signal: "SIGKILL"}: 1}},
+		Collectors: map[string]Collected{"holders": {Success: time.Unix(1000, 0), Took: time.Millisecond}, "links": {Failures: 1}},
 		TapConnect: Histogram{Bounds: []time.Duration{time.Microsecond, 2 * time.Microsecond}, Counts: []uint64{1, 2, 4}, Sum: 3 * time.Millisecond},
 		Attach: map[string]Attach{"tc": {Devices: 2, Took: Histogram{
 			Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{3, 1}, Sum: 5 * time.Millisecond}}},
@@ -110,6 +114,34 @@ tapwatch_probe_duration_seconds_count{way="path"} 2
 # TYPE tapwatch_finding gauge
 tapwatch_finding{code="vmm-exited",hop="tap",netns="ns-1",sandbox_id="i1",severity="critical"} 1
 `},
+		{"tapwatch_findings_total", `
+# HELP tapwatch_findings_total Problems that were found, by the check: one of which the sandbox was rid between two scrapes too. Silenced ones count.
+# TYPE tapwatch_findings_total counter
+tapwatch_findings_total{code="no-carrier"} 0
+tapwatch_findings_total{code="vmm-exited"} 1
+`},
+		{"tapwatch_finding_since_timestamp_seconds", `
+# HELP tapwatch_finding_since_timestamp_seconds Unix time since which a problem is found. Absent when it is gone.
+# TYPE tapwatch_finding_since_timestamp_seconds gauge
+tapwatch_finding_since_timestamp_seconds{code="vmm-exited",hop="tap",netns="ns-1",sandbox_id="i1"} 4000
+`},
+		{"tapwatch_sandboxes_ended_total", `
+# HELP tapwatch_sandboxes_ended_total Sandboxes that ended, by how: removed, as their launcher wanted; vmm_failed, their VMM ended as nobody wanted; unknown, nothing told.
+# TYPE tapwatch_sandboxes_ended_total counter
+tapwatch_sandboxes_ended_total{reason="removed"} 0
+tapwatch_sandboxes_ended_total{reason="unknown"} 0
+tapwatch_sandboxes_ended_total{reason="vmm_failed"} 1
+`},
+		{"tapwatch_vmm_exits_total", `
+# HELP tapwatch_vmm_exits_total Ends of VMMs, by the signal that they died of (none: they exited, and status says whether with 0) and by whether that was wanted: status 0, or a signal of their launcher. Absent until one ended so.
+# TYPE tapwatch_vmm_exits_total counter
+tapwatch_vmm_exits_total{signal="SIGKILL",status="",wanted="false"} 1
+`},
+		{"tapwatch_collector_last_success_timestamp_seconds", `
+# HELP tapwatch_collector_last_success_timestamp_seconds Unix time at which a part of the agent last asked the kernel with success. Those that ask only when something changed may rest for long. Absent until the first.
+# TYPE tapwatch_collector_last_success_timestamp_seconds gauge
+tapwatch_collector_last_success_timestamp_seconds{collector="holders"} 1000
+`},
 		{"tapwatch_slots", `
 # HELP tapwatch_slots Taps on this host by state: bound, a sandbox is at it; idle, nobody holds it; unidentified, somebody holds it whom no rule knows; unknown, it has carrier, and who holds it cannot be seen.
 # TYPE tapwatch_slots gauge
@@ -131,7 +163,6 @@ tapwatch_tap_connect_seconds_count 7
 # HELP tapwatch_network_resets_total TCP segments with RST by direction and by who sent them: guest; relay, a socket in the namespace; kernel, the namespace's for want of a socket; forwarded, from beyond.
 # TYPE tapwatch_network_resets_total counter
 tapwatch_network_resets_total{device="tap0",direction="receive",netns="ns-1",origin="guest",sandbox_id="i1"} 2
-tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="forwarded",sandbox_id="i1"} 0
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="kernel",sandbox_id="i1"} 0
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-1",origin="relay",sandbox_id="i1"} 4
 tapwatch_network_resets_total{device="tap0",direction="receive",netns="ns-4",origin="guest",sandbox_id="i4"} 0

@@ -49,7 +49,7 @@ func (e emitter) hops(slots []*path.Slot, h *flow.Stats) {
 		e.counterSince(connectFailures, h.Began, f.Count, string(f.Hop), errnoName(f.Errno))
 	}
 	for _, c := range h.Connections {
-		e.gauge(connections, float64(c.Now), c.Layer, c.Side, c.State)
+		e.gauge(connections, float64(c.Now), c.Layer, c.Layer, c.Side, c.State)
 	}
 	e.counterSince(flowUnsplit, h.Began, h.Unsplit)
 	e.counterSince(flowNegative, h.Began, h.Negative)
@@ -119,7 +119,9 @@ func hopMetric(f *family, h *flow.Histogram, since time.Time, ex map[int]*dto.Ex
 		SampleSum:        proto.Float64(h.Sum.Seconds()),
 		CreatedTimestamp: timestamppb.New(since),
 	}
-	classic(out, h, ex)
+	if f != sandboxHopLatency { // of thousands of sandboxes that would be 47 series each
+		classic(out, h, ex)
+	}
 	native(out, h, ex)
 	m := &histogramMetric{desc: f.desc, dto: dto.Metric{Histogram: out}}
 	for _, i := range f.order {
@@ -128,18 +130,35 @@ func hopMetric(f *family, h *flow.Histogram, since time.Time, ex map[int]*dto.Ex
 	return m
 }
 
-// classic has a bucket an octave.
+// classicStep says whether a place is the end of a classic bucket: there is one an octave,
+// and from 61 us to 16 s two, so that a quantile of what people ask about is known to
+// within a factor of 1.41.
+func classicStep(place int) bool {
+	const fine, coarse = (-14 - flow.FirstOctave) * flow.Steps, (4 - flow.FirstOctave) * flow.Steps
+	if place > fine && place < coarse {
+		return place%(flow.Steps/2) == 0
+	}
+	return place%flow.Steps == 0
+}
+
+// classic has the buckets of classicStep.
 func classic(out *dto.Histogram, h *flow.Histogram, ex map[int]*dto.Exemplar) {
 	var sum uint64
 	for i, n := range h.Places[:len(h.Places)-1] { // the last is the library's own +Inf
 		sum += n
-		if i%flow.Steps == 0 {
+		if classicStep(i) {
 			out.Bucket = append(out.Bucket, &dto.Bucket{CumulativeCount: proto.Uint64(sum), UpperBound: proto.Float64(flow.Bound(i))})
 		}
 	}
 	for place, e := range ex {
-		if octave := (place + flow.Steps - 1) / flow.Steps; octave < len(out.Bucket) {
-			out.Bucket[octave].Exemplar = e
+		bucket := 0
+		for i := range place {
+			if classicStep(i) {
+				bucket++
+			}
+		}
+		if bucket < len(out.Bucket) {
+			out.Bucket[bucket].Exemplar = e
 		}
 	}
 }

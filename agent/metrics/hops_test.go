@@ -46,7 +46,7 @@ func withHops() Snapshot {
 			Seen:   map[path.Hop]path.Seen{path.Envd: {Good: time.Unix(1, 0), Bad: time.Unix(2, 0)}, path.Tap: {Good: time.Unix(2, 0), Bad: time.Unix(1, 0)}},
 			Health: path.Health{Time: time.Unix(1, 0), Connected: true, Code: 204},
 		}}},
-		Hops: measured,
+		Hops: measured, Detail: true,
 	}
 }
 
@@ -80,7 +80,7 @@ func TestHopHistogramIsClassicAndNative(t *testing.T) {
 	for _, b := range h.Bucket {
 		classic[b.GetUpperBound()] = b.GetCumulativeCount()
 	}
-	if len(classic) != flow.Octaves+1 || classic[math.Exp2(-20)] != 1 || classic[math.Exp2(-11)] != 1 || classic[math.Exp2(-10)] != 2 || classic[math.Exp2(-9)] != 4 || classic[128] != 4 {
+	if len(classic) != flow.Octaves+1+18 || classic[math.Exp2(-9.5)] != 4 || classic[math.Exp2(-20)] != 1 || classic[math.Exp2(-11)] != 1 || classic[math.Exp2(-10)] != 2 || classic[math.Exp2(-9)] != 4 || classic[128] != 4 {
 		t.Errorf("%v", classic)
 	}
 	if h.GetSchema() != 3 || h.GetZeroCount() != 1 || h.GetZeroThreshold() != math.Exp2(-20) {
@@ -101,11 +101,13 @@ func TestHopHistogramIsClassicAndNative(t *testing.T) {
 	if len(native) != 3 || native[-80] != 1 || native[-79] != 2 || native[57] != 1 {
 		t.Errorf("%v", native)
 	}
-	if e := h.Bucket[11].Exemplar; e.GetValue() != 0.001 || e.Label[0].GetValue() != "i1" || len(h.Exemplars) != 1 {
+	if e := h.Bucket[15].Exemplar; e.GetValue() != 0.001 || e.Label[0].GetValue() != "i1" || len(h.Exemplars) != 1 {
 		t.Errorf("%v, %v", e, h.Exemplars)
 	}
 	if own := all["tapwatch_sandbox_hop_latency_seconds"].Metric; len(own) != 4 { // of ns-1 alone
 		t.Errorf("%d series of single sandboxes", len(own))
+	} else if h := own[3].Histogram; len(h.Bucket) != 0 || len(h.PositiveSpan) == 0 {
+		t.Errorf("a sandbox's own histogram is not a native one alone: %v", h)
 	}
 }
 
@@ -116,7 +118,7 @@ func TestHopsAsText(t *testing.T) {
 	r.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
 	Handler(func() Snapshot { return s }, slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
 	for _, want := range []string{
-		`tapwatch_hop_latency_seconds_bucket{hop="tap",le="0.001953125"} 4 # {sandbox_id="i1"} 0.001 3000`,
+		`tapwatch_hop_latency_seconds_bucket{hop="tap",le="0.0013810679320049755"} 4 # {sandbox_id="i1"} 0.001 3000`,
 		`tapwatch_hop_part_seconds_count{hop="tap",part="queue"} 5`,
 		`tapwatch_flow_joined_total{hop="proxy",how="told"} 3`,
 		`tapwatch_flow_unjoined_total{hop="relay",reason="no_backend"} 2`,

@@ -91,14 +91,14 @@ func render(s Snapshot, openMetrics bool) (parts []*slotText) {
 		t := newSlotText(openMetrics)
 		parts = append(parts, t)
 		g.Go(func() {
-			e := emitter{send: t.add}
+			e := emitter{send: t.add, detail: s.Detail}
 			for n := first; n < min(first+size, len(s.Slots)); n++ {
 				e.slot(s.Slots[n], dups[n])
 			}
 		})
 	}
 	last := newSlotText(openMetrics)
-	e := emitter{send: last.add}
+	e := emitter{send: last.add, detail: s.Detail}
 	for _, v := range s.Gone {
 		e.gone(v)
 	}

@@ -256,6 +256,10 @@ type VMMExit struct {
 	// carrier went, if not after.
 	HeldTap Tristate `json:"held_tap"`
 	Wanted  bool     `json:"wanted"` // status 0, or its launcher's signal
+	// Signal is the name of the one that it died of, and Status "0" or "other" where it
+	// exited: for counting.
+	Signal string `json:"-"`
+	Status string `json:"-"`
 }
 
 // Template is what was read of the files that a sandbox boots from. What is wrong

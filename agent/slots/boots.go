@@ -21,9 +21,11 @@ const (
 
 // bootBounds are the upper bounds of a phase's histogram.
 var bootBounds = []time.Duration{
-	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
-	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
-	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute,
+	time.Millisecond, 1600 * time.Microsecond, 2500 * time.Microsecond, 4 * time.Millisecond, 6300 * time.Microsecond,
+	10 * time.Millisecond, 16 * time.Millisecond, 25 * time.Millisecond, 40 * time.Millisecond, 63 * time.Millisecond,
+	100 * time.Millisecond, 160 * time.Millisecond, 250 * time.Millisecond, 400 * time.Millisecond, 630 * time.Millisecond,
+	time.Second, 1600 * time.Millisecond, 2500 * time.Millisecond, 4 * time.Second, 6300 * time.Millisecond,
+	10 * time.Second, 16 * time.Second, 30 * time.Second, time.Minute,
 }
 
 // Times is a histogram: Counts has one more than Bounds, which are upper bounds.
@@ -56,6 +58,7 @@ func (s *Slots) bootBegins(p *place) {
 	if !st.boot.Watched {
 		return
 	}
+	s.happened.Created++
 	s.boots[p] = struct{}{}
 	s.phase(p, path.SlotReady, p.seen)
 	s.phase(p, path.VMMStarted, st.vmm.started)
@@ -103,6 +106,10 @@ func (s *Slots) phasesOfRecord(p *place, now time.Time) {
 func (s *Slots) settleBoots(now time.Time) {
 	for p := range s.boots {
 		b := p.stay.boot
+		if now.Sub(b.Begin) > bootGivenUp && p.stay.state == registry.Booting {
+			s.happened.BootFailures["timeout"]++
+			p.stay.wasUp = true // its end is no second failure
+		}
 		healthy := b.At(path.EnvdHealthy)
 		if b.Complete() || !healthy.IsZero() && now.Sub(healthy) > bootSettles || now.Sub(b.Begin) > bootGivenUp {
 			s.settle(p)

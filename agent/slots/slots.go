@@ -107,6 +107,8 @@ type Slots struct {
 	readySince time.Time
 	pruned     bool
 
+	happened Happened
+
 	bindings atomic.Uint64
 }
 
@@ -117,7 +119,7 @@ func New(cfg Config) *Slots {
 		spaces: map[netns.Cookie]*space{}, taps: map[netns.Device]*place{}, host: newHostVeths(),
 		bound: map[*place]struct{}{}, due: map[*place]struct{}{}, unheard: map[*place]struct{}{}, restless: map[*place]struct{}{}, troubled: map[*place]struct{}{},
 		waiting: map[*place]struct{}{}, asking: map[*place]struct{}{}, boots: map[*place]struct{}{}, leaving: map[*place]struct{}{}, paused: map[*place]struct{}{},
-		claiming: map[*space]struct{}{}, unlinked: map[*space]struct{}{}, down: map[*place]struct{}{}, byVMM: map[int]map[*place]struct{}{}, taken: map[*place]struct{}{}, ids: map[string]Process{}, dead: map[Process]time.Time{}, bootPhases: map[path.Phase]*Times{},
+		claiming: map[*space]struct{}{}, unlinked: map[*space]struct{}{}, down: map[*place]struct{}{}, byVMM: map[int]map[*place]struct{}{}, taken: map[*place]struct{}{}, ids: map[string]Process{}, dead: map[Process]time.Time{}, bootPhases: map[path.Phase]*Times{}, happened: newHappened(),
 	}
 }
 

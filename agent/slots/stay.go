@@ -73,6 +73,8 @@ type stay struct {
 	inspected    time.Time         // when the close look began
 	endingSince  time.Time         // that its launcher is removing it; zero: it is not
 	open         map[string]opened // findings that were reported and not cleared, by code
+	wasUp        bool              // its launcher has called it so
+	failed       bool              // its path was broken once
 	// suspected are findings that are not reported yet, by code: true once what they
 	// rest on has been read anew. Nil mostly.
 	suspected map[string]bool
@@ -91,6 +93,7 @@ func (s *Slots) begin(p *place, o *occupant, now time.Time) {
 	s.bindings.Add(1)
 	p.hooks.fresh = false // an idle tap's reading may be old
 	s.tell(p, now, path.Bound, "sandbox bound to the slot")
+	p.stay.countState()
 	s.takeVMM(p, o)
 	s.noteEnding(p, now)
 	s.bootBegins(p)
@@ -106,6 +109,7 @@ func (s *Slots) goOn(p *place, o *occupant, now time.Time) {
 		p.stay.ofRelay.over, p.stay.ofGuest.over = p.stay.upSince, p.stay.upSince
 	}
 	p.stay.occupant = *o
+	p.stay.countState()
 	s.takeVMM(p, o)
 	s.noteEnding(p, now)
 	s.phasesOfRecord(p, now)
@@ -115,6 +119,7 @@ func (s *Slots) goOn(p *place, o *occupant, now time.Time) {
 // for the next one, so they begin anew.
 func (s *Slots) end(p *place, now time.Time) {
 	e := p.event(now, path.Unbound, "sandbox gone, the slot is idle or another's")
+	s.countEnd(p)
 	s.bootEnds(p)
 	kept := s.keep(p, now)
 	s.forgetVMM(p)

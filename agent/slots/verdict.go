@@ -102,6 +102,7 @@ func (s *Slots) TakeVerdict(c Case, d path.Diagnosis, passing bool) (again *Targ
 	}
 	p.stay.suspected = nil
 	s.report(p, &d, &c.Facts)
+	s.countVerdict(p.stay, p.diagnosis.State, &d)
 	p.diagnosis = d
 	switch failing := c.Facts.Requests.Failing(c.Facts.Now); {
 	case !failing && !p.stay.failingSince.IsZero():
@@ -226,6 +227,7 @@ func (s *Slots) report(p *place, d *path.Diagnosis, facts *path.Facts) {
 		was, reported := open[f.Code]
 		worse := reported && was.severity != f.Severity && f.Severity == path.Critical
 		if !reported {
+			s.happened.Found[f.Code]++
 			was.since, was.unknown = now, unknown(facts)
 		}
 		was.hop, was.severity = f.Hop, f.Severity
@@ -242,6 +244,7 @@ func (s *Slots) report(p *place, d *path.Diagnosis, facts *path.Facts) {
 	for code, was := range open {
 		if !found[code] && !slices.Contains(d.Undecided, code) && is&^was.unknown == 0 {
 			delete(open, code)
+			s.happened.Cleared[code]++
 			s.tell(p, now, path.Cleared, code+" at "+string(was.hop))
 		}
 	}

@@ -131,6 +131,9 @@ func (s *Slots) TakeExit(pid int, e path.VMMExit, text string) {
 		v := p.stay.vmm
 		v.exit = &e
 		v.ended(e.Time)
+		if s.dead[v.Process].IsZero() { // at one of its places
+			s.happened.Exits[Exit{e.Signal, e.Status, e.Wanted}]++
+		}
 		s.dead[v.Process] = time.Now()
 		ev := p.event(e.Time, path.VMMExited, text)
 		ev.HeldTap = e.HeldTap

@@ -24,7 +24,7 @@ import (
 type agentFlags struct {
 	listen, runDir, proxy, pyroscope, attachMode, templateCache string
 	probeEvery, probeSilent, seriesGrace                        time.Duration
-	hops                                                        bool
+	hops, metricsDetail                                         bool
 	hopsPerSandbox                                              int
 	ignore                                                      config.Ignores
 	checks                                                      path.Levels
@@ -47,6 +47,7 @@ func (f *agentFlags) add(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.seriesGrace, "series-grace", 30*time.Second, "keep exporting a removed sandbox's counters for this long, so that the last scrape is complete (0: not at all)")
 	fs.BoolVar(&f.hops, "hops", true, "measure the latency of every hop; costs every packet of the host some nanoseconds")
 	fs.IntVar(&f.hopsPerSandbox, "hops-per-sandbox", 0, "export per-sandbox latency histograms for at most N sandboxes (4 each)")
+	fs.BoolVar(&f.metricsDetail, "metrics-detail", false, "export all metrics of each sandbox, some 70 series, instead of at most 25 (docs/metrics.md says which)")
 	fs.StringVar(&f.pyroscope, "pyroscope", "", "URL of the Pyroscope server that gets profiles of this process; empty disables it")
 	fs.Var(&f.ignore, "ignore", "do not watch taps that fit: netns=, device= or holder= with a pattern, joined by commas, e.g. device=tailscale*; may be repeated")
 	for _, c := range []struct {
@@ -119,7 +120,7 @@ func (f *agentFlags) config() (agent.Config, error) {
 	}
 	return agent.Config{
 		Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery, ProbeSilent: f.probeSilent,
-		AttachMode: probe.Mode(f.attachMode), SeriesGrace: grace, NoHops: !f.hops, HopsPerSandbox: f.hopsPerSandbox,
+		AttachMode: probe.Mode(f.attachMode), SeriesGrace: grace, NoHops: !f.hops, HopsPerSandbox: f.hopsPerSandbox, MetricsDetail: f.metricsDetail,
 		Rules: agent.Rules{Ignore: f.ignore, Checks: f.checks},
 	}, nil
 }

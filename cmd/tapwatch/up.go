@@ -94,7 +94,7 @@ func (u *up) start() (*server.Server, *agent.Agent, error) {
 	u.agent.proxy = s.ProxyAddr().String()
 	cfg, err := u.agent.config()
 	if err == nil {
-		cfg.Also = []prometheus.Collector{metrics.Collector{Layers: s.Manager().Layers}}
+		cfg.Also = []prometheus.Collector{metrics.Collector{Layers: s.Manager().Layers, Detail: u.agent.metricsDetail}}
 		var a *agent.Agent
 		if a, err = agent.New(cfg); err == nil {
 			fmt.Fprintf(u.out, "metrics: http://%s/metrics\npage: http://%[1]s/\n", a.Addr())

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/prometheus/promql/parser"
@@ -49,10 +52,44 @@ func checkMetrics(t *testing.T, agent string) {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("GET /metrics: %s, %v", resp.Status, err)
 	}
+	checkTable(t, string(body))
+	checkBudget(t, string(body))
 	cmd := exec.Command(tool(t, "promtool"), "check", "metrics")
 	cmd.Stdin = bytes.NewReader(body)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// checkTable: every metric of a real scrape is in the table of docs/metrics.md.
+func checkTable(t *testing.T, scrape string) {
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (tapwatch_\w+) (\w+)$`).FindAllStringSubmatch(scrape, -1) {
+		if m[1] != "tapwatch_build_info" && !strings.Contains(string(doc), "| `"+m[1]+"` | "+m[2]+" |") {
+			t.Errorf("%s, a %s, is not in docs/metrics.md", m[1], m[2])
+		}
+	}
+}
+
+// checkBudget counts the series of each sandbox, what is wrong with it apart.
+func checkBudget(t *testing.T, scrape string) {
+	series := map[string][]string{}
+	for _, line := range strings.Split(scrape, "\n") {
+		id := regexp.MustCompile(`^(tapwatch_\w+)\{.*sandbox_id="([^"]+)"`).FindStringSubmatch(line)
+		if id != nil && !strings.HasPrefix(id[1], "tapwatch_finding") && id[1] != "tapwatch_network_transmit_drop_total" && id[1] != "tapwatch_network_hidden_bytes_total" {
+			series[id[2]] = append(series[id[2]], line)
+		}
+	}
+	if len(series) < len(expected) {
+		t.Errorf("series of %d sandboxes only", len(series))
+	}
+	for id, of := range series {
+		if t.Logf("%s: %d series", id, len(of)); len(of) > 25 {
+			t.Errorf("%s has %d series, 25 are allowed:\n%s", id, len(of), strings.Join(of, "\n"))
+		}
 	}
 }
 

@@ -10,22 +10,28 @@ import (
 	"tapwatch/internal/sandbox/stream"
 )
 
-// Layer is what one layer of the data path has counted.
+// Layer is what one hop of the data path has counted.
 type Layer struct {
 	Name      string // proxy, relay
 	BySandbox map[string]stream.Stats
 	Gone      stream.Stats // of sandboxes that are no more
 }
 
-// Collector exports layers as they are when it is asked.
+// Collector exports hops as they are when it is asked.
 type Collector struct {
 	Layers func() []Layer
+	// Detail tells of each sandbox too, up to 60 series of it.
+	Detail bool
 }
 
 // Describe implements prometheus.Collector.
 func (c Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range all {
-		ch <- d
+	for _, k := range kinds {
+		for _, d := range []*prometheus.Desc{k.all, k.each, k.oldAll, k.oldEach} {
+			if d != nil {
+				ch <- d
+			}
+		}
 	}
 }
 
@@ -37,47 +43,67 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 		sum.Add(l.Gone)
 		for id, s := range l.BySandbox {
 			sum.Add(s)
-			collectSandbox(ch, s, id, l.Name)
+			if c.Detail {
+				emitter{ch, func(k kind) []*prometheus.Desc { return []*prometheus.Desc{k.each, k.oldEach} }, summary}.stats(s, id, l.Name)
+			}
 		}
-		ch <- histogram(connectAll, sum.Connect, l.Name)
-		ch <- histogram(firstByteAll, sum.FirstByte, l.Name)
+		emitter{ch, func(k kind) []*prometheus.Desc { return []*prometheus.Desc{k.all, k.oldAll} }, histogram}.stats(sum, l.Name)
 	}
 }
 
-func collectSandbox(ch chan<- prometheus.Metric, s stream.Stats, labels ...string) {
+// emitter sends what was counted by its new names and its old ones.
+type emitter struct {
+	ch    chan<- prometheus.Metric
+	names func(kind) []*prometheus.Desc
+	times func(*prometheus.Desc, stream.Histogram, ...string) prometheus.Metric
+}
+
+func (e emitter) stats(s stream.Stats, labels ...string) {
 	with := func(last string) []string { return append(labels[:len(labels):len(labels)], last) }
-	gauge(ch, connectionsOpen, s.Open, labels...)
-	counter(ch, connectionsOpened, float64(s.Connect.Count), labels...)
-	counter(ch, transmitBytes, float64(s.Bytes[stream.Client]), labels...)
-	counter(ch, receiveBytes, float64(s.Bytes[stream.Backend]), labels...)
+	e.value(connectionsOpen, prometheus.GaugeValue, s.Open, labels...)
+	e.value(connectionsOpened, prometheus.CounterValue, s.Connect.Count, labels...)
+	e.value(transmitBytes, prometheus.CounterValue, s.Bytes[stream.Client], labels...)
+	e.value(receiveBytes, prometheus.CounterValue, s.Bytes[stream.Backend], labels...)
 	for why, n := range s.Ended {
-		counter(ch, connectionsEnded, float64(n), with(why.String())...)
+		e.value(connectionsEnded, prometheus.CounterValue, n, with(why.String())...)
 	}
+	errnos := map[string]int64{} // those without a name are one
 	for errno, n := range s.DialErrors {
-		counter(ch, dialErrors, float64(n), with(errnoName(errno))...)
+		errnos[errnoName(errno)] += n
 	}
-	summary(ch, connectSum, s.Connect.Count, s.Connect.Sum.Seconds(), labels...)
-	summary(ch, firstByteSum, s.FirstByte.Count, s.FirstByte.Sum.Seconds(), labels...)
+	for name, n := range errnos {
+		e.value(dialErrors, prometheus.CounterValue, n, with(name)...)
+	}
+	e.send(connect, func(d *prometheus.Desc) prometheus.Metric { return e.times(d, s.Connect, labels...) })
+	e.send(firstByte, func(d *prometheus.Desc) prometheus.Metric { return e.times(d, s.FirstByte, labels...) })
 	for _, side := range []stream.Side{stream.Client, stream.Backend} {
 		k := s.Kernel[side]
-		summary(ch, rttSum, k.Legs, k.RTT.Seconds(), with(side.String())...)
-		counter(ch, retransmits, float64(k.Retransmits), with(side.String())...)
+		e.send(rtt, func(d *prometheus.Desc) prometheus.Metric {
+			return summary(d, stream.Histogram{Count: k.Legs, Sum: k.RTT}, with(side.String())...)
+		})
+		e.value(retransmits, prometheus.CounterValue, k.Retransmits, with(side.String())...)
 	}
+}
+
+func (e emitter) send(k kind, metric func(*prometheus.Desc) prometheus.Metric) {
+	for _, d := range e.names(k) {
+		if d != nil {
+			e.ch <- metric(d)
+		}
+	}
+}
+
+func (e emitter) value(k kind, typ prometheus.ValueType, n int64, labels ...string) {
+	e.send(k, func(d *prometheus.Desc) prometheus.Metric {
+		return prometheus.MustNewConstMetric(d, typ, float64(n), labels...)
+	})
 }
 
 func errnoName(e syscall.Errno) string { return cmp.Or(unix.ErrnoName(e), "other") }
 
-func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, n int64, labels ...string) {
-	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
-}
-
-func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
-	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
-}
-
 // summary has no quantiles: those are in the histograms over all sandboxes.
-func summary(ch chan<- prometheus.Metric, d *prometheus.Desc, n int64, sum float64, labels ...string) {
-	ch <- prometheus.MustNewConstSummary(d, uint64(n), sum, nil, labels...)
+func summary(d *prometheus.Desc, h stream.Histogram, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstSummary(d, uint64(h.Count), h.Sum.Seconds(), nil, labels...)
 }
 
 func histogram(d *prometheus.Desc, h stream.Histogram, labels ...string) prometheus.Metric {

@@ -16,7 +16,7 @@ import (
 func Server(layers func() []Layer, log *slog.Logger) *http.Server {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
-		Collector{Layers: layers}, version.NewCollector("tapwatch"),
+		Collector{Layers: layers, Detail: true}, version.NewCollector("tapwatch"),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	mux := http.NewServeMux()

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"math"
 	"math/bits"
 	"net/netip"
 	"sync/atomic"
@@ -8,9 +9,16 @@ import (
 	"time"
 )
 
-// buckets of a Histogram: the i-th counts durations below 2^i microseconds, the
-// last all others.
-const buckets = 26
+// buckets of a Histogram: the i-th counts durations below 2^(i/2) microseconds, the
+// last all others, from 24 s on.
+const buckets = 51
+
+var bounds = func() (b [buckets]time.Duration) {
+	for i := range b {
+		b[i] = time.Duration(math.Exp2(float64(i)/2) * float64(time.Microsecond))
+	}
+	return b
+}()
 
 // Histogram of durations.
 type Histogram struct {
@@ -20,7 +28,7 @@ type Histogram struct {
 }
 
 // Bound is the exclusive upper bound of a bucket; the last has none.
-func (Histogram) Bound(i int) time.Duration { return time.Duration(1<<i) * time.Microsecond }
+func (Histogram) Bound(i int) time.Duration { return bounds[i] }
 
 type histogram struct {
 	sum     atomic.Int64
@@ -29,7 +37,11 @@ type histogram struct {
 
 func (h *histogram) add(d time.Duration) {
 	h.sum.Add(int64(d))
-	h.buckets[min(bits.Len64(uint64(max(0, d/time.Microsecond))), buckets-1)].Add(1)
+	i := 2 * bits.Len64(uint64(max(0, d/time.Microsecond)))
+	if i > 0 && i < buckets && d < bounds[i-1] {
+		i--
+	}
+	h.buckets[min(i, buckets-1)].Add(1)
 }
 
 func (h *histogram) into(out *Histogram) {
