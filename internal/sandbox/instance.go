@@ -18,15 +18,16 @@ import (
 
 // instance is a sandbox with what belongs to it.
 type instance struct {
-	id     string
-	slot   network.Slot
-	path   registry.Shape
-	token  string          // empty unless envd is to want one
-	boot   context.Context // of the work that Create does; ends with ErrKilled at a kill
-	cancel context.CancelCauseFunc
-	booted chan struct{} // closed when Create is through with it
-	gone   chan struct{} // closed when nothing of it remains
-	err    error         // why something does remain; set before gone is closed
+	id       string
+	slot     network.Slot
+	path     registry.Shape
+	internet bool            // whether the guest may reach public addresses, where its path has a way out
+	token    string          // empty unless envd is to want one
+	boot     context.Context // of the work that Create does; ends with ErrKilled at a kill
+	cancel   context.CancelCauseFunc
+	booted   chan struct{} // closed when Create is through with it
+	gone     chan struct{} // closed when nothing of it remains
+	err      error         // why something does remain; set before gone is closed
 
 	// Guarded by Manager.mu:
 	snap     Sandbox
@@ -59,7 +60,7 @@ func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template
 		s.AccessToken = newToken()
 	}
 	i := &instance{
-		id: id, slot: slot, path: req.Path, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route),
+		id: id, slot: slot, path: req.Path, internet: !req.NoInternet, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route),
 		booted: make(chan struct{}), gone: make(chan struct{}),
 	}
 	i.boot, i.cancel = context.WithCancelCause(ctx)

@@ -31,6 +31,10 @@ type CreateRequest struct {
 	Secure   bool              // envd wants an access token from then on
 	Path     registry.Shape    // how layer 1 reaches it; "" means the manager's
 
+	// NoInternet keeps the guest from public addresses too. Only a dnat path has a way
+	// to them at all.
+	NoInternet bool
+
 	// NoNIC starts the VMM without its NIC, so that it never attaches to the tap,
 	// as after an API call that was missed: a drill.
 	NoNIC bool

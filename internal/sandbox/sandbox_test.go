@@ -171,6 +171,7 @@ func TestLifeOfASandbox(t *testing.T) {
 	wantRecord(t, m, s)
 	t.Run("other ports", func(t *testing.T) { wantOtherPorts(t, m, url, s) })
 	t.Run("connections", func(t *testing.T) { wantBothLayers(t, m, url, s) })
+	t.Run("confined", func(t *testing.T) { wantConfined(t, url, s) })
 	t.Run("paused", func(t *testing.T) { wantPauseWaitedFor(t, m, url, s) })
 	if err := m.Kill(t.Context(), s.ID); err != nil {
 		t.Fatal(err)
