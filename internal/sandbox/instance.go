@@ -12,6 +12,7 @@ import (
 	"tapwatch/internal/sandbox/envd/guest"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/relay"
+	"tapwatch/internal/sandbox/stream"
 	"tapwatch/internal/sandbox/template"
 	"tapwatch/internal/sandbox/vmm"
 )
@@ -33,6 +34,7 @@ type instance struct {
 	snap     Sandbox
 	machine  *vmm.Machine
 	routes   map[int]*relay.Route // by port of the guest
+	quota    *stream.Quota        // of the relay's connections
 	timer    *time.Timer          // of EndAt; nil until it runs or has failed
 	removing bool
 }
@@ -60,7 +62,7 @@ func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template
 		s.AccessToken = newToken()
 	}
 	i := &instance{
-		id: id, slot: slot, path: req.Path, internet: !req.NoInternet, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route),
+		id: id, slot: slot, path: req.Path, internet: !req.NoInternet, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route), quota: stream.NewQuota(maxConnections(), connectRate),
 		booted: make(chan struct{}), gone: make(chan struct{}),
 	}
 	i.boot, i.cancel = context.WithCancelCause(ctx)

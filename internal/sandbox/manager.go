@@ -60,7 +60,7 @@ func New(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("start launcher: %w", err)
 	}
 	teller := new(pairing.Teller)
-	r, err := relay.WithConfig(stream.Config{Log: cfg.Log, Paired: teller.Tell, Heard: teller.Heard})
+	r, err := relay.WithConfig(stream.Config{Log: cfg.Log, MaxOpen: maxOpen(), Paired: teller.Tell, Heard: teller.Heard})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start launcher: %w", err), pool.Close())
 	}
@@ -109,6 +109,9 @@ func (m *Manager) probe(ctx context.Context) {
 // Proxy returns a layer 1 for the manager's sandboxes, which forgets each when
 // it is gone. What else it is told stands in cfg. It is closed with the manager.
 func (m *Manager) Proxy(cfg proxy.Config) (*proxy.Proxy, error) {
+	cfg.MaxOpen = maxOpen()
+	setDefault(&cfg.MaxConnections, maxConnections())
+	setDefault(&cfg.ConnectRate, connectRate)
 	cfg.Resolve, cfg.Paired, cfg.Heard, cfg.Log = m.Resolve, m.teller.Tell, m.teller.Heard, m.cfg.Log
 	p, err := proxy.New(cfg)
 	if err != nil {

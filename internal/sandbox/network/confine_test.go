@@ -355,4 +355,3 @@ func TestAfter(t *testing.T) {
 		}
 	}
 }
-

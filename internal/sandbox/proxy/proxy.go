@@ -86,7 +86,7 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, err
 	}
 	engine, err := stream.New(stream.Config{
-		Log: cfg.Log, DialTimeout: cfg.DialTimeout, HeadTimeout: cfg.HeaderTimeout, UserTimeout: cfg.UserTimeout,
+		Log: cfg.Log, MaxOpen: cfg.MaxOpen, DialTimeout: cfg.DialTimeout, HeadTimeout: cfg.HeaderTimeout, UserTimeout: cfg.UserTimeout,
 		Paired: cfg.Paired, Heard: cfg.Heard,
 	})
 	if err != nil {

@@ -98,6 +98,10 @@ func (p *Proxy) request(c *stream.Conn, s *session, b []byte) stream.Verdict {
 		return refuse(statusOf(err), failure{SandboxID: id, Message: err.Error(), Port: port}, toHead)
 	case w == nil:
 		return stream.Verdict{Wait: true}
+	case c.Target() != w.stream && !w.stream.Admit():
+		return refuse(http.StatusTooManyRequests, failure{
+			SandboxID: w.SandboxID, Message: "the sandbox has too many connections: " + p.cfg.connections(), Port: port,
+		}, toHead)
 	case !w.to.enter(p.cfg.MaxRequests):
 		return refuse(http.StatusTooManyRequests, failure{
 			SandboxID: w.SandboxID, Message: fmt.Sprintf("the sandbox has %d requests open already", p.cfg.MaxRequests), Port: port,
@@ -139,7 +143,7 @@ func (p *Proxy) raw(c *stream.Conn, s *session) stream.Verdict {
 		return stream.Verdict{Reset: true}
 	case w == nil:
 		return stream.Verdict{Wait: true}
-	case !w.to.enter(p.cfg.MaxRequests):
+	case !w.stream.Admit(), !w.to.enter(p.cfg.MaxRequests):
 		return stream.Verdict{Reset: true}
 	}
 	s.way, s.asked = w, true
