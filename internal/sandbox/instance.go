@@ -26,6 +26,7 @@ type instance struct {
 	token    string          // empty unless envd is to want one
 	boot     context.Context // of the work that Create does; ends with ErrKilled at a kill
 	cancel   context.CancelCauseFunc
+	leave    func()        // gives its part of the room back
 	booted   chan struct{} // closed when Create is through with it
 	gone     chan struct{} // closed when nothing of it remains
 	err      error         // why something does remain; set before gone is closed
@@ -40,7 +41,7 @@ type instance struct {
 }
 
 // newInstance takes a slot for a sandbox and lists it as booting.
-func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template.Template) (*instance, error) {
+func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template.Template, leave func()) (*instance, error) {
 	slot, err := m.pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -62,7 +63,7 @@ func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template
 		s.AccessToken = newToken()
 	}
 	i := &instance{
-		id: id, slot: slot, path: req.Path, internet: !req.NoInternet, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route), quota: stream.NewQuota(maxConnections(), connectRate),
+		id: id, slot: slot, path: req.Path, internet: !req.NoInternet, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route), leave: leave, quota: stream.NewQuota(maxConnections(), connectRate),
 		booted: make(chan struct{}), gone: make(chan struct{}),
 	}
 	i.boot, i.cancel = context.WithCancelCause(ctx)
@@ -142,6 +143,7 @@ func (m *Manager) remove(i *instance) bool {
 func (m *Manager) dismantle(i *instance) {
 	defer m.live.Done()
 	defer close(i.gone)
+	defer i.leave()
 	<-i.booted // else Create would still be adding to it
 	m.mu.Lock()
 	proxies, routes, machine, console := m.proxies, i.routes, i.machine, m.console(i.id)

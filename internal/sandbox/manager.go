@@ -33,6 +33,8 @@ type Manager struct {
 	store  template.Store
 	pool   *network.Pool
 	relay  *relay.Relay
+	boots  *queue
+	room   *room
 	teller *pairing.Teller // tells the agent which sockets belong together
 
 	mu      sync.Mutex
@@ -66,6 +68,8 @@ func New(cfg Config) (*Manager, error) {
 	}
 	m := &Manager{
 		cfg: cfg, pool: pool, relay: r, teller: teller,
+		boots: newQueue(cfg.Boots, cfg.BootQueue),
+		room:  &room{sandboxes: cfg.MaxSandboxes, perOwner: cfg.MaxPerOwner, memoryMiB: memoryForSandboxes(), owners: make(map[string]int)},
 		store: template.Store{Dir: cfg.DataDir},
 		byID:  make(map[string]*instance),
 	}

@@ -28,6 +28,7 @@ type CreateRequest struct {
 	Timeout  time.Duration     // of the sandbox's life from when it runs; 0 means DefaultTimeout
 	Metadata map[string]string // kept, and handed out again
 	EnvVars  map[string]string // of every command in the sandbox
+	Owner    string            // whose it is: a quota is of one owner
 	Secure   bool              // envd wants an access token from then on
 	Path     registry.Shape    // how layer 1 reaches it; "" means the manager's
 

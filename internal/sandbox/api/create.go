@@ -130,6 +130,7 @@ func (s *server) create(secureByDefault bool) http.HandlerFunc {
 			s.fail(w, r, err)
 			return
 		}
+		req.Owner = ownerOf(r)
 		sb, err := s.cfg.Manager.Create(r.Context(), req)
 		if err != nil {
 			s.fail(w, r, err)

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -92,7 +93,9 @@ func RemoveGuards() (removed []string, err error) {
 			continue
 		}
 		c.DelTable(t)
-		if err := c.Flush(); err != nil {
+		if err := c.Flush(); errors.Is(err, unix.ENOENT) { // another has removed it
+			continue
+		} else if err != nil {
 			return removed, fmt.Errorf("remove table %s: %w", t.Name, err)
 		}
 		removed = append(removed, t.Name)
