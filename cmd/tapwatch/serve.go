@@ -28,11 +28,13 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			defer stop()
+			ctx, done := untilHangup(cmd.Context())
+			defer done()
 			s, err := flags.start(cmd.OutOrStdout())
 			if err != nil {
 				return err
 			}
-			return s.Run(cmd.Context())
+			return s.Run(ctx)
 		},
 	}
 	flags.add(cmd)
