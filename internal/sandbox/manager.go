@@ -113,7 +113,7 @@ func (m *Manager) probe(ctx context.Context) {
 // Proxy returns a layer 1 for the manager's sandboxes, which forgets each when
 // it is gone. What else it is told stands in cfg. It is closed with the manager.
 func (m *Manager) Proxy(cfg proxy.Config) (*proxy.Proxy, error) {
-	cfg.MaxOpen = maxOpen()
+	cfg.MaxOpen, cfg.Named = maxOpen(), true
 	setDefault(&cfg.MaxConnections, maxConnections())
 	setDefault(&cfg.ConnectRate, connectRate)
 	cfg.Resolve, cfg.Paired, cfg.Heard, cfg.Log = m.Resolve, m.teller.Tell, m.teller.Heard, m.cfg.Log

@@ -52,13 +52,30 @@ func (s *server) withHost(next http.Handler) http.Handler {
 		}
 		if origin := r.Header.Get("Origin"); origin != "" {
 			u, err := url.Parse(origin)
-			if err != nil || !s.serves(u.Host) {
+			if err != nil || !s.trusts(u.Host, r.Host) {
 				refuse(w, http.StatusForbidden, "origin %.80q is not served here", origin)
 				return
 			}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// trusts reports whether a page of a host may ask: one of this host, as it was asked
+// for, of this machine, or of the domain. Pages below the domain are the guests'.
+func (s *server) trusts(host, asked string) bool {
+	if host != "" && strings.EqualFold(host, asked) {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.IsLoopback()
+	}
+	domain := strings.ToLower(s.cfg.Domain)
+	return host == "localhost" || domain != "" && (host == domain || host == "api."+domain)
 }
 
 // serves reports whether a Host is one that nobody else's DNS can point here.

@@ -53,6 +53,7 @@ type Config struct {
 	Resolve Resolver
 	Domain  string       // of Host {port}-{id}.{domain}; "" means any
 	Log     *slog.Logger // nil means slog.Default()
+	Named   bool         // from another machine a request must name its sandbox
 	Limits
 
 	// Paired, where it is set, is told for each request the socket cookies of the
