@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"net"
 	"net/netip"
 
 	"tapwatch/agent/filter"
@@ -72,6 +73,20 @@ func (i *inspector) translated(t slots.Target) []filter.Packet {
 
 // packets is what a path of the target's shape sends through the tap's namespace.
 func (i *inspector) packets(t slots.Target) []filter.Packet {
+	all := i.pathPackets(t)
+	if macs, err := inspect.MACsOf(t.VMM.PID); err == nil && len(macs) == 1 { // else it is not known who sends
+		if mac, err := net.ParseMAC(macs[0]); err == nil {
+			for n := range all {
+				if all[n].In == t.Tap || all[n].InPort == t.Tap {
+					all[n].MAC = mac
+				}
+			}
+		}
+	}
+	return all
+}
+
+func (i *inspector) pathPackets(t slots.Target) []filter.Packet {
 	relay, guest := netip.AddrPortFrom(t.Addrs.Vpeer, i.port), netip.AddrPortFrom(t.Addrs.Guest, i.port)
 	own, client := netip.AddrPortFrom(t.Addrs.Tap, 0), netip.AddrPortFrom(t.Addrs.Client, 0)
 	tap, port := t.Tap, ""

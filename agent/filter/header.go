@@ -57,6 +57,9 @@ func (v *view) payload(e *expr.Payload) value {
 			return value{absent: true}
 		}
 		h = newHeader(14)
+		if v.in != "" && len(v.MAC) == 6 {
+			h.put(6, v.MAC...)
+		}
 		h.put16(12, v.etherType())
 	case e.Base == expr.PayloadBaseNetworkHeader && v.ARP != 0:
 		h = v.arp()

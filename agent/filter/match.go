@@ -8,6 +8,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -366,6 +367,17 @@ func (v *view) meta(key expr.MetaKey) value {
 		}
 		if i := index(name); i != 0 {
 			return value{lo: binary.NativeEndian.AppendUint32(nil, i)}
+		}
+	case expr.MetaKeyIIFGROUP, expr.MetaKeyOIFGROUP:
+		name := v.in
+		if key == expr.MetaKeyOIFGROUP {
+			name = v.out
+		}
+		if name == "" {
+			return value{absent: true}
+		}
+		if l, err := netlink.LinkByName(name); err == nil {
+			return value{lo: binary.NativeEndian.AppendUint32(nil, l.Attrs().Group)}
 		}
 	case expr.MetaKeyLEN:
 		if !ip {

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"net"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -31,6 +32,8 @@ type Packet struct {
 	Answer bool    // it is of the other direction than what began the connection
 	ARP    uint16  // the operation of an ARP packet; 0: it is a TCP segment
 	User   *uint32 // whose socket sends it; nil: unknown
+	// MAC is the sender's hardware address of what comes in; nil: unknown.
+	MAC net.HardwareAddr
 
 	hidden bool // beyond this namespace it has another source, or of an answer destination
 }

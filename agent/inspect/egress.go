@@ -18,7 +18,8 @@ const httpsPort = 443
 
 // LeavesAs says what source the namespace's rules give the packets of its guest:
 // as, where they give it one of their own, the slot's address in the host, and the
-// vpeer's where they masquerade. The zero address: none, or that is not known.
+// vpeer's where they masquerade. The zero address: none, also where they drop what
+// the guest sends outside, or that is not known.
 func LeavesAs(ns string, p Plan, as netip.Addr) (netip.Addr, error) {
 	out := filter.Packet{What: "what the guest sends outside", In: p.Tap, Out: p.Vpeer, Opens: true,
 		From: netip.AddrPortFrom(p.Guest, 0), To: netip.AddrPortFrom(outside, httpsPort)}
@@ -26,7 +27,9 @@ func LeavesAs(ns string, p Plan, as netip.Addr) (netip.Addr, error) {
 	is := path.Unknown
 	err := netns.Do(ns, func() error {
 		r, err := filter.Read()
-		if err == nil {
+		if err == nil && len(r.Judge([]filter.Packet{out}).Drops) > 0 {
+			is = path.No // on purpose: it is not to get out
+		} else if err == nil {
 			is, how = r.Translates(&out, *nftables.ChainHookPostrouting)
 		}
 		return err

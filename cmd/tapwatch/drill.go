@@ -35,11 +35,13 @@ Sandboxes of others are not touched. Without a name it lists the faults. With
 every cause was named rightly, 1 where one was not, 2 where a drill did not work.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d.out, d.says, d.probeEvery = cmd.OutOrStdout(), cmd.ErrOrStderr(), time.Second
+			ctx, stop := untilLeft(cmd.Context(), d.out)
+			defer stop()
 			switch {
 			case d.healthy != 0 && len(args) > 0:
 				return usagef("--healthy goes without faults")
 			case d.healthy != 0:
-				return d.calm(cmd.Context())
+				return d.calm(ctx)
 			case len(args) == 0:
 				return listFaults(d.out)
 			}
@@ -47,7 +49,7 @@ every cause was named rightly, 1 where one was not, 2 where a drill did not work
 			if err != nil {
 				return err
 			}
-			return d.run(cmd.Context(), faults)
+			return d.run(ctx, faults)
 		},
 	}
 	cmd.AddCommand(drillRandomCommand(&d))
@@ -91,7 +93,9 @@ were explained, 1 where not, 2 where a drill did not work.`,
 			if count < 1 {
 				return usagef("--count: must be above 0")
 			}
-			return d.random(cmd.Context(), seed, count)
+			ctx, stop := untilLeft(cmd.Context(), cmd.OutOrStdout())
+			defer stop()
+			return d.random(ctx, seed, count)
 		},
 	}
 	outputFlag(cmd, &d.output, "text or json", "text", "json")

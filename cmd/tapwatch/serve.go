@@ -28,11 +28,13 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			defer stop()
+			ctx, done := untilHangup(cmd.Context())
+			defer done()
 			s, err := flags.start(cmd.OutOrStdout())
 			if err != nil {
 				return err
 			}
-			return s.Run(cmd.Context())
+			return s.Run(ctx)
 		},
 	}
 	flags.add(cmd)
@@ -64,6 +66,10 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&s.FirstSlot, "first-slot", 1, "lowest slot index to use")
 	cmd.Flags().IntVar(&s.VCPUs, "vcpus", sandbox.DefaultVCPUs, "virtual CPUs of each sandbox")
 	cmd.Flags().IntVar(&s.MemoryMiB, "memory", sandbox.DefaultMemoryMiB, "memory of each sandbox, in MiB")
+	cmd.Flags().IntVar(&s.Boots, "boots", 0, "sandboxes that boot at a time; others wait in order (default: the number of CPUs)")
+	cmd.Flags().IntVar(&s.BootQueue, "boot-queue", sandbox.DefaultBootQueue, "sandboxes that wait for their turn to boot at most; for more, the client gets a 503")
+	cmd.Flags().IntVar(&s.MaxSandboxes, "max-sandboxes", 0, "sandboxes at most; for more, the client gets a 503 (default: as many as the host has memory for)")
+	cmd.Flags().IntVar(&s.MaxPerOwner, "max-per-key", 0, "sandboxes of one API key at most; for more, the client gets a 429; 0: any number")
 	cmd.Flags().DurationVar(&s.BootTimeout, "boot-timeout", sandbox.DefaultBootTimeout, "time for a sandbox to boot until envd answers; afterwards it has failed")
 	cmd.Flags().DurationVar(&s.WaitBooting, "wait-booting", sandbox.DefaultWaitBooting, "time that a request waits for a booting sandbox; afterwards the client gets a 502")
 	cmd.Flags().StringVar(&f.path, "path", string(registry.Relay), "how the proxy reaches the guests: "+paths)

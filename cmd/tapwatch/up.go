@@ -27,11 +27,14 @@ func upCommand() *cobra.Command {
 		Long: `Up launches sandboxes on request (control API, proxy) and watches this host at
 the same time. It builds the default template where it is missing. With --demo it
 launches four sandboxes, three of them with a fault, and draws their paths. It
-stays up until Ctrl-C or SIGTERM, then removes everything that it made.`,
+stays up until Ctrl-C, SIGTERM, SIGHUP, or until nobody reads its output any more,
+then removes everything that it made.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			u.out = cmd.OutOrStdout()
-			return u.run(cmd.Context())
+			ctx, stop := untilLeft(cmd.Context(), u.out)
+			defer stop()
+			return u.run(ctx)
 		},
 	}
 	u.agent.add(cmd.Flags())

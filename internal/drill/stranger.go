@@ -135,7 +135,7 @@ func (w *World) stranger(ctx context.Context, f Fault, dir string, r *Result) (e
 // passIn gives a slot E2B's rule for what comes in alone: by the other, its launcher
 // promises its guest a way out of the host, which is not the drill's to make.
 func passIn(s network.Slot) error {
-	if err := network.EnableDNAT(s); err != nil {
+	if err := network.EnableDNAT(s, true); err != nil {
 		return err
 	}
 	return rules(s.Netns(), func(c *nftables.Conn) {

@@ -52,8 +52,12 @@ func Cleanup(runDir string) (Report, error) {
 	for _, f := range swept {
 		report.removed("half-written record %s", f)
 	}
+	guards, guardErr := network.RemoveGuards()
+	for _, table := range guards {
+		report.removed("table %s of the host's rules", table)
+	}
 	removeIfEmpty(runDir)
-	return report, errors.Join(append(errs, err)...)
+	return report, errors.Join(append(errs, err, guardErr)...)
 }
 
 // removeIfEmpty removes the run directory's folders, and itself, where no

@@ -125,13 +125,13 @@ func TestCleanupAfterAKilledLauncher(t *testing.T) {
 	}
 	for _, want := range []string{
 		fmt.Sprintf("VMM %d of sandbox %s", dead.VMMProcess.PID, dead.ID), "console log " + dead.Console, "console log " + orphanLog,
-		"namespace " + left[0].Netns, "namespace " + left[1].Netns, fmt.Sprint("record of slot ", left[0].Index), fmt.Sprint("record of slot ", left[1].Index),
+		"table tapwatch-host-", "namespace " + left[0].Netns, "namespace " + left[1].Netns, fmt.Sprint("record of slot ", left[0].Index), fmt.Sprint("record of slot ", left[1].Index),
 	} {
 		if !slices.ContainsFunc(report.Removed, func(line string) bool { return strings.Contains(line, want) }) {
 			t.Errorf("removed %q: want %q among it", report.Removed, want)
 		}
 	}
-	if len(report.Removed) != 7 || len(report.Kept) != 0 {
+	if len(report.Removed) != 8 || len(report.Kept) != 0 {
 		t.Errorf("report %+v", report)
 	}
 	wantNoVMM(t, dead.ID)

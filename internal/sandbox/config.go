@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"tapwatch/internal/registry"
@@ -20,6 +21,7 @@ const (
 	DefaultTimeout     = 5 * time.Minute // of a sandbox's life, as E2B's SDK has it
 	DefaultVCPUs       = 1
 	DefaultMemoryMiB   = 256
+	DefaultBootQueue   = 64
 )
 
 // Config says where a manager keeps things and what its sandboxes get. The zero
@@ -38,6 +40,11 @@ type Config struct {
 	MemoryMiB   int           // of each sandbox; 0 means DefaultMemoryMiB
 	Accel       qemu.Accel    // "" means qemu.Auto
 
+	Boots        int // sandboxes that boot at a time; 0 means one for each CPU
+	BootQueue    int // sandboxes that wait for their turn to boot, at most; 0 means DefaultBootQueue
+	MaxSandboxes int // in all; 0 means as many as the host has memory for
+	MaxPerOwner  int // of one owner; 0 means any number
+
 	Log *slog.Logger // nil means slog.Default()
 }
 
@@ -54,13 +61,15 @@ func (c *Config) validate() error {
 	setDefault(&c.BootTimeout, DefaultBootTimeout)
 	setDefault(&c.VCPUs, DefaultVCPUs)
 	setDefault(&c.MemoryMiB, DefaultMemoryMiB)
+	setDefault(&c.Boots, runtime.NumCPU())
+	setDefault(&c.BootQueue, DefaultBootQueue)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
 	if err := errors.Join(c.Accel.Validate(), c.Path.Validate()); err != nil {
 		return err
 	}
-	for name, n := range map[string]int{"pool size": c.PoolSize, "vCPUs": c.VCPUs, "memory": c.MemoryMiB, "boot timeout": int(c.BootTimeout), "wait for a booting sandbox": int(c.WaitBooting)} {
+	for name, n := range map[string]int{"pool size": c.PoolSize, "boots": c.Boots, "boot queue": c.BootQueue, "sandboxes": c.MaxSandboxes, "sandboxes of one key": c.MaxPerOwner, "vCPUs": c.VCPUs, "memory": c.MemoryMiB, "boot timeout": int(c.BootTimeout), "wait for a booting sandbox": int(c.WaitBooting)} {
 		if n < 0 {
 			return fmt.Errorf("%s: %d is below 0", name, n)
 		}

@@ -16,7 +16,8 @@ import (
 // not come up, the error says how far it came; nothing of it remains then,
 // unless Keep was asked for: then the sandbox, Failed, is returned beside the
 // error. The error wraps template.ErrNotFound or template.ErrDamaged where the
-// template is at fault. It lives on when ctx ends later.
+// template is at fault, and a *BusyError where there is no room. While others boot it
+// waits for its turn. It lives on when ctx ends later.
 func (m *Manager) Create(ctx context.Context, req CreateRequest) (Sandbox, error) {
 	if req.Timeout < 0 {
 		return Sandbox{}, fmt.Errorf("create sandbox: timeout %v is below 0", req.Timeout)
@@ -33,12 +34,29 @@ func (m *Manager) Create(ctx context.Context, req CreateRequest) (Sandbox, error
 	if err != nil {
 		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
-	i, err := m.newInstance(ctx, req, t)
+	leave, err := m.room.take(req.Owner, m.cfg.MemoryMiB)
 	if err != nil {
+		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
+	}
+	done, err := m.boots.enter(ctx, func(before int) {
+		m.cfg.Log.Info("a sandbox waits for its turn to boot", "name", req.Name, "template", req.Template, "before", before)
+	})
+	if err != nil {
+		leave()
+		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
+	}
+	defer done()
+	i, err := m.newInstance(ctx, req, t, leave)
+	if err != nil {
+		leave()
 		return Sandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	err = m.start(i, req, t)
 	if err == nil {
+		go func() { // a guest that only waits keeps nobody from booting
+			untilIdle(i.machine.PID(), i.booted)
+			done()
+		}()
 		err = m.awaitEnvd(i, req)
 	}
 	return m.settle(i, req, err)

@@ -12,32 +12,36 @@ import (
 	"tapwatch/internal/sandbox/envd/guest"
 	"tapwatch/internal/sandbox/network"
 	"tapwatch/internal/sandbox/relay"
+	"tapwatch/internal/sandbox/stream"
 	"tapwatch/internal/sandbox/template"
 	"tapwatch/internal/sandbox/vmm"
 )
 
 // instance is a sandbox with what belongs to it.
 type instance struct {
-	id     string
-	slot   network.Slot
-	path   registry.Shape
-	token  string          // empty unless envd is to want one
-	boot   context.Context // of the work that Create does; ends with ErrKilled at a kill
-	cancel context.CancelCauseFunc
-	booted chan struct{} // closed when Create is through with it
-	gone   chan struct{} // closed when nothing of it remains
-	err    error         // why something does remain; set before gone is closed
+	id       string
+	slot     network.Slot
+	path     registry.Shape
+	internet bool            // whether the guest may reach public addresses, where its path has a way out
+	token    string          // empty unless envd is to want one
+	boot     context.Context // of the work that Create does; ends with ErrKilled at a kill
+	cancel   context.CancelCauseFunc
+	leave    func()        // gives its part of the room back
+	booted   chan struct{} // closed when Create is through with it
+	gone     chan struct{} // closed when nothing of it remains
+	err      error         // why something does remain; set before gone is closed
 
 	// Guarded by Manager.mu:
 	snap     Sandbox
 	machine  *vmm.Machine
 	routes   map[int]*relay.Route // by port of the guest
+	quota    *stream.Quota        // of the relay's connections
 	timer    *time.Timer          // of EndAt; nil until it runs or has failed
 	removing bool
 }
 
 // newInstance takes a slot for a sandbox and lists it as booting.
-func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template.Template) (*instance, error) {
+func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template.Template, leave func()) (*instance, error) {
 	slot, err := m.pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -59,7 +63,7 @@ func (m *Manager) newInstance(ctx context.Context, req CreateRequest, t template
 		s.AccessToken = newToken()
 	}
 	i := &instance{
-		id: id, slot: slot, path: req.Path, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route),
+		id: id, slot: slot, path: req.Path, internet: !req.NoInternet, token: s.AccessToken, snap: s, routes: make(map[int]*relay.Route), leave: leave, quota: stream.NewQuota(maxConnections(), connectRate),
 		booted: make(chan struct{}), gone: make(chan struct{}),
 	}
 	i.boot, i.cancel = context.WithCancelCause(ctx)
@@ -139,6 +143,7 @@ func (m *Manager) remove(i *instance) bool {
 func (m *Manager) dismantle(i *instance) {
 	defer m.live.Done()
 	defer close(i.gone)
+	defer i.leave()
 	<-i.booted // else Create would still be adding to it
 	m.mu.Lock()
 	proxies, routes, machine, console := m.proxies, i.routes, i.machine, m.console(i.id)

@@ -33,6 +33,8 @@ type Manager struct {
 	store  template.Store
 	pool   *network.Pool
 	relay  *relay.Relay
+	boots  *queue
+	room   *room
 	teller *pairing.Teller // tells the agent which sockets belong together
 
 	mu      sync.Mutex
@@ -60,12 +62,14 @@ func New(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("start launcher: %w", err)
 	}
 	teller := new(pairing.Teller)
-	r, err := relay.WithConfig(stream.Config{Log: cfg.Log, Paired: teller.Tell, Heard: teller.Heard})
+	r, err := relay.WithConfig(stream.Config{Log: cfg.Log, MaxOpen: maxOpen(), Paired: teller.Tell, Heard: teller.Heard})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start launcher: %w", err), pool.Close())
 	}
 	m := &Manager{
 		cfg: cfg, pool: pool, relay: r, teller: teller,
+		boots: newQueue(cfg.Boots, cfg.BootQueue),
+		room:  &room{sandboxes: cfg.MaxSandboxes, perOwner: cfg.MaxPerOwner, memoryMiB: memoryForSandboxes(), owners: make(map[string]int)},
 		store: template.Store{Dir: cfg.DataDir},
 		byID:  make(map[string]*instance),
 	}
@@ -109,6 +113,9 @@ func (m *Manager) probe(ctx context.Context) {
 // Proxy returns a proxy for the manager's sandboxes, which forgets each when
 // it is gone. What else it is told stands in cfg. It is closed with the manager.
 func (m *Manager) Proxy(cfg proxy.Config) (*proxy.Proxy, error) {
+	cfg.MaxOpen, cfg.Named = maxOpen(), true
+	setDefault(&cfg.MaxConnections, maxConnections())
+	setDefault(&cfg.ConnectRate, connectRate)
 	cfg.Resolve, cfg.Paired, cfg.Heard, cfg.Log = m.Resolve, m.teller.Tell, m.teller.Heard, m.cfg.Log
 	p, err := proxy.New(cfg)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 func (m *Manager) openPath(i *instance) error {
 	switch i.path {
 	case registry.DNAT:
-		return network.EnableDNAT(i.slot)
+		return network.EnableDNAT(i.slot, i.internet)
 	case registry.Fused: // the proxy goes in itself
 		return nil
 	case registry.Relay:

@@ -35,6 +35,7 @@ func TestShapesWithoutRelay(t *testing.T) {
 			if c := m.Connections(s.ID); len(c) != 1 || c[0].DialErrors["ECONNREFUSED"] == 0 || c[0].Opened == 0 {
 				t.Errorf("counted %+v", c)
 			}
+			wantConfined(t, url, s)
 			wantPauseWaitedFor(t, m, url, s)
 			wantCutByKill(t, m, url, s)
 		})

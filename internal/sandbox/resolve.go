@@ -10,6 +10,7 @@ import (
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/proxy"
 	"tapwatch/internal/sandbox/relay"
+	"tapwatch/internal/sandbox/stream"
 )
 
 // maxPorts bounds the listeners that requests may open for one sandbox.
@@ -120,7 +121,7 @@ func (m *Manager) listen(i *instance, port int) (*relay.Route, error) {
 		return nil, errTooManyPorts
 	}
 	listen := netip.AddrPortFrom(i.slot.VpeerIP(), uint16(port))
-	r, err := m.relay.Listen(i.slot.Netns(), listen, netip.AddrPortFrom(i.slot.GuestIP(), uint16(port)))
+	r, err := m.relay.OpenLimited(stream.ListenConfig{Netns: i.slot.Netns(), Addr: listen}, netip.AddrPortFrom(i.slot.GuestIP(), uint16(port)), i.quota)
 	if err != nil {
 		return nil, err
 	}

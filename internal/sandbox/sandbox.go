@@ -28,8 +28,13 @@ type CreateRequest struct {
 	Timeout  time.Duration     // of the sandbox's life from when it runs; 0 means DefaultTimeout
 	Metadata map[string]string // kept, and handed out again
 	EnvVars  map[string]string // of every command in the sandbox
+	Owner    string            // whose it is: a quota is of one owner
 	Secure   bool              // envd wants an access token from then on
 	Path     registry.Shape    // how the proxy reaches it; "" means the manager's
+
+	// NoInternet keeps the guest from public addresses too. Only a dnat path has a way
+	// to them at all.
+	NoInternet bool
 
 	// NoNIC starts the VMM without its NIC, so that it never attaches to the tap,
 	// as after an API call that was missed: a drill.

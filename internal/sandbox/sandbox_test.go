@@ -171,6 +171,7 @@ func TestLifeOfASandbox(t *testing.T) {
 	wantRecord(t, m, s)
 	t.Run("other ports", func(t *testing.T) { wantOtherPorts(t, m, url, s) })
 	t.Run("connections", func(t *testing.T) { wantBothLayers(t, m, url, s) })
+	t.Run("confined", func(t *testing.T) { wantConfined(t, url, s) })
 	t.Run("paused", func(t *testing.T) { wantPauseWaitedFor(t, m, url, s) })
 	if err := m.Kill(t.Context(), s.ID); err != nil {
 		t.Fatal(err)
@@ -499,5 +500,45 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Error("never: " + what)
 			return
 		}
+	}
+}
+
+// More creates at once than the host bears are booted one after the other, and those
+// that find the queue full, or no room, are refused at once.
+func TestCreatesWaitTheirTurn(t *testing.T) {
+	m := newManager(t, Config{Boots: 1, BootQueue: 1, MaxPerOwner: 3})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var made, busy int
+	for range 3 {
+		wg.Go(func() {
+			_, err := m.Create(t.Context(), CreateRequest{Template: "base", Owner: "one"})
+			var none *BusyError
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				made++
+			case errors.As(err, &none) && !none.Quota:
+				busy++
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if made != 2 || busy != 1 {
+		t.Errorf("%d made, %d refused", made, busy)
+	}
+	var none *BusyError
+	create(t, m, CreateRequest{Template: "base", Owner: "one"})
+	if _, err := m.Create(t.Context(), CreateRequest{Template: "base", Owner: "one"}); !errors.As(err, &none) || !none.Quota {
+		t.Errorf("a fourth: %v", err)
+	}
+	if err := m.Kill(t.Context(), m.List()[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if m.room.taken != 2 {
+		t.Errorf("%d have a part of the room", m.room.taken)
 	}
 }

@@ -4,6 +4,7 @@
 package up
 
 import (
+	"bufio"
 	"io"
 	"net/http"
 	"os"
@@ -26,6 +27,7 @@ import (
 	"tapwatch/agent/path"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/proctest"
+	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/template/templatetest"
 )
 
@@ -280,5 +282,65 @@ func TestCleanupAfterKill(t *testing.T) {
 	}
 	if out := cleanup(); !strings.HasSuffix(out, "nothing to do\n") || strings.Contains(out, "removed") {
 		t.Errorf("second cleanup says %q", out)
+	}
+}
+
+// Whoever looks at `tapwatch up` and goes, by closing the pipe (| head) or the terminal
+// (SIGHUP), ends it as Ctrl-C does: nothing stays.
+func TestUpEndsWithItsReader(t *testing.T) {
+	nettest.NeedRoot(t)
+	store := templatetest.Store(t)
+	bin := proctest.Build(t, "tapwatch/cmd/tapwatch")
+	if err := os.Rename(templatetest.Envd(t), filepath.Join(filepath.Dir(bin), "envd")); err != nil {
+		t.Fatal(err)
+	}
+	for name, leave := range map[string]func(up *os.Process, out *os.File) error{
+		"pipe":   func(_ *os.Process, out *os.File) error { return out.Close() },
+		"SIGHUP": func(up *os.Process, _ *os.File) error { return up.Signal(syscall.SIGHUP) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			runDir := filepath.Join(t.TempDir(), "run")
+			out, in, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close()
+			up := exec.CommandContext(t.Context(), bin, "up", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0",
+				"--run-dir", runDir, "--data-dir", store.Dir, "--first-slot", strconv.Itoa(firstSlot), "--pool", "1")
+			up.Stdout, up.Stderr = in, in // as a terminal, and "2>&1 |"
+			if err := up.Start(); err != nil {
+				t.Fatal(err)
+			}
+			in.Close()
+			lines := bufio.NewScanner(out)
+			var api string
+			for found := false; !found && lines.Scan(); {
+				api, found = strings.CutPrefix(lines.Text(), "api: ")
+			}
+			if made, err := exec.Command(bin, "sandbox", "create", "--api-url", api).CombinedOutput(); err != nil {
+				t.Errorf("create: %v\n%s", err, made)
+			}
+			records, err := registry.Dir(runDir).List()
+			if err != nil || len(records) == 0 {
+				t.Errorf("records %v, %v", records, err)
+			}
+			if err := leave(up.Process, out); err != nil {
+				t.Fatal(err)
+			}
+			if err := up.Wait(); err != nil {
+				t.Errorf("ended with %v", err)
+			}
+			if _, err := os.Stat(runDir); !os.IsNotExist(err) {
+				t.Errorf("%s is left: %v", runDir, err)
+			}
+			for _, r := range records {
+				if _, err := os.Stat("/run/netns/" + r.Netns); !os.IsNotExist(err) {
+					t.Errorf("namespace %s is left: %v", r.Netns, err)
+				}
+				if r.Sandbox != nil && r.Sandbox.VMMProcess.Alive() {
+					t.Errorf("VMM %d of %s is left", r.Sandbox.VMMProcess.PID, r.Sandbox.ID)
+				}
+			}
+		})
 	}
 }

@@ -73,7 +73,7 @@ func New(cfg Config) (http.Handler, error) {
 	all := http.NewServeMux()
 	all.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	all.Handle("/", s.withKey(keyed))
-	return s.withHost(all), nil
+	return withBodyTime(s.withHost(all)), nil
 }
 
 // unsupported is what E2B can do with a sandbox and we cannot: said plainly,

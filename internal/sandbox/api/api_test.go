@@ -175,6 +175,13 @@ func TestHostAndOrigin(t *testing.T) {
 		{"127.0.0.1", "http://localhost:8080", 200},
 		{"127.0.0.1", "https://evil.example", 403},
 		{"127.0.0.1", "null", 403},
+		{"127.0.0.1:3000", "http://127.0.0.1:9", 200},
+		{"10.1.2.3:3000", "http://10.1.2.3:3000", 200}, // the page that was asked for
+		{"127.0.0.1", "http://10.1.2.3", 403},
+		{"10.1.2.3", "http://10.1.2.4", 403},
+		{"127.0.0.1", "https://[2001:db8::1]", 403},
+		{"127.0.0.1", "https://sandboxes.example", 200},
+		{"127.0.0.1", "https://8000-i123.sandboxes.example", 403}, // a guest's page
 	} {
 		code, says := ask(t, ts, "GET", "/sandboxes", "", func(r *http.Request) {
 			r.Host = tc.host

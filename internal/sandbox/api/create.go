@@ -26,6 +26,7 @@ type createBody struct {
 	Metadata   map[string]string `json:"metadata"`
 	EnvVars    map[string]string `json:"envVars"`
 	Secure     *bool             `json:"secure"` // whether envd asks for a token
+	Internet   *bool             `json:"allow_internet_access"`
 	AutoPause  bool              `json:"autoPause"`
 	AutoResume *struct {
 		Enabled bool `json:"enabled"`
@@ -80,7 +81,8 @@ func (b createBody) request(secureByDefault bool) (sandbox.CreateRequest, error)
 	return sandbox.CreateRequest{
 		Template: b.TemplateID, Name: b.Tapwatch.Name, Timeout: timeout,
 		Metadata: b.Metadata, EnvVars: b.EnvVars, Secure: secure,
-		Path: path, NoNIC: b.Tapwatch.NoNIC, Keep: b.Tapwatch.Keep,
+		NoInternet: b.Internet != nil && !*b.Internet,
+		Path:       path, NoNIC: b.Tapwatch.NoNIC, Keep: b.Tapwatch.Keep,
 	}, nil
 }
 
@@ -128,6 +130,7 @@ func (s *server) create(secureByDefault bool) http.HandlerFunc {
 			s.fail(w, r, err)
 			return
 		}
+		req.Owner = ownerOf(r)
 		sb, err := s.cfg.Manager.Create(r.Context(), req)
 		if err != nil {
 			s.fail(w, r, err)

@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"net"
 	"net/http"
 	"net/netip"
@@ -26,6 +27,12 @@ func (s *server) withKey(next http.Handler) http.Handler {
 	})
 }
 
+// ownerOf names whose a request is, without telling the key.
+func ownerOf(r *http.Request) string {
+	sum := sha256.Sum256([]byte(r.Header.Get(e2b.HeaderAPIKey)))
+	return hex.EncodeToString(sum[:8])
+}
+
 func (s *server) knows(key string) bool {
 	sum := sha256.Sum256([]byte(key))
 	found := 0
@@ -45,13 +52,30 @@ func (s *server) withHost(next http.Handler) http.Handler {
 		}
 		if origin := r.Header.Get("Origin"); origin != "" {
 			u, err := url.Parse(origin)
-			if err != nil || !s.serves(u.Host) {
+			if err != nil || !s.trusts(u.Host, r.Host) {
 				refuse(w, http.StatusForbidden, "origin %.80q is not served here", origin)
 				return
 			}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// trusts reports whether a page of a host may ask: one of this host, as it was asked
+// for, of this machine, or of the domain. Pages below the domain are the guests'.
+func (s *server) trusts(host, asked string) bool {
+	if host != "" && strings.EqualFold(host, asked) {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.IsLoopback()
+	}
+	domain := strings.ToLower(s.cfg.Domain)
+	return host == "localhost" || domain != "" && (host == domain || host == "api."+domain)
 }
 
 // serves reports whether a Host is one that nobody else's DNS can point here.

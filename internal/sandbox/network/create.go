@@ -72,7 +72,7 @@ func makeVeth(s Slot) error {
 	}
 	defer ns.Close()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = s.HostVeth()
+	attrs.Name, attrs.Group = s.HostVeth(), groupOf(os.Getpid())
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: e2b.Vpeer, PeerNamespace: netlink.NsFd(ns.Fd())}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make veth %s: %w", s.HostVeth(), err)
@@ -115,7 +115,7 @@ func furnish(s Slot) error {
 	})
 }
 
-var innerSteps = []func(*netlink.Handle, Slot) error{setSysctls, raiseLoopback, raiseVpeer, makeInnerTap, raiseTap}
+var innerSteps = []func(*netlink.Handle, Slot) error{setSysctls, raiseLoopback, raiseVpeer, makeInnerTap, confineGuest, raiseTap}
 
 // setSysctls lets packets through the namespace, which does not inherit a
 // forwarding host for sure, and keeps the ports of envd and the code interpreter,
@@ -149,6 +149,9 @@ func raiseVpeer(h *netlink.Handle, s Slot) error {
 }
 
 func makeInnerTap(_ *netlink.Handle, s Slot) error { return makeTap(s.Tap()) }
+
+// confineGuest comes before the tap is up, so that no frame passes unseen.
+func confineGuest(_ *netlink.Handle, s Slot) error { return confine(s) }
 
 func raiseTap(h *netlink.Handle, s Slot) error {
 	mac, err := net.ParseMAC(e2b.TapMAC)

@@ -15,9 +15,10 @@ import (
 const NATTable = "tapwatch"
 
 // EnableDNAT has the slot's kernel pass what comes for HostIP on to the guest,
-// and lets what the guest begins leave by HostIP: E2B's two rules. It is for a
-// slot that is about to be bound; the rules go with the namespace.
-func EnableDNAT(s Slot) error {
+// and gives what the guest begins HostIP as its source: E2B's two rules. What the
+// guest begins passes only if it has Internet access, and to public addresses alone.
+// It is for a slot that is about to be bound; the rules go with the namespace.
+func EnableDNAT(s Slot, internet bool) error {
 	err := netns.Do(s.Netns(), func() error {
 		c, err := nftables.New() // its socket belongs to the namespace
 		if err != nil {
@@ -28,6 +29,9 @@ func EnableDNAT(s Slot) error {
 			translation{meta: expr.MetaKeyIIFNAME, field: destination, match: s.HostIP().AsSlice(), to: s.GuestIP().AsSlice(), kind: expr.NATTypeDestNAT})
 		addRule(c, table, "postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource,
 			translation{meta: expr.MetaKeyOIFNAME, field: source, match: s.GuestIP().AsSlice(), to: s.HostIP().AsSlice(), kind: expr.NATTypeSourceNAT})
+		if err := letOut(c, s, internet); err != nil {
+			return err
+		}
 		return c.Flush() // all of it or nothing
 	})
 	if err != nil {

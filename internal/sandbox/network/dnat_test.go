@@ -92,7 +92,7 @@ func TestWaysToTheGuest(t *testing.T) {
 	if n := conntrackCount(t, s); n != "0" {
 		t.Errorf("%s connections are tracked though no rule needs it", n)
 	}
-	if err := EnableDNAT(s); err != nil {
+	if err := EnableDNAT(s, false); err != nil {
 		t.Fatal(err)
 	}
 	var d net.Dialer
@@ -112,7 +112,7 @@ func TestWaysToTheGuest(t *testing.T) {
 }
 
 func TestEnableDNATNeedsTheSlot(t *testing.T) {
-	if err := EnableDNAT(freeSlot(t)); !errors.Is(err, netns.ErrNotExist) {
+	if err := EnableDNAT(freeSlot(t), true); !errors.Is(err, netns.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -73,6 +73,9 @@ func NewPool(cfg PoolConfig) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start slot pool: %w", err)
 	}
+	if err := guardHost(); err != nil {
+		return nil, fmt.Errorf("start slot pool: %w", err)
+	}
 	p := &Pool{
 		cfg: cfg, owner: owner,
 		records: make(map[Slot]registry.Slot),
@@ -165,7 +168,8 @@ func (p *Pool) Close() error {
 		wg.Go(func() { errs[i] = p.Release(s) })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	_, err := RemoveGuards()
+	return errors.Join(append(errs, err)...)
 }
 
 // Idle returns how many slots are ready now.

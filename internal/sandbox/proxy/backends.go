@@ -36,8 +36,9 @@ type routeKey struct {
 
 // backend is one sandbox.
 type backend struct {
-	id   string
-	open atomic.Int64 // requests, and connections that are no HTTP
+	id    string
+	open  atomic.Int64 // requests, and connections that are no HTTP
+	quota *stream.Quota
 
 	// Guarded by backends.mu:
 	targets map[place]*stream.Target
@@ -135,7 +136,7 @@ func (b *backends) way(q *question, t Target) (w *way, unused *stream.Target, er
 	}
 	to := b.byID[t.SandboxID]
 	if to == nil {
-		to = &backend{id: t.SandboxID, targets: make(map[place]*stream.Target)}
+		to = &backend{id: t.SandboxID, targets: make(map[place]*stream.Target), quota: stream.NewQuota(b.cfg.MaxConnections, b.cfg.ConnectRate)}
 		b.byID[t.SandboxID] = to
 	}
 	at := place{t.Netns, t.Addr}
@@ -149,6 +150,7 @@ func (b *backends) way(q *question, t Target) (w *way, unused *stream.Target, er
 		if target, err = b.engine.Target(t.Netns, t.Addr); err != nil {
 			return nil, unused, err
 		}
+		target.Limit(to.quota)
 		to.targets[at] = target
 	}
 	w = &way{Target: t, to: to, stream: target}

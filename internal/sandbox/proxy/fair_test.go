@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -86,6 +87,35 @@ func TestUpgradesCountUntilTheyEnd(t *testing.T) {
 	nettest.Eventually(t, "the place is free again", func() bool {
 		code, _ := ask(t, srv, "one", "x")
 		return code == http.StatusSwitchingProtocols
+	})
+}
+
+// A client that keeps its connection to a sandbox and asks nothing holds a place too;
+// it may ask again while it does.
+func TestIdleConnectionsToASandboxAreBounded(t *testing.T) {
+	var s sandboxes
+	s.put("one", newBackend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "here") }), nil)
+	_, srv := newProxy(t, Config{Resolve: s.resolve, Limits: Limits{MaxConnections: 1}})
+	c, err := net.Dial("tcp", srv.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 2 {
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: localhost\r\nE2b-Sandbox-Id: one\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%+v, %v", resp, err)
+		}
+		if b, err := io.ReadAll(resp.Body); string(b) != "here" || err != nil {
+			t.Fatalf("%q, %v", b, err)
+		}
+	}
+	wantFailure(t, srv, "one", http.StatusTooManyRequests, e2b.EnvdPort, "at most 1 may be open")
+	c.Close()
+	nettest.Eventually(t, "the place is free again", func() bool {
+		code, _ := get(t, srv, "one")
+		return code == http.StatusOK
 	})
 }
 

@@ -13,6 +13,14 @@ type Limits struct {
 	// open at once, so that a flood of one takes no descriptors and memory of the
 	// others; 0 means DefaultMaxRequests.
 	MaxRequests int
+	// MaxConnections bounds the connections to one sandbox, those between two requests
+	// among them, and ConnectRate the new ones a second once so many have come in a
+	// moment; 0 means no bound.
+	MaxConnections int
+	ConnectRate    float64
+	// MaxOpen bounds the clients' connections in all: others wait; 0 means as many as
+	// there are files for.
+	MaxOpen int
 	// MaxHeader bounds the head of a request or of an answer, in bytes; 0 means
 	// DefaultMaxHeader, which is the most.
 	MaxHeader     int
@@ -70,6 +78,14 @@ func (l *Limits) validate() error {
 		return fmt.Errorf("proxy: at most %d bytes a head: must be %d to %d", l.MaxHeader, minHeader, DefaultMaxHeader)
 	}
 	return nil
+}
+
+// connections says what bounds those to one sandbox.
+func (l *Limits) connections() string {
+	if l.ConnectRate == 0 {
+		return fmt.Sprintf("at most %d may be open", l.MaxConnections)
+	}
+	return fmt.Sprintf("at most %d may be open, and %.0f more begin in a second", l.MaxConnections, l.ConnectRate)
 }
 
 const minHeader = 1 << 10

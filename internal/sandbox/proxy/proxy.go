@@ -53,6 +53,7 @@ type Config struct {
 	Resolve Resolver
 	Domain  string       // of Host {port}-{id}.{domain}; "" means any
 	Log     *slog.Logger // nil means slog.Default()
+	Named   bool         // from another machine a request must name its sandbox
 	Limits
 
 	// Paired, where it is set, is told for each request the socket cookies of the
@@ -86,7 +87,7 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, err
 	}
 	engine, err := stream.New(stream.Config{
-		Log: cfg.Log, DialTimeout: cfg.DialTimeout, HeadTimeout: cfg.HeaderTimeout, UserTimeout: cfg.UserTimeout,
+		Log: cfg.Log, MaxOpen: cfg.MaxOpen, DialTimeout: cfg.DialTimeout, HeadTimeout: cfg.HeaderTimeout, UserTimeout: cfg.UserTimeout,
 		Paired: cfg.Paired, Heard: cfg.Heard,
 	})
 	if err != nil {

@@ -47,7 +47,7 @@ func parseRoute(h *head, domain string) (id string, port int, err error) {
 		return "", 0, fmt.Errorf("host %.80q names no sandbox: name one by %s, or use an address or localhost", host, e2b.HeaderSandboxID)
 	}
 	if origin := string(h.origin); origin != "" {
-		if u, err := url.Parse(origin); err != nil || u.Host == "" || !local(u.Host, domain) {
+		if u, err := url.Parse(origin); err != nil || u.Host == "" || !trusted(u.Host, host, domain) {
 			return "", 0, fmt.Errorf("a page of %.80q must name a sandbox by %s", origin, e2b.HeaderSandboxID)
 		}
 	}
@@ -78,6 +78,21 @@ func local(host, domain string) bool {
 	}
 	domain = strings.ToLower(domain)
 	return domain != "" && (host == domain || strings.HasSuffix(host, "."+domain))
+}
+
+// trusted reports whether a page of a host may ask without naming a sandbox: one of
+// this machine, of the host as it was asked for, or of the domain.
+func trusted(page, asked, domain string) bool {
+	if strings.EqualFold(page, asked) {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(page); err == nil {
+		page = name
+	}
+	if a, err := netip.ParseAddr(strings.Trim(page, "[]")); err == nil {
+		return a.IsLoopback()
+	}
+	return local(page, domain)
 }
 
 // splitHost takes {port}-{id}.{domain}[:port] apart; ok says that it has this

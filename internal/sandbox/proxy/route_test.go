@@ -34,6 +34,8 @@ func TestParseRoute(t *testing.T) {
 		{name: "our domain", host: "E2B.test.:49983", domain: "e2b.test", wantPort: 49983},
 		{name: "page of this host", host: "127.0.0.1:49983", origin: "http://localhost:5173", wantPort: 49983},
 		{name: "page of another host", host: "127.0.0.1:49983", origin: "https://evil.test", wantErr: `a page of "https://evil.test" must name a sandbox`},
+		{name: "page of another address", host: "127.0.0.1:49983", origin: "http://10.1.2.3", wantErr: `a page of "http://10.1.2.3" must name a sandbox`},
+		{name: "page of the address asked", host: "10.1.2.3:49983", origin: "http://10.1.2.3:49983", wantPort: 49983},
 		{name: "page without origin", host: "127.0.0.1:49983", origin: "null", wantPort: 49983, wantErr: "must name a sandbox"},
 		{name: "page of another host with the id", host: "localhost", headerID: id, origin: "https://evil.test", wantID: id, wantPort: 49983},
 		{name: "host that is IPv6", host: "[::1]:49983", wantPort: 49983},

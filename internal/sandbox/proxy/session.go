@@ -92,12 +92,19 @@ func (p *Proxy) request(c *stream.Conn, s *session, b []byte) stream.Verdict {
 	if err != nil {
 		return refuse(http.StatusBadRequest, failure{Message: err.Error()}, toHead)
 	}
+	if id == "" && p.fromAfar(c) {
+		return refuse(http.StatusBadRequest, failure{Message: "from another machine a request must name its sandbox by " + e2b.HeaderSandboxID + " or by Host {port}-{id}.{domain}"}, toHead)
+	}
 	w, err := p.wayTo(c, s, id, port)
 	switch {
 	case err != nil:
 		return refuse(statusOf(err), failure{SandboxID: id, Message: err.Error(), Port: port}, toHead)
 	case w == nil:
 		return stream.Verdict{Wait: true}
+	case c.Target() != w.stream && !w.stream.Admit():
+		return refuse(http.StatusTooManyRequests, failure{
+			SandboxID: w.SandboxID, Message: "the sandbox has too many connections: " + p.cfg.connections(), Port: port,
+		}, toHead)
 	case !w.to.enter(p.cfg.MaxRequests):
 		return refuse(http.StatusTooManyRequests, failure{
 			SandboxID: w.SandboxID, Message: fmt.Sprintf("the sandbox has %d requests open already", p.cfg.MaxRequests), Port: port,
@@ -129,9 +136,16 @@ func (s *session) begin(c *stream.Conn, h *head, w *way, raw []byte) stream.Verd
 	return v
 }
 
+// fromAfar says that a client must name its sandbox: whoever reaches this port could
+// use the only one otherwise.
+func (p *Proxy) fromAfar(c *stream.Conn) bool { return p.cfg.Named && !c.Peer().Addr().IsLoopback() }
+
 // raw takes a connection that is no HTTP to the only sandbox. Nobody can be told
 // why that does not go: it is reset.
 func (p *Proxy) raw(c *stream.Conn, s *session) stream.Verdict {
+	if p.fromAfar(c) { // it names no sandbox
+		return stream.Verdict{Reset: true}
+	}
 	w, err := p.wayTo(c, s, "", e2b.EnvdPort)
 	switch {
 	case err != nil:
@@ -139,7 +153,7 @@ func (p *Proxy) raw(c *stream.Conn, s *session) stream.Verdict {
 		return stream.Verdict{Reset: true}
 	case w == nil:
 		return stream.Verdict{Wait: true}
-	case !w.to.enter(p.cfg.MaxRequests):
+	case !w.stream.Admit(), !w.to.enter(p.cfg.MaxRequests):
 		return stream.Verdict{Reset: true}
 	}
 	s.way, s.asked = w, true

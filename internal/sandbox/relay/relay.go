@@ -52,10 +52,17 @@ func (r *Relay) Listen(netnsPath string, listen, to netip.AddrPort) (*Route, err
 
 // Open is Listen with all that a listener may be told.
 func (r *Relay) Open(cfg stream.ListenConfig, to netip.AddrPort) (*Route, error) {
+	return r.OpenLimited(cfg, to, nil)
+}
+
+// OpenLimited is Open with a quota, which several routes may share. What it does not
+// admit is reset.
+func (r *Relay) OpenLimited(cfg stream.ListenConfig, to netip.AddrPort, q *stream.Quota) (*Route, error) {
 	target, err := r.engine.Target(cfg.Netns, to)
 	if err != nil {
 		return nil, fmt.Errorf("relay %s: %w", cfg.Addr, err)
 	}
+	target.Limit(q)
 	cfg.To = target
 	listener, err := r.engine.Listen(cfg)
 	if err != nil {

@@ -15,6 +15,8 @@ const (
 	// does not keep the loop from its connections.
 	acceptBurst = 16
 	restTime    = 100 * time.Millisecond // without files, unless one is closed earlier
+
+	complainEvery = 10 * time.Second // of one engine that has no files
 )
 
 // admit puts a listener into epoll. One loop is woken for a connection, not all.
@@ -31,6 +33,10 @@ func (l *loop) admit(ln *Listener) {
 func (l *loop) acceptAll(ln *Listener) {
 	var peer unix.RawSockaddrAny
 	for range acceptBurst {
+		if most := l.engine.cfg.MaxOpen; most > 0 && l.engine.Open() >= most {
+			l.rest(ln, unix.EMFILE) // as where there is no file: it waits in the backlog
+			return
+		}
 		fd, errno := accept(ln.fd, &peer)
 		if again(errno) {
 			ln.crowded[l.id].busy = false
@@ -41,6 +47,10 @@ func (l *loop) acceptAll(ln *Listener) {
 			return
 		}
 		ln.accepted.Add(1)
+		if ln.target != nil && !ln.target.Admit() {
+			reset(fd)
+			continue
+		}
 		c := l.newConn(ln, fd)
 		c.peer, c.since = peerOf(&peer), l.engine.now()
 		l.opened(c)
@@ -79,7 +89,10 @@ func (l *loop) opened(c *Conn) {
 // in its backlog. It comes back when a file is closed.
 func (l *loop) rest(ln *Listener, errno error) {
 	ln.errors.Add(1)
-	l.engine.cfg.Log.Warn("cannot accept connections, paused", "listen", ln.addr, "netns", ln.cfg.Netns, "err", errno)
+	if now := l.engine.now(); now-time.Duration(l.engine.complained.Load()) >= complainEvery {
+		l.engine.complained.Store(int64(now))
+		l.engine.cfg.Log.Warn("cannot accept connections, paused", "listen", ln.addr, "netns", ln.cfg.Netns, "open", l.engine.Open(), "err", errno)
+	}
 	epollRemove(l.ep, ln.fd)
 	l.resting = append(l.resting, ln)
 	l.restUntil = l.now + restTime

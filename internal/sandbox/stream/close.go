@@ -145,6 +145,7 @@ func (l *loop) account(c *Conn, why Reason) {
 	}
 	n := &c.target.counters[l.id]
 	n.open.Add(-1)
+	c.target.quota.count(-1)
 	n.ended[why].Add(1)
 	l.sample(c, n)
 }

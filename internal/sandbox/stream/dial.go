@@ -20,6 +20,7 @@ type Target struct {
 	ns     *netns.Handle
 	addr   netip.AddrPort
 	raw    unix.RawSockaddrInet4
+	quota  *Quota // nil: no bound
 
 	closed     atomic.Bool
 	congestion atomic.Int32 // of sockets in the namespace; see tuneDial
@@ -56,6 +57,13 @@ func (e *Engine) Target(path string, addr netip.AddrPort) (*Target, error) {
 	e.targets[t] = struct{}{}
 	return t, nil
 }
+
+// Limit has the target's connections count against a quota; before there are any. A
+// listener that leads to it resets what the quota does not admit; a handler asks.
+func (t *Target) Limit(q *Quota) { t.quota = q }
+
+// Admit says whether the quota, if there is one, admits one more connection.
+func (t *Target) Admit() bool { return t.quota.Admit() }
 
 // Addr is the address that is dialled.
 func (t *Target) Addr() netip.AddrPort { return t.addr }
@@ -98,6 +106,7 @@ func (l *loop) dial(c *Conn, t *Target) {
 	c.target, c.state, c.dialed = t, stateDialing, l.engine.now()
 	c.deadline = c.dialed + l.engine.cfg.DialTimeout
 	t.counters[l.id].open.Add(1)
+	t.quota.count(1)
 	l.dialing.push(c)
 	l.connect(c)
 }

@@ -26,8 +26,11 @@ type Config struct {
 	// that does little else gives the runtime places to spare: with GOMAXPROCS at
 	// twice the loops they wait without telling it, which is quicker.
 	Loops int
-	Pipes int // the most pipes (2 files each) held for splicing; 0 means 64 a loop
-	Log   *slog.Logger
+	// MaxOpen is how many connections there may be in all: others wait in the backlog;
+	// 0 means as many as there are files for.
+	MaxOpen int
+	Pipes   int // the most pipes (2 files each) held for splicing; 0 means 64 a loop
+	Log     *slog.Logger
 
 	DialTimeout time.Duration // 0 means 10 s
 	// HeadTimeout is how long a client may take until a handler's verdict lets its
@@ -62,7 +65,7 @@ func (c *Config) validate() error {
 		name string
 		v    int64
 	}{
-		{"loops", int64(c.Loops)}, {"pipes", int64(c.Pipes)}, {"dial timeout", int64(c.DialTimeout)}, {"head timeout", int64(c.HeadTimeout)},
+		{"loops", int64(c.Loops)}, {"pipes", int64(c.Pipes)}, {"open connections", int64(c.MaxOpen)}, {"dial timeout", int64(c.DialTimeout)}, {"head timeout", int64(c.HeadTimeout)},
 		{"keep-alive", int64(c.KeepAlive)}, {"user timeout", int64(c.UserTimeout)},
 	} {
 		if v.v < 0 {
@@ -99,9 +102,11 @@ type Engine struct {
 	cfg   Config
 	loops []*loop
 	pipes atomic.Int64 // held by all loops
-	open  atomic.Int64 // connections
-	spare bool         // the runtime has a place for each loop, and as many for others
-	start time.Time
+
+	complained atomic.Int64 // when it last logged that it has no files, as time since its start; at the start it has not
+	open       atomic.Int64 // connections
+	spare      bool         // the runtime has a place for each loop, and as many for others
+	start      time.Time
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{}
@@ -120,6 +125,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, start: time.Now(), spare: runtime.GOMAXPROCS(0) >= 2*cfg.Loops,
 		listeners: make(map[*Listener]struct{}), targets: make(map[*Target]struct{}),
 	}
+	e.complained.Store(int64(-complainEvery))
 	for i := range cfg.Loops {
 		l, err := newLoop(e, i)
 		if err != nil {
