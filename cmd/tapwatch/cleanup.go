@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tapwatch/agent"
+	"tapwatch/agent/config"
 	"tapwatch/agent/probe"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
@@ -49,6 +50,7 @@ container that is. It says what it left, and fails where it cannot tell.`,
 		},
 	}
 	c.Flags().StringVar(&runDir, "run-dir", registry.DefaultDir, "directory of the launcher's records")
+	config.Check(c.Flags(), "run-dir", dirName)
 	return c
 }
 

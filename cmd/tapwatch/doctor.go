@@ -67,7 +67,7 @@ that the configuration silences does not count, whatever is wrong with it.`,
 			return verdict(slots)
 		},
 	}
-	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "URL of the agent")
+	agentURLFlag(cmd.Flags(), &agentURL)
 	outputFlag(cmd, &output, "text or json", "text", "json")
 	cmd.Flags().BoolVar(&all, "all", false, "show idle slots too")
 	cmd.Flags().BoolVar(&noAgent, "no-agent", false, "read the kernel instead of asking the agent")

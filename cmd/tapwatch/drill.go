@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tapwatch/agent"
+	"tapwatch/agent/config"
 	"tapwatch/agent/path"
 	"tapwatch/internal/drill"
 	"tapwatch/internal/sandbox"
@@ -45,7 +46,7 @@ every cause was named rightly, 1 where one was not, 2 where a drill did not work
 			}
 			faults, err := drill.Find(args...)
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			return d.run(cmd.Context(), faults)
 		},
@@ -60,6 +61,8 @@ every cause was named rightly, 1 where one was not, 2 where a drill did not work
 	f.IntVar(&d.sandbox.FirstSlot, "first-slot", 1, "lowest slot index to use")
 	f.StringVar(&d.accel, "accel", string(qemu.Auto), "auto (KVM where it really works), kvm or tcg (emulation)")
 	f.IntVar(&d.sandbox.MemoryMiB, "memory", sandbox.DefaultMemoryMiB, "memory of each sandbox, in MiB")
+	launchChecks(f)
+	config.Check(f, "listen", listenAddress)
 	f = cmd.Flags()
 	f.IntVar(&d.healthy, "healthy", 0, "instead of faults: that many healthy sandboxes under load, of which nothing must be found")
 	f.DurationVar(&d.period, "for", 2*time.Minute, "with --healthy: how long")

@@ -29,7 +29,7 @@ func eventsCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "URL of the agent")
+	agentURLFlag(cmd.Flags(), &agentURL)
 	outputFlag(cmd, &output, "text, or json: one object a line", "text", "json")
 	cmd.Flags().BoolVar(&recent, "recent", true, "begin with the events that the agent has kept")
 	return cmd

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/config"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/api"
 	"tapwatch/internal/sandbox/envd"
@@ -33,6 +34,7 @@ func sandboxCommand() *cobra.Command {
 	c.PersistentFlags().StringVar(&client.Key, "api-key", cmp.Or(os.Getenv("E2B_API_KEY"), "tapwatch"),
 		"its API key; without keys of its own a launcher takes any (default $E2B_API_KEY)")
 	c.PersistentFlags().Lookup("api-key").DefValue = "" // --help must not print the key
+	config.Check(c.PersistentFlags(), "api-url", baseURL)
 	c.AddCommand(
 		sandboxCreateCommand(&client),
 		sandboxListCommand(&client),
@@ -72,6 +74,7 @@ func sandboxCreateCommand(client *api.Client) *cobra.Command {
 	c.Flags().BoolVar(&o.Tapwatch.NoNIC, "no-nic", false, "a drill: start the VM without its network interface")
 	c.Flags().StringVar(&o.Tapwatch.Path, "path", "", "how the proxy reaches it: "+paths+" (default: the launcher's)")
 	c.Flags().BoolVar(&o.Tapwatch.Keep, "keep", false, "keep it for a look where it never answers")
+	pathWords(c.Flags())
 	return c
 }
 
@@ -142,6 +145,7 @@ func sandboxExecCommand(client *api.Client) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&proxyURL, "proxy-url", "http://127.0.0.1:49983", "URL of the proxy")
+	config.Check(c.Flags(), "proxy-url", baseURL)
 	c.Flags().StringVarP(&req.User, "user", "u", "", "user to run it as (default: the sandbox's)")
 	c.Flags().StringVarP(&req.Cwd, "cwd", "w", "", "directory to run it in (default: the user's home)")
 	c.Flags().StringToStringVarP(&req.Env, "env", "e", nil, "KEY=VALUE for the command")

@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/config"
 	"tapwatch/internal/sandbox/template"
 )
 
@@ -43,6 +45,11 @@ tells, and serve as drills.`,
 			if len(variants) == 0 {
 				return usagef("--variant: must be %s or all", strings.Join(variantNames(), ", "))
 			}
+			for _, v := range variants {
+				if !slices.Contains(variantNames(), v) {
+					return usagef("--variant %q: must be %s or all", v, strings.Join(variantNames(), ", "))
+				}
+			}
 			o.Step = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
 			for _, v := range variants {
 				o.Variant = template.Variant(v)
@@ -54,7 +61,8 @@ tells, and serve as drills.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&o.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels")
+	c.Flags().StringVar(&o.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels; must exist")
+	config.Check(c.Flags(), "data-dir", existingDir)
 	c.Flags().StringVar(&o.EnvdPath, "envd", "", "guest daemon, a static binary (default: envd beside this executable)")
 	c.Flags().StringSliceVar(&variants, "variant", variants, "what to build: "+strings.Join(variantNames(), ", ")+" or all")
 	c.Flags().BoolVar(&o.Force, "force", false, "look for newer packages, and build again what is there")
@@ -97,6 +105,7 @@ func templateListCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&store.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels")
+	config.Check(c.Flags(), "data-dir", existingDir)
 	return c
 }
 
