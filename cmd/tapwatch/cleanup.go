@@ -18,7 +18,7 @@ func cleanupCommand() *cobra.Command {
 	var runDir string
 	c := &cobra.Command{
 		Use:   "cleanup",
-		Short: "Remove what a killed launcher or agent left: VMMs, slots, hooks, records, logs",
+		Short: "Remove what a killed launcher or agent left behind",
 		Long: `Cleanup removes what the records of launchers that no longer live name, where it
 is still the same: a VMM by its pid and start time, a namespace by its cookie; the
 hooks of an agent of the same run directory that no longer lives; and hooks, in any

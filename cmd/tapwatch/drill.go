@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +27,7 @@ func drillCommand() *cobra.Command {
 	var d drillRun
 	cmd := &cobra.Command{
 		Use:   "drill [FAULT...|all]",
-		Short: "Break sandboxes for real and see whether the right cause is named, and how fast",
+		Short: "Break sandboxes and see whether the right cause is named",
 		Long: `Drill launches sandboxes of its own, breaks them in the ways named, and waits for
 the agent's finding: an agent of its own, which runs as long as the drill does.
 Sandboxes of others are not touched. Without a name it lists the faults. With
@@ -51,6 +50,7 @@ every cause was named rightly, 1 where one was not, 2 where a drill did not work
 			return d.run(cmd.Context(), faults)
 		},
 	}
+	cmd.ValidArgsFunction = faultNames
 	cmd.AddCommand(drillRandomCommand(&d))
 	f := cmd.PersistentFlags()
 	outputFlag(cmd, &d.output, "text, json or markdown", "text", "json", "markdown")
@@ -79,7 +79,7 @@ func drillRandomCommand(d *drillRun) *cobra.Command {
 	var count int
 	cmd := &cobra.Command{
 		Use:   "random",
-		Short: "Make faults that nobody thought of, and see whether the verdict is what requests and packets show",
+		Short: "Make random faults and judge the verdict by requests and packets",
 		Long: `Random makes faults of random kinds at random places of a path: rules of packet
 filters, routes, rules of routing, neighbours, queues, a link, a VMM that is stopped.
 Nothing is expected of a check: packets are captured at every device of the path, and
@@ -268,10 +268,10 @@ func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 }
 
 func listFaults(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "FAULT\tHOP\tEXPECTED\tWHAT IS DONE")
+	var t table
+	t.row("FAULT", "HOP", "EXPECTED", "WHAT IS DONE")
 	for _, f := range drill.Faults() {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, f.Hop, f.Expected, f.What)
+		t.row(f.Name, f.Hop, f.Expected, f.What)
 	}
-	return w.Flush()
+	return t.print(out, screenOf(out))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +17,7 @@ import (
 func templateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "template",
-		Short: "Build, list, check and compare the templates that sandboxes boot from",
+		Short: "Build, list, check and compare what sandboxes boot from",
 		Args:  cobra.NoArgs,
 		RunE:  help,
 	}
@@ -65,6 +64,7 @@ tells, and serve as drills.`,
 	config.Check(c.Flags(), "data-dir", existingDir)
 	c.Flags().StringVar(&o.EnvdPath, "envd", "", "guest daemon, a static binary (default: envd beside this executable)")
 	c.Flags().StringSliceVar(&variants, "variant", variants, "what to build: "+strings.Join(variantNames(), ", ")+" or all")
+	_ = c.RegisterFlagCompletionFunc("variant", cobra.FixedCompletions(append(variantNames(), "all"), cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().BoolVar(&o.Force, "force", false, "look for newer packages, and build again what is there")
 	return c
 }
@@ -95,13 +95,12 @@ func templateListCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := store.List()
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "ALIAS\tTEMPLATE\tBUILD\tKERNEL\tON DISK\tBUILT")
+			var out table
+			out.row("ALIAS", "TEMPLATE", "BUILD", "KERNEL", "ON DISK", "BUILT")
 			for _, t := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", orDash(strings.Join(t.Aliases, ",")),
-					t.ID, t.BuildID, t.KernelVersion, onDisk(t), builtAt(t))
+				out.row(orDash(strings.Join(t.Aliases, ", ")), t.ID, t.BuildID, t.KernelVersion, onDisk(t), builtAt(t))
 			}
-			return errors.Join(w.Flush(), err)
+			return errors.Join(out.print(cmd.OutOrStdout(), screenOf(cmd.OutOrStdout())), err)
 		},
 	}
 	c.Flags().StringVar(&store.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels")

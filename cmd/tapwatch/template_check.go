@@ -51,6 +51,7 @@ not be told.`,
 		},
 	}
 	f.add(c)
+	c.ValidArgsFunction = templateNames(&f.store.Dir, cobra.ShellCompDirectiveDefault, 1)
 	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }

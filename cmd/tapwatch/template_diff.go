@@ -47,6 +47,7 @@ could not be told.`,
 		},
 	}
 	f.add(c)
+	c.ValidArgsFunction = templateNames(&f.store.Dir, cobra.ShellCompDirectiveDefault, 2)
 	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }
