@@ -3,17 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"tapwatch/agent/draw"
 	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
-	"tapwatch/internal/clean"
+	"tapwatch/agent/top"
 )
 
 func eventsCommand() *cobra.Command {
@@ -47,7 +45,7 @@ happens, until Ctrl-C. Without --follow it ends with what was kept.`,
 				case output == "json":
 					fmt.Fprintln(cmd.OutOrStdout(), raw)
 				default:
-					drawEvent(cmd.OutOrStdout(), e, on)
+					top.Event(cmd.OutOrStdout(), e, on)
 				}
 			})
 		},
@@ -82,37 +80,6 @@ type eventFilter struct {
 func (f eventFilter) takes(e path.Event) bool {
 	return (f.who == "" || f.who == e.SandboxID || f.who == e.Name || f.who == e.Netns) &&
 		(len(f.kinds) == 0 || slices.Contains(f.kinds, e.Kind)) && !e.Time.Before(f.since)
-}
-
-// drawEvent writes an event as a line, with its date, in the reader's time zone.
-func drawEvent(w io.Writer, e path.Event, on draw.Screen) {
-	who := clean.Text(e.Netns)
-	if e.Name != "" {
-		who += " " + clean.Text(e.Name)
-	}
-	if e.SandboxID != "" {
-		who += " (" + clean.Text(e.SandboxID) + ")"
-	}
-	when := e.Time.Local().Format("2006-01-02 15:04:05.000")
-	head := fmt.Sprintf("%s  %-12s ", when, clean.Text(string(e.Kind)))
-	text := on.Fold(who+": "+clean.Text(e.Text), len(head))
-	if on.Color {
-		head = fmt.Sprintf("%s  %s ", when, paintEvent(e.Kind))
-	}
-	fmt.Fprintln(w, head+text)
-}
-
-// paintEvent is a kind of event in its colour: red for what breaks a path, green for
-// what mends one.
-func paintEvent(k path.EventKind) string {
-	text := fmt.Sprintf("%-12s", clean.Text(string(k)))
-	switch k {
-	case path.CarrierLost, path.TapGone, path.VMMExited, path.Problem:
-		return "\x1b[1;31m" + text + "\x1b[0m"
-	case path.CarrierUp, path.VMResumed, path.Cleared:
-		return "\x1b[32m" + text + "\x1b[0m"
-	}
-	return text
 }
 
 // eventKinds is a list of kinds as the value of a flag.

@@ -7,6 +7,7 @@ import (
 
 	"tapwatch/agent/draw"
 	"tapwatch/agent/path"
+	"tapwatch/agent/top"
 )
 
 func TestReadSince(t *testing.T) {
@@ -58,8 +59,8 @@ func TestDrawEvent(t *testing.T) {
 	e := path.Event{Time: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.Local), Kind: path.VMMExited, Netns: "ns-1", Name: "a\x1b]0;b\a", SandboxID: "i1",
 		Text: "qemu-system-x86 (pid 42) was killed by SIGKILL, sent by bash (pid 7)\x1b[2J"}
 	var plain, colored strings.Builder
-	drawEvent(&plain, e, draw.Screen{Width: 80})
-	drawEvent(&colored, e, draw.Screen{Width: 80, Color: true})
+	top.Event(&plain, e, draw.Screen{Width: 80})
+	top.Event(&colored, e, draw.Screen{Width: 80, Color: true})
 	keptWithin(t, plain.String(), 80)
 	if !strings.HasPrefix(plain.String(), "2026-01-02 03:04:05.006  vmm-exited ") || strings.ContainsAny(plain.String(), "\x1b\a") {
 		t.Errorf("%q", plain.String())
