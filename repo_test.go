@@ -59,6 +59,7 @@ var importRules = []rule{
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},
 	{"agent/prober", []string{"agent/path", "internal/e2b", "internal/netns"}, "asks envd, knows no slot"},
 	{"agent/trace", []string{"agent/path", "internal/netns"}, "listens at devices and compares; knows no slot"},
+	{"agent/capture", []string{"agent/path", "internal/netns"}, "records at devices for whoever asks; knows no slot"},
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},
 	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns"}, "exports what is known and finds nothing out"},
 	{"agent/config", []string{"agent/identity", "internal/e2b"}, "reads what the operator wrote, knows no host"},

@@ -64,3 +64,10 @@ func dirName(value string) error {
 	}
 	return nil
 }
+
+func positive(value string) error {
+	if err := config.NotNegative(value); err != nil || value == "0" || value == "0s" {
+		return errors.New("must be above 0")
+	}
+	return nil
+}

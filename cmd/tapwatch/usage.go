@@ -47,5 +47,5 @@ func isUsage(ran *cobra.Command, args []string, err error) bool {
 		return true
 	}
 	_, _, unknown := ran.Root().Find(args)
-	return unknown != nil || ran.ValidateArgs(ran.Flags().Args()) != nil
+	return unknown != nil || ran.ValidateArgs(ran.Flags().Args()) != nil || ran.ValidateRequiredFlags() != nil
 }
