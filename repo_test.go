@@ -64,6 +64,7 @@ var importRules = []rule{
 	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns"}, "exports what is known and finds nothing out"},
 	{"agent/config", []string{"agent/identity", "internal/e2b"}, "reads what the operator wrote, knows no host"},
 	{"agent/top", []string{"agent/draw", "agent/httpapi", "agent/path", "internal/clean"}, "a client of the agent, like any other"},
+	{"agent/mcp", []string{"agent/httpapi", "agent/path", "agent/top", "internal/clean"}, "a client of the agent, like any other"},
 	{"agent/httpapi", []string{"agent/draw", "agent/events", "agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent/slots", []string{"agent/path", "internal/clean", "internal/netns", "internal/registry"}, "holds all state and asks the kernel nothing: of these it uses values only"},
 	{"agent", []string{

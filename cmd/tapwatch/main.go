@@ -77,7 +77,7 @@ func rootCommand() *cobra.Command {
 		return err
 	}
 	grouped(root, groupWatch, "Watch a host:",
-		agentCommand(), doctorCommand(), topCommand(), eventsCommand(), captureCommand())
+		agentCommand(), doctorCommand(), topCommand(), eventsCommand(), captureCommand(), mcpCommand())
 	grouped(root, groupLaunch, "Launch sandboxes:",
 		upCommand(), serveCommand(), sandboxCommand(), templateCommand(), proxyCommand(), relayCommand())
 	grouped(root, groupOther, "Everything else:",
