@@ -146,10 +146,15 @@ func (d *drillRun) drill(ctx context.Context, faults []drill.Fault, results *[]d
 	}
 	start := time.Now()
 	err := d.inWorld(func(w *drill.World) error {
+		p := newProgress(d.says)
+		defer p.End()
+		p.Of(0, len(faults))
+		w.Step = p.Step
 		return w.Run(ctx, faults, func(r drill.Result) {
 			*results = append(*results, r)
+			p.Of(len(*results), len(faults))
 			if d.output == "text" {
-				r.Line(d.out)
+				p.Over(func() { r.Line(d.out) })
 			}
 		})
 	})
@@ -184,15 +189,7 @@ func (d *drillRun) calm(ctx context.Context) error {
 }
 
 func (d *drillRun) build(ctx context.Context, variants []template.Variant) error {
-	for _, v := range variants {
-		_, err := template.Build(ctx, template.BuildOptions{
-			Dir: d.sandbox.DataDir, Variant: v, Step: func(what string) { fmt.Fprintln(d.says, "template: "+what) },
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return buildAll(ctx, d.says, d.sandbox.DataDir, variants)
 }
 
 func (d *drillRun) report(results []drill.Result, took time.Duration) error {

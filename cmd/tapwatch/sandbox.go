@@ -59,7 +59,15 @@ func sandboxCreateCommand(client *api.Client) *cobra.Command {
 				return usagef("--timeout %s: must be whole seconds, and 1s at least", timeout)
 			}
 			o.Timeout = int(timeout / time.Second)
+			var p *progress // nil: nobody waits at a terminal
+			if screenOf(cmd.ErrOrStderr()).Width > 0 {
+				p = newProgress(cmd.ErrOrStderr())
+				p.Step("waiting for the sandbox to boot and to serve")
+			}
 			id, err := client.Create(cmd.Context(), o)
+			if p != nil {
+				p.End()
+			}
 			if err != nil {
 				return err
 			}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -49,10 +51,15 @@ tells, and serve as drills.`,
 					return usagef("--variant %q: must be %s or all", v, strings.Join(variantNames(), ", "))
 				}
 			}
-			o.Step = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
-			for _, v := range variants {
+			p := newProgress(cmd.ErrOrStderr())
+			defer p.End()
+			o.Step, o.Downloaded = p.Step, p.Bytes
+			for i, v := range variants {
+				if len(variants) > 1 {
+					p.Of(i, len(variants))
+				}
 				o.Variant = template.Variant(v)
-				if err := buildTemplate(cmd, o); err != nil {
+				if err := buildTemplate(cmd, o, p); err != nil {
 					return err
 				}
 				o.Force = false // once for what the variants share
@@ -77,13 +84,15 @@ func variantNames() []string {
 	return names
 }
 
-func buildTemplate(cmd *cobra.Command, o template.BuildOptions) error {
+func buildTemplate(cmd *cobra.Command, o template.BuildOptions, p *progress) error {
 	start := time.Now()
 	t, err := template.Build(cmd.Context(), o)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%s\t%.1f s\n", o.Variant.Alias(), t.BuildID, t.Dir, time.Since(start).Seconds())
+	p.Over(func() {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%s\t%.1f s\n", o.Variant.Alias(), t.BuildID, t.Dir, time.Since(start).Seconds())
+	})
 	return nil
 }
 
@@ -106,6 +115,19 @@ func templateListCommand() *cobra.Command {
 	c.Flags().StringVar(&store.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels")
 	config.Check(c.Flags(), "data-dir", existingDir)
 	return c
+}
+
+// buildAll makes the templates that are not there yet, and says what it does.
+func buildAll(ctx context.Context, to io.Writer, dir string, variants []template.Variant) error {
+	p := newProgress(to)
+	defer p.End()
+	for _, v := range variants {
+		o := template.BuildOptions{Dir: dir, Variant: v, Step: func(what string) { p.Step("template: " + what) }, Downloaded: p.Bytes}
+		if _, err := template.Build(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // onDisk is what the sparse image takes, not what the guest sees.
