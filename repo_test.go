@@ -59,9 +59,12 @@ var importRules = []rule{
 	{"agent/firecracker", []string{"agent/path"}, "asks a VMM, knows no slot"},
 	{"agent/prober", []string{"agent/path", "internal/e2b", "internal/netns"}, "asks envd, knows no slot"},
 	{"agent/trace", []string{"agent/path", "internal/netns"}, "listens at devices and compares; knows no slot"},
+	{"agent/capture", []string{"agent/path", "internal/netns"}, "records at devices for whoever asks; knows no slot"},
 	{"agent/recorder", []string{"agent/path"}, "keeps what it is told"},
 	{"agent/metrics", []string{"agent/flow", "agent/link", "agent/path", "internal/netns", "internal/registry"}, "exports what is known and finds nothing out"},
 	{"agent/config", []string{"agent/identity", "internal/e2b"}, "reads what the operator wrote, knows no host"},
+	{"agent/top", []string{"agent/draw", "agent/httpapi", "agent/path", "internal/clean"}, "a client of the agent, like any other"},
+	{"agent/mcp", []string{"agent/httpapi", "agent/path", "agent/top", "internal/clean"}, "a client of the agent, like any other"},
 	{"agent/httpapi", []string{"agent/draw", "agent/events", "agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
 	{"agent/slots", []string{"agent/path", "internal/clean", "internal/netns", "internal/registry"}, "holds all state and asks the kernel nothing: of these it uses values only"},
 	{"agent", []string{

@@ -301,7 +301,7 @@ func TestCarrierEvents(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
-		_ = h.client.Events(ctx, true, func(e path.Event, _ string) {
+		_ = h.client.Events(ctx, httpapi.KeptAndNew, func(e path.Event, _ string) {
 			// Slots of other tests are told of too.
 			if e.Netns == h.slot.Netns && slices.Contains([]path.EventKind{path.CarrierUp, path.CarrierLost, path.TapGone}, e.Kind) {
 				got <- e

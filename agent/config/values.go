@@ -124,16 +124,26 @@ func FileName(value string) error {
 	return nil
 }
 
-// OneOf lets some words through.
-func OneOf(words ...string) func(string) error {
-	return func(value string) error {
+// OneOf has a flag of fs take only some words. Words tells them.
+func OneOf(fs *pflag.FlagSet, name string, words ...string) {
+	Check(fs, name, func(value string) error {
 		if slices.Contains(words, value) {
 			return nil
 		}
 		last := len(words) - 1
 		return fmt.Errorf("must be %s or %s", strings.Join(words[:last], ", "), words[last])
+	})
+	f := fs.Lookup(name)
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
 	}
+	f.Annotations[wordsOf] = words
 }
+
+const wordsOf = "tapwatch_words"
+
+// Words are those that a flag takes; nil: it takes others too.
+func Words(f *pflag.Flag) []string { return f.Annotations[wordsOf] }
 
 // whyNot is why a flag refuses a value, in our words: pflag's own types give
 // those of strconv.

@@ -84,11 +84,22 @@ func (c Client) read(ctx context.Context, at string, v any) error {
 	return nil
 }
 
+// Which events a client wants.
+type Which int
+
+// The events that a client can want: those that the agent has kept, those that come, or
+// one after the other.
+const (
+	KeptAndNew Which = iota
+	OnlyNew
+	OnlyKept
+)
+
 // Events calls fn for each event, with the line of JSON that it came as, until
-// the context or the stream ends. With recent the kept ones come first.
-func (c Client) Events(ctx context.Context, recent bool, fn func(e path.Event, raw string)) error {
+// the context or the stream ends, or the kept ones do where only they are wanted.
+func (c Client) Events(ctx context.Context, which Which, fn func(e path.Event, raw string)) error {
 	at := "/api/v1/events"
-	if !recent {
+	if which == OnlyNew {
 		at += "?recent=0"
 	}
 	resp, err := c.get(ctx, at)
@@ -101,6 +112,9 @@ func (c Client) Events(ctx context.Context, recent bool, fn func(e path.Event, r
 	for lines.Scan() {
 		if k, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
 			kind = k
+		}
+		if which == OnlyKept && lines.Text() == connected {
+			return nil
 		}
 		data, ok := strings.CutPrefix(lines.Text(), "data: ")
 		if !ok || kind == "lost" {

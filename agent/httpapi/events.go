@@ -13,6 +13,9 @@ import (
 // that the agent lives.
 const heartbeat = 15 * time.Second
 
+// connected is the line between the events that were kept and those that come.
+const connected = ": connected"
+
 // events streams events as server-sent events, first the kept ones unless
 // recent=0 is asked for. A client that is too slow is told how many it missed.
 func (a *api) events(w http.ResponseWriter, r *http.Request) {
@@ -26,7 +29,7 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) {
 			writeEvent(w, e)
 		}
 	}
-	fmt.Fprint(w, ": connected\n\n")
+	fmt.Fprint(w, connected+"\n\n")
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	var lost uint64

@@ -205,9 +205,9 @@ func TestFindings(t *testing.T) {
 
 func TestClientEvents(t *testing.T) {
 	for _, tt := range []struct {
-		recent bool
-		want   []string
-	}{{true, []string{"kept", "fresh"}}, {false, []string{"fresh"}}} {
+		which Which
+		want  []string
+	}{{KeptAndNew, []string{"kept", "fresh"}}, {OnlyNew, []string{"fresh"}}} {
 		f := serve(t)
 		f.events.Publish(path.Event{Kind: path.CarrierUp, Netns: "kept"})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -218,7 +218,7 @@ func TestClientEvents(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		}()
-		err := Client{BaseURL: f.URL}.Events(ctx, tt.recent, func(e path.Event, _ string) {
+		err := Client{BaseURL: f.URL}.Events(ctx, tt.which, func(e path.Event, _ string) {
 			if len(got) < len(tt.want) {
 				got = append(got, e.Netns)
 			}
@@ -228,11 +228,22 @@ func TestClientEvents(t *testing.T) {
 		})
 		cancel()
 		if err != nil || strings.Join(got, " ") != strings.Join(tt.want, " ") {
-			t.Errorf("recent %v: got %v, %v, want %v", tt.recent, got, err, tt.want)
+			t.Errorf("which %v: got %v, %v, want %v", tt.which, got, err, tt.want)
 		}
 	}
-	if err := (Client{BaseURL: "http://127.0.0.1:1"}).Events(t.Context(), true, nil); err == nil || !strings.Contains(err.Error(), "does tapwatch agent run there") {
+	if err := (Client{BaseURL: "http://127.0.0.1:1"}).Events(t.Context(), KeptAndNew, nil); err == nil || !strings.Contains(err.Error(), "does tapwatch agent run there") {
 		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// TestClientKeptEvents holds that who wants what was kept alone does not wait for more.
+func TestClientKeptEvents(t *testing.T) {
+	f := serve(t)
+	f.events.Publish(path.Event{Kind: path.CarrierUp, Netns: "kept"})
+	n := 0
+	err := Client{BaseURL: f.URL}.Events(t.Context(), OnlyKept, func(path.Event, string) { n++ })
+	if err != nil || n != 1 {
+		t.Errorf("%d events, %v", n, err)
 	}
 }
 

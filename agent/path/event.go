@@ -49,3 +49,6 @@ const (
 	Problem     EventKind = "problem" // a finding appeared
 	Cleared     EventKind = "cleared" // it went
 )
+
+// EventKinds are all kinds of events.
+var EventKinds = []EventKind{CarrierUp, CarrierLost, TapGone, SlotAdded, SlotRemoved, Bound, Unbound, VMMFound, VMMExited, VMPaused, VMResumed, Problem, Cleared}

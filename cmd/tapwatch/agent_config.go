@@ -62,7 +62,7 @@ func configShowCommand(file *string) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "show",
-		Short: "Show every setting of the agent, its value and where that comes from",
+		Short: "Show every setting, its value and where that comes from",
 		Long: `Show reads the same flags, variables and file as the agent and prints every
 setting with the value that the agent would use, and its source. With -o yaml it
 prints a configuration file. It shows no password.`,

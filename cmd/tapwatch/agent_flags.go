@@ -62,7 +62,7 @@ func (f *agentFlags) add(fs *pflag.FlagSet) {
 		config.MarkLive(fs, c.name)
 	}
 	config.Check(fs, "listen", listenAddress)
-	config.Check(fs, "attach-mode", config.OneOf(string(probe.ModeAuto), string(probe.ModeTC), string(probe.ModeTCX), string(probe.ModeTracepoint)))
+	config.OneOf(fs, "attach-mode", string(probe.ModeAuto), string(probe.ModeTC), string(probe.ModeTCX), string(probe.ModeTracepoint))
 	config.Check(fs, "pyroscope", webAddress)
 	for _, name := range []string{"probe-every", "probe-silent", "series-grace", "hops-per-sandbox"} {
 		config.Check(fs, name, config.NotNegative)

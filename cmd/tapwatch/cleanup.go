@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tapwatch/agent"
+	"tapwatch/agent/config"
 	"tapwatch/agent/probe"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
@@ -17,7 +18,7 @@ func cleanupCommand() *cobra.Command {
 	var runDir string
 	c := &cobra.Command{
 		Use:   "cleanup",
-		Short: "Remove what a killed launcher or agent left: VMMs, slots, hooks, records, logs",
+		Short: "Remove what a killed launcher or agent left behind",
 		Long: `Cleanup removes what the records of launchers that no longer live name, where it
 is still the same: a VMM by its pid and start time, a namespace by its cookie; the
 hooks of an agent of the same run directory that no longer lives; and hooks, in any
@@ -49,6 +50,7 @@ container that is. It says what it left, and fails where it cannot tell.`,
 		},
 	}
 	c.Flags().StringVar(&runDir, "run-dir", registry.DefaultDir, "directory of the launcher's records")
+	config.Check(c.Flags(), "run-dir", dirName)
 	return c
 }
 

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,10 +19,14 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "connections [SANDBOX]",
-		Short: "Show the connections of proxy and relay to sandboxes, and how earlier ones ended",
+		Short: "Show the connections to sandboxes, and how earlier ones ended",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := client.Connections(cmd.Context(), strings.Join(args, ""))
+			var all []conns.Stats
+			err := byName(cmd.Context(), client, strings.Join(args, ""), func(id string) (err error) {
+				all, err = client.Connections(cmd.Context(), id)
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -33,25 +36,31 @@ func sandboxConnectionsCommand(client *api.Client) *cobra.Command {
 			return printConnections(cmd.OutOrStdout(), all, time.Now())
 		},
 	}
+	c.ValidArgsFunction = launched(client, false)
 	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }
 
 // printConnections prints those that are open, then a line of counts for each sandbox and layer.
 func printConnections(to io.Writer, all []conns.Stats, now time.Time) error {
-	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "SANDBOX\tLAYER\tCLIENT\tREMOTE\tAGE\tSENT\tRECEIVED\tCONNECT\tFIRST BYTE\tRTT\tRETRANSMITS")
+	var open, ever table
+	open.row("SANDBOX", "LAYER", "CLIENT", "REMOTE", "AGE", "SENT", "RECEIVED", "CONNECT", "FIRST BYTE", "RTT", "RETRANSMITS")
 	for _, s := range all {
 		for _, c := range s.Open {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", s.SandboxID, s.Layer, c.Client, c.Remote,
+			open.row(s.SandboxID, s.Layer, c.Client, c.Remote,
 				now.Sub(c.Opened).Round(time.Second), c.Sent, c.Received, micros(c.ConnectUS), micros(c.FirstByteUS), micros(c.RTTUS), number(c.Retransmits))
 		}
 	}
-	fmt.Fprintln(w, "\nSANDBOX\tLAYER\tOPENED\tOPEN\tSENT\tRECEIVED\tENDED\tDIAL ERRORS")
+	ever.row("SANDBOX", "LAYER", "OPENED", "OPEN", "SENT", "RECEIVED", "ENDED", "DIAL ERRORS")
 	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.SandboxID, s.Layer, s.Opened, len(s.Open), s.Sent, s.Received, counts(s.Ended), counts(s.DialErrors))
+		ever.row(s.SandboxID, s.Layer, s.Opened, len(s.Open), s.Sent, s.Received, counts(s.Ended), counts(s.DialErrors))
 	}
-	return w.Flush()
+	on := screenOf(to)
+	if err := open.print(to, on); err != nil {
+		return err
+	}
+	fmt.Fprintln(to)
+	return ever.print(to, on)
 }
 
 // micros prints a time in microseconds; nil is not known.

@@ -33,7 +33,7 @@ func doctorCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "doctor [SANDBOX|NAME|NETNS|DEVICE]",
-		Short: "Draw the path of a sandbox, mark where it breaks, name the cause and the fix",
+		Short: "Draw the path of a sandbox: where it breaks, the cause, the fix",
 		Long: `Doctor asks the running agent for the path of one sandbox (by id, name,
 namespace or tap), or of every sandbox of the host, and draws it. Where no agent runs it
 reads the kernel itself, once, as root: it changes nothing and sees no traffic, so
@@ -67,7 +67,8 @@ that the configuration silences does not count, whatever is wrong with it.`,
 			return verdict(slots)
 		},
 	}
-	cmd.Flags().StringVar(&agentURL, "agent-url", "http://127.0.0.1:10917", "URL of the agent")
+	agentURLFlag(cmd.Flags(), &agentURL)
+	cmd.ValidArgsFunction = watched(&agentURL)
 	outputFlag(cmd, &output, "text or json", "text", "json")
 	cmd.Flags().BoolVar(&all, "all", false, "show idle slots too")
 	cmd.Flags().BoolVar(&noAgent, "no-agent", false, "read the kernel instead of asking the agent")

@@ -9,12 +9,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"tapwatch/agent"
+	"tapwatch/agent/config"
 	"tapwatch/agent/path"
 	"tapwatch/internal/drill"
 	"tapwatch/internal/sandbox"
@@ -27,7 +27,7 @@ func drillCommand() *cobra.Command {
 	var d drillRun
 	cmd := &cobra.Command{
 		Use:   "drill [FAULT...|all]",
-		Short: "Break sandboxes for real and see whether the right cause is named, and how fast",
+		Short: "Break sandboxes and see whether the right cause is named",
 		Long: `Drill launches sandboxes of its own, breaks them in the ways named, and waits for
 the agent's finding: an agent of its own, which runs as long as the drill does.
 Sandboxes of others are not touched. Without a name it lists the faults. With
@@ -47,11 +47,12 @@ every cause was named rightly, 1 where one was not, 2 where a drill did not work
 			}
 			faults, err := drill.Find(args...)
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			return d.run(ctx, faults)
 		},
 	}
+	cmd.ValidArgsFunction = faultNames
 	cmd.AddCommand(drillRandomCommand(&d))
 	f := cmd.PersistentFlags()
 	outputFlag(cmd, &d.output, "text, json or markdown", "text", "json", "markdown")
@@ -62,6 +63,8 @@ every cause was named rightly, 1 where one was not, 2 where a drill did not work
 	f.IntVar(&d.sandbox.FirstSlot, "first-slot", 1, "lowest slot index to use")
 	f.StringVar(&d.accel, "accel", string(qemu.Auto), "auto (KVM where it really works), kvm or tcg (emulation)")
 	f.IntVar(&d.sandbox.MemoryMiB, "memory", sandbox.DefaultMemoryMiB, "memory of each sandbox, in MiB")
+	launchChecks(f)
+	config.Check(f, "listen", listenAddress)
 	f = cmd.Flags()
 	f.IntVar(&d.healthy, "healthy", 0, "instead of faults: that many healthy sandboxes under load, of which nothing must be found")
 	f.DurationVar(&d.period, "for", 2*time.Minute, "with --healthy: how long")
@@ -78,7 +81,7 @@ func drillRandomCommand(d *drillRun) *cobra.Command {
 	var count int
 	cmd := &cobra.Command{
 		Use:   "random",
-		Short: "Make faults that nobody thought of, and see whether the verdict is what requests and packets show",
+		Short: "Make random faults and judge the verdict by requests and packets",
 		Long: `Random makes faults of random kinds at random places of paths of all shapes: rules of
 packet filters, routes, rules of routing, neighbours, queues, sysctls, a link, a VMM that
 is stopped or frozen.
@@ -148,10 +151,15 @@ func (d *drillRun) drill(ctx context.Context, faults []drill.Fault, results *[]d
 	}
 	start := time.Now()
 	err := d.inWorld(func(w *drill.World) error {
+		p := newProgress(d.says)
+		defer p.End()
+		p.Of(0, len(faults))
+		w.Step = p.Step
 		return w.Run(ctx, faults, func(r drill.Result) {
 			*results = append(*results, r)
+			p.Of(len(*results), len(faults))
 			if d.output == "text" {
-				r.Line(d.out)
+				p.Over(func() { r.Line(d.out) })
 			}
 		})
 	})
@@ -186,15 +194,7 @@ func (d *drillRun) calm(ctx context.Context) error {
 }
 
 func (d *drillRun) build(ctx context.Context, variants []template.Variant) error {
-	for _, v := range variants {
-		_, err := template.Build(ctx, template.BuildOptions{
-			Dir: d.sandbox.DataDir, Variant: v, Step: func(what string) { fmt.Fprintln(d.says, "template: "+what) },
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return buildAll(ctx, d.says, d.sandbox.DataDir, variants)
 }
 
 func (d *drillRun) report(results []drill.Result, took time.Duration) error {
@@ -270,10 +270,10 @@ func (d *drillRun) inWorld(work func(*drill.World) error) (err error) {
 }
 
 func listFaults(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "FAULT\tHOP\tEXPECTED\tWHAT IS DONE")
+	var t table
+	t.row("FAULT", "HOP", "EXPECTED", "WHAT IS DONE")
 	for _, f := range drill.Faults() {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, f.Hop, f.Expected, f.What)
+		t.row(f.Name, f.Hop, f.Expected, f.What)
 	}
-	return w.Flush()
+	return t.print(out, screenOf(out))
 }

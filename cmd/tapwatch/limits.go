@@ -1,8 +1,12 @@
 package main
 
 import (
+	"fmt"
+	"strconv"
+
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/config"
 	"tapwatch/internal/sandbox/proxy"
 )
 
@@ -16,4 +20,11 @@ func addLimits(cmd *cobra.Command, l *proxy.Limits) {
 	f.DurationVar(&l.DialTimeout, "dial-timeout", proxy.DefaultDialTimeout, "time for a sandbox to accept a connection (a paused one does not); afterwards the client gets a 502")
 	f.DurationVar(&l.FirstByteTimeout, "first-byte-timeout", proxy.DefaultFirstByteTimeout, "time to first response byte; afterwards the client gets a 502")
 	f.DurationVar(&l.UserTimeout, "user-timeout", proxy.DefaultUserTimeout, "time for the other side's kernel to acknowledge data; afterwards the connection is reset")
+	notNegative(f, "max-requests", "header-timeout", "idle-timeout", "dial-timeout", "first-byte-timeout", "user-timeout")
+	config.Check(f, "max-header", func(value string) error {
+		if n, err := strconv.Atoi(value); err != nil || n < proxy.MinHeader || n > proxy.DefaultMaxHeader {
+			return fmt.Errorf("must be a number from %d to %d", proxy.MinHeader, proxy.DefaultMaxHeader)
+		}
+		return nil
+	})
 }

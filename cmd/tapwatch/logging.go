@@ -16,8 +16,8 @@ type logFlags struct{ level, format string }
 func (f *logFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.level, "log-level", "info", "lowest level that is logged: debug, info, warn or error")
 	fs.StringVar(&f.format, "log-format", "text", "form of the log on standard error: text or json")
-	config.Check(fs, "log-level", config.OneOf("debug", "info", "warn", "error"))
-	config.Check(fs, "log-format", config.OneOf("text", "json"))
+	config.OneOf(fs, "log-level", "debug", "info", "warn", "error")
+	config.OneOf(fs, "log-format", "text", "json")
 }
 
 // use makes the logger that is slog's default. Its level can be set later.

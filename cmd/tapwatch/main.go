@@ -76,21 +76,18 @@ func rootCommand() *cobra.Command {
 		_, err := logs.use()
 		return err
 	}
-	root.AddCommand(
-		upCommand(),
-		agentCommand(),
-		serveCommand(),
-		doctorCommand(),
-		drillCommand(),
-		eventsCommand(),
-		sandboxCommand(),
-		templateCommand(),
-		relayCommand(),
-		proxyCommand(),
-		cleanupCommand(),
-		versionCommand(),
-	)
+	grouped(root, groupWatch, "Watch a host:",
+		agentCommand(), doctorCommand(), topCommand(), eventsCommand(), captureCommand(), mcpCommand())
+	grouped(root, groupLaunch, "Launch sandboxes:",
+		upCommand(), serveCommand(), sandboxCommand(), templateCommand(), proxyCommand(), relayCommand())
+	grouped(root, groupOther, "Everything else:",
+		drillCommand(), cleanupCommand(), versionCommand())
+	root.SetHelpCommandGroupID(groupOther)
+	root.SetCompletionCommandGroupID(groupOther)
+	root.AddCommand(manCommand())
 	root.SetFlagErrorFunc(flagError)
+	wrapHelp(root)
+	completeFlags(root)
 	return root
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"tapwatch/agent/config"
 	"tapwatch/internal/pairing"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
@@ -55,6 +56,8 @@ connection after its answer, within --drain.`,
 	c.Flags().DurationVar(&f.waitBooting, "wait-booting", sandbox.DefaultWaitBooting, "time that a request waits for a booting sandbox; afterwards the client gets a 502")
 	c.Flags().StringVar(&f.metricsListen, "metrics-listen", "", "address of the /metrics endpoint; empty disables it")
 	addLimits(c, &f.cfg.Limits)
+	config.Check(c.Flags(), "listen", listenAddress)
+	notNegative(c.Flags(), "drain", "wait-booting")
 	return c
 }
 

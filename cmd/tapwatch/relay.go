@@ -73,6 +73,7 @@ failed connection: start the next one with the same path.`,
 	f.DurationVar(&cfg.stream.KeepAlive, "keep-alive", 15*time.Second, "between probes on a silent connection, which ends after four without an answer")
 	f.DurationVar(&cfg.stream.UserTimeout, "user-timeout", 2*time.Minute, "that sent bytes may go without an answer")
 	f.IntVar(&cfg.stream.Buffer, "buffer", 1<<20, "bytes that the kernel may queue for a connection, each way and side; -1 is its own limits")
+	notNegative(f, "drain", "dial-timeout", "keep-alive", "user-timeout")
 	return c
 }
 

@@ -24,10 +24,13 @@ func (c relayConfig) list() ([]relayRoute, error) {
 	case c.routes == "":
 		listen, err := addrPort("--listen", c.listen)
 		if err != nil {
-			return nil, err
+			return nil, usageError{err}
 		}
 		to, err := addrPort("--to", c.to)
-		return []relayRoute{{c.netns, listen, to}}, err
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return []relayRoute{{c.netns, listen, to}}, nil
 	case one != "":
 		return nil, usagef("--routes names all routes: leave out --netns, --listen and --to")
 	case c.routes == "-":

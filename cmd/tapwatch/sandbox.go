@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,14 +11,15 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/config"
 	"tapwatch/internal/e2b"
 	"tapwatch/internal/sandbox/api"
 	"tapwatch/internal/sandbox/envd"
+	"tapwatch/internal/sandbox/template"
 )
 
 // sandboxCommand is "tapwatch sandbox": a client of a launcher that runs.
@@ -33,6 +35,7 @@ func sandboxCommand() *cobra.Command {
 	c.PersistentFlags().StringVar(&client.Key, "api-key", cmp.Or(os.Getenv("E2B_API_KEY"), "tapwatch"),
 		"its API key; without keys of its own a launcher takes any (default $E2B_API_KEY)")
 	c.PersistentFlags().Lookup("api-key").DefValue = "" // --help must not print the key
+	config.Check(c.PersistentFlags(), "api-url", baseURL)
 	c.AddCommand(
 		sandboxCreateCommand(&client),
 		sandboxListCommand(&client),
@@ -56,7 +59,15 @@ func sandboxCreateCommand(client *api.Client) *cobra.Command {
 				return usagef("--timeout %s: must be whole seconds, and 1s at least", timeout)
 			}
 			o.Timeout = int(timeout / time.Second)
+			var p *progress // nil: nobody waits at a terminal
+			if screenOf(cmd.ErrOrStderr()).Width > 0 {
+				p = newProgress(cmd.ErrOrStderr())
+				p.Step("waiting for the sandbox to boot and to serve")
+			}
 			id, err := client.Create(cmd.Context(), o)
+			if p != nil {
+				p.End()
+			}
 			if err != nil {
 				return err
 			}
@@ -72,6 +83,9 @@ func sandboxCreateCommand(client *api.Client) *cobra.Command {
 	c.Flags().BoolVar(&o.Tapwatch.NoNIC, "no-nic", false, "a drill: start the VM without its network interface")
 	c.Flags().StringVar(&o.Tapwatch.Path, "path", "", "how the proxy reaches it: "+paths+" (default: the launcher's)")
 	c.Flags().BoolVar(&o.Tapwatch.Keep, "keep", false, "keep it for a look where it never answers")
+	pathWords(c.Flags())
+	dataDir := template.DefaultDir
+	_ = c.RegisterFlagCompletionFunc("template", templateNames(&dataDir, cobra.ShellCompDirectiveNoFileComp, 1))
 	return c
 }
 
@@ -97,18 +111,18 @@ func sandboxListCommand(client *api.Client) *cobra.Command {
 }
 
 func printSandboxes(to io.Writer, list []api.Info) error {
-	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "SANDBOX\tNAME\tTEMPLATE\tNETNS\tSTATE\tSTARTED\tENDS")
+	var t table
+	t.row("SANDBOX", "NAME", "TEMPLATE", "NETNS", "STATE", "STARTED", "ENDS")
 	for _, s := range list {
 		state := s.State
 		// Up to where it begins to explain: doctor and logs tell the rest.
 		if why, _, _ := strings.Cut(s.Tapwatch.Reason, ";"); why != "" {
 			state += ": " + why
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, orDash(s.Tapwatch.Name), cmp.Or(s.Alias, s.TemplateID),
+		t.row(s.ID, orDash(s.Tapwatch.Name), cmp.Or(s.Alias, s.TemplateID),
 			s.Tapwatch.Netns, state, s.StartedAt.Local().Format(time.DateTime), s.EndAt.Local().Format(time.DateTime))
 	}
-	return w.Flush()
+	return t.print(to, screenOf(to))
 }
 
 func sandboxExecCommand(client *api.Client) *cobra.Command {
@@ -119,10 +133,14 @@ func sandboxExecCommand(client *api.Client) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "exec SANDBOX -- COMMAND [ARG...]",
-		Short: "Run a command in a sandbox, through the whole path; exits as it does",
+		Short: "Run a command in a sandbox, and exit as it does",
 		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sb, err := client.Get(cmd.Context(), args[0])
+			var sb api.Info
+			err := byName(cmd.Context(), client, args[0], func(id string) (err error) {
+				sb, err = client.Get(cmd.Context(), id)
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -141,12 +159,40 @@ func sandboxExecCommand(client *api.Client) *cobra.Command {
 			return nil
 		},
 	}
+	c.ValidArgsFunction = launched(client, false)
 	c.Flags().StringVar(&proxyURL, "proxy-url", "http://127.0.0.1:49983", "URL of the proxy")
+	config.Check(c.Flags(), "proxy-url", baseURL)
 	c.Flags().StringVarP(&req.User, "user", "u", "", "user to run it as (default: the sandbox's)")
 	c.Flags().StringVarP(&req.Cwd, "cwd", "w", "", "directory to run it in (default: the user's home)")
 	c.Flags().StringToStringVarP(&req.Env, "env", "e", nil, "KEY=VALUE for the command")
 	c.Flags().BoolVarP(&stdin, "stdin", "i", false, "pass standard input on")
 	return c
+}
+
+// byName does something to a sandbox by its id, or else by its name or namespace: ids
+// come first, since anybody may choose a name.
+func byName(ctx context.Context, client *api.Client, who string, do func(id string) error) error {
+	err := do(who)
+	if refused := (*api.Error)(nil); !errors.As(err, &refused) || refused.Code != http.StatusNotFound {
+		return err
+	}
+	list, listErr := client.List(ctx)
+	if listErr != nil {
+		return err
+	}
+	var ids []string
+	for _, s := range list {
+		if s.Tapwatch.Name == who || s.Tapwatch.Netns == who {
+			ids = append(ids, s.ID)
+		}
+	}
+	switch len(ids) {
+	case 0:
+		return err
+	case 1:
+		return do(ids[0])
+	}
+	return fmt.Errorf("%d sandboxes are called %s: name one by its id: %s", len(ids), who, strings.Join(ids, ", "))
 }
 
 // routeTo returns the headers by which the proxy finds the sandbox, and envd its client.
@@ -165,26 +211,30 @@ func sandboxLogsCommand(client *api.Client) *cobra.Command {
 		Short: "Print the serial console of a sandbox",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := client.Console(cmd.Context(), args[0], follow, cmd.OutOrStdout())
+			err := byName(cmd.Context(), client, args[0], func(id string) error {
+				return client.Console(cmd.Context(), id, follow, cmd.OutOrStdout())
+			})
 			if cmd.Context().Err() == nil {
 				return err
 			}
 			return nil // Ctrl-C is how following ends
 		},
 	}
+	c.ValidArgsFunction = launched(client, false)
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on as it grows, until the sandbox ends")
 	return c
 }
 
 func sandboxKillCommand(client *api.Client) *cobra.Command {
 	return &cobra.Command{
-		Use:   "kill SANDBOX...",
-		Short: "End sandboxes",
-		Args:  cobra.MinimumNArgs(1),
+		Use:               "kill SANDBOX...",
+		Short:             "End sandboxes",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: launched(client, true),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			var failed []error
 			for _, id := range ids {
-				failed = append(failed, client.Kill(cmd.Context(), id))
+				failed = append(failed, byName(cmd.Context(), client, id, func(id string) error { return client.Kill(cmd.Context(), id) }))
 			}
 			return errors.Join(failed...)
 		},

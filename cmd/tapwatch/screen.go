@@ -19,5 +19,5 @@ func screenOf(w io.Writer) draw.Screen {
 	if err != nil {
 		return draw.Screen{}
 	}
-	return draw.Screen{Color: os.Getenv("NO_COLOR") == "", Width: int(size.Col)}
+	return draw.Screen{Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", Width: int(size.Col)}
 }

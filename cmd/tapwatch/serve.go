@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/config"
 	"tapwatch/internal/profile"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox"
@@ -74,6 +75,12 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&s.WaitBooting, "wait-booting", sandbox.DefaultWaitBooting, "time that a request waits for a booting sandbox; afterwards the client gets a 502")
 	cmd.Flags().StringVar(&f.path, "path", string(registry.Relay), "how the proxy reaches the guests: "+paths)
 	cmd.Flags().StringVar(&f.accel, "accel", string(qemu.Auto), "how VMs run: auto (KVM where it works), kvm or tcg (emulation)")
+	launchChecks(cmd.Flags())
+	pathWords(cmd.Flags())
+	notNegative(cmd.Flags(), "pool", "vcpus", "boot-timeout", "wait-booting")
+	for _, name := range []string{"api-listen", "proxy-listen"} {
+		config.Check(cmd.Flags(), name, listenAddress)
+	}
 }
 
 // start makes the server and prints where it answers.

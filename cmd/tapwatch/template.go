@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/config"
 	"tapwatch/internal/sandbox/template"
 )
 
@@ -16,7 +19,7 @@ import (
 func templateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "template",
-		Short: "Build, list, check and compare the templates that sandboxes boot from",
+		Short: "Build, list, check and compare what sandboxes boot from",
 		Args:  cobra.NoArgs,
 		RunE:  help,
 	}
@@ -43,10 +46,20 @@ tells, and serve as drills.`,
 			if len(variants) == 0 {
 				return usagef("--variant: must be %s or all", strings.Join(variantNames(), ", "))
 			}
-			o.Step = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
 			for _, v := range variants {
+				if !slices.Contains(variantNames(), v) {
+					return usagef("--variant %q: must be %s or all", v, strings.Join(variantNames(), ", "))
+				}
+			}
+			p := newProgress(cmd.ErrOrStderr())
+			defer p.End()
+			o.Step, o.Downloaded = p.Step, p.Bytes
+			for i, v := range variants {
+				if len(variants) > 1 {
+					p.Of(i, len(variants))
+				}
 				o.Variant = template.Variant(v)
-				if err := buildTemplate(cmd, o); err != nil {
+				if err := buildTemplate(cmd, o, p); err != nil {
 					return err
 				}
 				o.Force = false // once for what the variants share
@@ -54,9 +67,11 @@ tells, and serve as drills.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&o.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels")
+	c.Flags().StringVar(&o.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels; must exist")
+	config.Check(c.Flags(), "data-dir", existingDir)
 	c.Flags().StringVar(&o.EnvdPath, "envd", "", "guest daemon, a static binary (default: envd beside this executable)")
 	c.Flags().StringSliceVar(&variants, "variant", variants, "what to build: "+strings.Join(variantNames(), ", ")+" or all")
+	_ = c.RegisterFlagCompletionFunc("variant", cobra.FixedCompletions(append(variantNames(), "all"), cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().BoolVar(&o.Force, "force", false, "look for newer packages, and build again what is there")
 	return c
 }
@@ -69,13 +84,15 @@ func variantNames() []string {
 	return names
 }
 
-func buildTemplate(cmd *cobra.Command, o template.BuildOptions) error {
+func buildTemplate(cmd *cobra.Command, o template.BuildOptions, p *progress) error {
 	start := time.Now()
 	t, err := template.Build(cmd.Context(), o)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%s\t%.1f s\n", o.Variant.Alias(), t.BuildID, t.Dir, time.Since(start).Seconds())
+	p.Over(func() {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%s\t%.1f s\n", o.Variant.Alias(), t.BuildID, t.Dir, time.Since(start).Seconds())
+	})
 	return nil
 }
 
@@ -87,17 +104,30 @@ func templateListCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := store.List()
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "ALIAS\tTEMPLATE\tBUILD\tKERNEL\tON DISK\tBUILT")
+			var out table
+			out.row("ALIAS", "TEMPLATE", "BUILD", "KERNEL", "ON DISK", "BUILT")
 			for _, t := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", orDash(strings.Join(t.Aliases, ",")),
-					t.ID, t.BuildID, t.KernelVersion, onDisk(t), builtAt(t))
+				out.row(orDash(strings.Join(t.Aliases, ", ")), t.ID, t.BuildID, t.KernelVersion, onDisk(t), builtAt(t))
 			}
-			return errors.Join(w.Flush(), err)
+			return errors.Join(out.print(cmd.OutOrStdout(), screenOf(cmd.OutOrStdout())), err)
 		},
 	}
 	c.Flags().StringVar(&store.Dir, "data-dir", template.DefaultDir, "directory of templates and kernels")
+	config.Check(c.Flags(), "data-dir", existingDir)
 	return c
+}
+
+// buildAll makes the templates that are not there yet, and says what it does.
+func buildAll(ctx context.Context, to io.Writer, dir string, variants []template.Variant) error {
+	p := newProgress(to)
+	defer p.End()
+	for _, v := range variants {
+		o := template.BuildOptions{Dir: dir, Variant: v, Step: func(what string) { p.Step("template: " + what) }, Downloaded: p.Bytes}
+		if _, err := template.Build(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // onDisk is what the sparse image takes, not what the guest sees.

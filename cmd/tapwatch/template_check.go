@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tapwatch/agent/config"
 	"tapwatch/agent/draw"
 	"tapwatch/internal/catalog"
 	"tapwatch/internal/image"
@@ -50,6 +51,7 @@ not be told.`,
 		},
 	}
 	f.add(c)
+	c.ValidArgsFunction = templateNames(&f.store.Dir, cobra.ShellCompDirectiveDefault, 1)
 	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }
@@ -143,6 +145,8 @@ func (f *templateFinder) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.host.VMMs, "fc-versions", "", "directory of {version}/firecracker; empty: beside the template's storage, or /fc-versions")
 	c.Flags().StringVar(&f.host.Cache, "cache", "", "the template cache, {build}/cache/{id}/metadata.json; empty: not looked at")
 	c.Flags().DurationVar(&f.timeout, "timeout", 2*time.Minute, "how long reading may take")
+	config.Check(c.Flags(), "data-dir", existingDir)
+	notNegative(c.Flags(), "timeout")
 }
 
 // open finds a template by path or name.

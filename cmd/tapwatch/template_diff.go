@@ -20,10 +20,11 @@ func templateDiffCommand() *cobra.Command {
 		Use:   "diff A B",
 		Short: "Compare two templates: one that works with one that does not",
 		Long: `Diff compares two templates, each a directory, an image or a name: sizes, kernel,
-VMM, /sbin/init line by line, envd's wrapper and binary, and then every file that
-differs in /sbin, /etc and envd's places. Nothing is mounted. The exit status is 0
-where nothing but sizes and builds differs, 1 where something does, 2 where that
-could not be told.`,
+VMM, /sbin/init line by line, envd's wrapper and binary, the files of the kernel
+where they are on this host, and then every file that differs in /sbin, /etc,
+/lib/modules and envd's places. It says what it compared. Nothing is mounted. The
+exit status is 0 where nothing but sizes and builds differs, 1 where something does,
+2 where that could not be told.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := f.diff(cmd, args[0], args[1])
@@ -47,6 +48,7 @@ could not be told.`,
 		},
 	}
 	f.add(c)
+	c.ValidArgsFunction = templateNames(&f.store.Dir, cobra.ShellCompDirectiveDefault, 2)
 	outputFlag(c, &output, "text or json", "text", "json")
 	return c
 }
@@ -63,7 +65,7 @@ func (f *templateFinder) diff(cmd *cobra.Command, nameA, nameB string) (d image.
 			return err
 		}
 		defer b.Close()
-		d, err = image.Diff(a, b)
+		d, err = image.Diff(a, b, f.hostOf(a), f.hostOf(b))
 		return err
 	})
 	return d, err
@@ -93,7 +95,7 @@ func drawDiff(out io.Writer, a, b string, d image.Difference, on draw.Screen) er
 	drawLines(out, "/sbin/init", d.Init)
 	drawLines(out, "envd wrapper", d.Wrapper)
 	if len(d.Files) > 0 {
-		fmt.Fprintf(out, "\nfiles that differ in /sbin, /etc and envd's places: %d\n", len(d.Files))
+		fmt.Fprintf(out, "\nfiles that differ in /sbin, /etc, /lib/modules and envd's places: %d\n", len(d.Files))
 	}
 	for _, f := range d.Files {
 		fmt.Fprintf(out, "  %s\n    - %s\n    + %s\n", f.Name, f.A, f.B)
@@ -102,8 +104,9 @@ func drawDiff(out io.Writer, a, b string, d image.Difference, on draw.Screen) er
 		fmt.Fprintln(out, "not compared: "+u)
 	}
 	if d.Same() && len(d.Unread) == 0 {
-		fmt.Fprintln(out, "\nno difference in what a guest runs")
+		fmt.Fprintln(out, "\nno difference")
 	}
+	fmt.Fprintln(out, "\n"+on.Fold("compared: "+strings.Join(d.Compared, ", "), 0))
 	return nil
 }
 

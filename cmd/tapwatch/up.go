@@ -114,13 +114,8 @@ func (u *up) work(ctx context.Context, s *server.Server, a *agent.Agent) error {
 	if u.demo {
 		variants = demo.Variants()
 	}
-	for _, v := range variants {
-		_, err := template.Build(ctx, template.BuildOptions{
-			Dir: u.serve.cfg.Sandbox.DataDir, Variant: v, Step: func(what string) { fmt.Fprintln(u.out, "template: "+what) },
-		})
-		if err != nil {
-			return err
-		}
+	if err := buildAll(ctx, u.out, u.serve.cfg.Sandbox.DataDir, variants); err != nil {
+		return err
 	}
 	if u.demo {
 		if err := u.show(ctx, s, a); err != nil || u.once {

@@ -26,7 +26,7 @@ func usagef(format string, args ...any) error {
 // outputFlag adds --output, which is one of the words; the first is the default.
 func outputFlag(cmd *cobra.Command, output *string, help string, words ...string) {
 	cmd.Flags().StringVarP(output, "output", "o", words[0], help)
-	config.Check(cmd.Flags(), "output", config.OneOf(words...))
+	config.OneOf(cmd.Flags(), "output", words...)
 }
 
 // flagError is what cobra calls for a flag that it does not know, or whose value
@@ -47,5 +47,5 @@ func isUsage(ran *cobra.Command, args []string, err error) bool {
 		return true
 	}
 	_, _, unknown := ran.Root().Find(args)
-	return unknown != nil || ran.ValidateArgs(ran.Flags().Args()) != nil
+	return unknown != nil || ran.ValidateArgs(ran.Flags().Args()) != nil || ran.ValidateRequiredFlags() != nil
 }

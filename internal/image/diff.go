@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 )
 
@@ -25,8 +26,9 @@ type Difference struct {
 	Wrapper []string `json:"wrapper"`
 	// Files lists what differs in /sbin, /etc and envd's places.
 	Files []FileDifference `json:"files"`
-	// Unread says what could not be compared.
-	Unread []string `json:"unread"`
+	// Compared says what was compared, and Unread what could not be.
+	Compared []string `json:"compared"`
+	Unread   []string `json:"unread"`
 }
 
 // Same reports that nothing differs that makes a guest behave otherwise: sizes and
@@ -47,15 +49,20 @@ const (
 	rowBuild = "build"
 )
 
-// Diff compares two templates. The error says which image cannot be read.
-func Diff(a, b *Template) (Difference, error) {
-	d := Difference{Init: []string{}, Wrapper: []string{}, Files: []FileDifference{}, Unread: []string{}}
+// Diff compares two templates, and what hosts have for them. The error says which image
+// cannot be read.
+func Diff(a, b *Template, hostA, hostB Host) (Difference, error) {
+	d := Difference{
+		Compared: []string{"sizes", "build", "kernel's version", "Firecracker", "/sbin/init", "envd", "every file of /sbin, /etc and /lib/modules"},
+		Init:     []string{}, Wrapper: []string{}, Files: []FileDifference{}, Unread: []string{},
+	}
 	for _, t := range []*Template{a, b} {
 		if t.FSErr != nil {
 			return d, fmt.Errorf("compare templates: %s: %w", t.Rootfs, t.FSErr)
 		}
 	}
 	d.Rows = rows(a, b)
+	d.compareKernels(a, b, hostA, hostB)
 	d.Init = d.lines(a, b, initPath, initPath)
 	if wa, wb := a.wrapper(), b.wrapper(); wa != "" && wb != "" {
 		d.Wrapper = d.lines(a, b, wa, wb)
@@ -80,6 +87,59 @@ func rows(a, b *Template) []Row {
 		row("envd wrapper", func(t *Template) string { return t.summary(t.wrapper()) }),
 		row("envd binary", func(t *Template) string { return t.summary(t.envd()) }),
 	}
+}
+
+// compareKernels compares the files that the VMM boots, where they are.
+func (d *Difference) compareKernels(a, b *Template, hostA, hostB Host) {
+	if a.Versions.Kernel == "" || b.Versions.Kernel == "" || hostA.Kernels == "" || hostB.Kernels == "" {
+		return // Compared does not name them
+	}
+	for _, name := range []string{"vmlinux.bin", "initrd.img"} {
+		r := Row{What: name}
+		ok := true
+		for _, one := range []struct {
+			t    *Template
+			host Host
+			text *string
+		}{{a, hostA, &r.A}, {b, hostB, &r.B}} {
+			var err error
+			if *one.text, err = fileSummary(one.host.Kernels, one.t.Versions.Kernel, name); err != nil {
+				ok = false
+				d.Unread = append(d.Unread, fmt.Sprintf("%s of %s: %v", name, one.t.Name, err))
+			}
+		}
+		if r.A == none && r.B == none { // many a kernel has no initrd
+			continue
+		}
+		if r.Differ = r.A != r.B; ok {
+			d.Rows = append(d.Rows, r)
+			d.Compared = append(d.Compared, name)
+		}
+	}
+}
+
+const none = "none"
+
+// fileSummary is a file of the host in a few words.
+func fileSummary(dir, version, name string) (string, error) {
+	path, err := find(dir, version, name)
+	if err != nil && name == "initrd.img" {
+		return none, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(f, maxHashed))
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d bytes, sha256 %s", n, hex.EncodeToString(h.Sum(nil))[:12]), nil
 }
 
 func orDash(s string) string {

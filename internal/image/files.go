@@ -16,8 +16,11 @@ type FileDifference struct {
 	B    string `json:"b"`
 }
 
-// comparedDirs are compared whole. In others only what bears envd's name is.
-var comparedDirs = []string{"sbin", "etc"}
+// comparedDirs are compared whole: a guest without a module has no network interface. In
+// others only what bears envd's name is.
+var comparedDirs = []string{"sbin", "etc", modules}
+
+const modules = "lib/modules"
 
 const (
 	// maxFiles and maxDepth bound what is compared.
@@ -66,6 +69,9 @@ func (d *Difference) otherContent(a, b *Template, name string, info fs.FileInfo)
 func (d *Difference) files(t *Template) map[string]fs.FileInfo {
 	found := map[string]fs.FileInfo{}
 	for _, dir := range comparedDirs {
+		if usr := "usr/" + dir; dir == modules && t.isDir(usr) { // lib itself is mostly a link
+			dir = usr
+		}
 		d.walk(t, found, dir)
 	}
 	for _, dir := range envdDirs {
@@ -80,6 +86,11 @@ func (d *Difference) files(t *Template) map[string]fs.FileInfo {
 		}
 	}
 	return found
+}
+
+func (t *Template) isDir(name string) bool {
+	info, err := t.FS.Lstat(name)
+	return err == nil && info.IsDir()
 }
 
 // walk adds a file, and where it is a directory what lies below.

@@ -45,7 +45,7 @@ func FuzzTemplate(f *testing.F) {
 		whole, err := Open(soundDir)
 		must(t, err)
 		defer whole.Close()
-		d, err := Diff(whole, spoiled)
+		d, err := Diff(whole, spoiled, Host{}, Host{})
 		if err != nil {
 			return
 		}

@@ -233,11 +233,12 @@ func TestDiff(t *testing.T) {
 		{"content of the same size", change(files{"etc/long": strings.Repeat("b", 9000)}), "/etc/long", ""},
 		{"missing, new, mode, link", change(files{"etc/new": "x", "etc/passwd": "-> shadow", "usr/bin/envd": "0644 " + program(0x3e)}),
 			"/etc/long,/etc/new,/etc/passwd,/usr/bin/envd", ""},
+		{"a module", change(files{"etc/long": strings.Repeat("a", 9000), "usr/lib/modules/6.1/virtio_net.ko": "driver"}), "/usr/lib/modules,/usr/lib/modules/6.1,/usr/lib/modules/6.1/virtio_net.ko", ""},
 		{"wrapper", change(files{"etc/long": strings.Repeat("a", 9000), "usr/local/bin/start-envd.sh": "#!/bin/sh\n"}), "/usr/local/bin/start-envd.sh", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d, err := Diff(openTemplate(t, base), openTemplate(t, tt.other))
+			d, err := Diff(openTemplate(t, base), openTemplate(t, tt.other), Host{}, Host{})
 			must(t, err)
 			var names []string
 			for _, f := range d.Files {
@@ -253,6 +254,33 @@ func TestDiff(t *testing.T) {
 				t.Errorf("same: %v, unread: %v", d.Same(), d.Unread)
 			}
 		})
+	}
+}
+
+// TestDiffOfKernels: two templates that name versions whose files differ, or are not
+// there.
+func TestDiffOfKernels(t *testing.T) {
+	kernels := t.TempDir()
+	for version, content := range map[string]string{"6.1-a": "kernel a", "6.1-b": "kernel b"} {
+		must(t, os.MkdirAll(filepath.Join(kernels, version), 0o755))
+		must(t, os.WriteFile(filepath.Join(kernels, version, "vmlinux.bin"), []byte(content), 0o644))
+	}
+	image := makeTemplate(t, sound(files{}))
+	of := func(version string) *Template {
+		tpl := openTemplate(t, image)
+		tpl.Versions.Kernel = version
+		return tpl
+	}
+	host := Host{Kernels: kernels}
+	d, err := Diff(of("6.1-a"), of("6.1-b"), host, host)
+	must(t, err)
+	if last := d.Rows[len(d.Rows)-1]; last.What != "vmlinux.bin" || !last.Differ || len(d.Unread) > 0 || d.Compared[len(d.Compared)-1] != "vmlinux.bin" {
+		t.Errorf("%+v, %v, %v", last, d.Unread, d.Compared)
+	}
+	d, err = Diff(of("6.1-a"), of("6.1-gone"), host, host)
+	must(t, err)
+	if len(d.Unread) != 1 || !strings.Contains(d.Unread[0], "6.1-gone") || slices.Contains(d.Compared, "vmlinux.bin") {
+		t.Errorf("one is not there: %v, %v", d.Unread, d.Compared)
 	}
 }
 
@@ -278,7 +306,7 @@ func TestSpoiled(t *testing.T) {
 		tpl, err := Open(image)
 		must(t, err)
 		Check(tpl, Host{})
-		_, _ = Diff(tpl, other) // any error will do
+		_, _ = Diff(tpl, other, Host{}, Host{}) // any error will do
 		must(t, tpl.Close())
 	}
 	if n < 1000 {

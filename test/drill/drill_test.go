@@ -109,7 +109,7 @@ func TestRandomFaults(t *testing.T) {
 
 func TestUnknownFault(t *testing.T) {
 	_, says, status := tapwatch(t, "drill", "gremlins")
-	if status != 1 || !strings.Contains(says, `no fault "gremlins"`) || strings.Count(says, "\n") != 1 {
+	if status != 64 || !strings.Contains(says, `no fault "gremlins"`) || strings.Count(says, "\n") != 1 {
 		t.Errorf("status %d: %q", status, says)
 	}
 }

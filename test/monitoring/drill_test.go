@@ -16,7 +16,7 @@ func TestDrillWaitsForItsAlert(t *testing.T) {
 	alertmanager := startAlertmanager(t, url)
 	agent := freeAddress(t)
 	startPrometheus(t, agent, alertmanager)
-	binary, templates, run := absolute(t, "../../bin/tapwatch"), absolute(t, "../../.cache/templates"), t.TempDir()
+	binary, templates, run := absolute(t, "../../bin/tapwatch"), sharedTemplates(t), t.TempDir()
 	var out, says bytes.Buffer
 	drill := exec.CommandContext(t.Context(), binary, "drill", "vmm-killed", "-o", "json", "--alertmanager", "http://"+alertmanager, "--listen", agent,
 		"--run-dir", run, "--data-dir", templates, "--first-slot", "9320", "--patience", "1m")

@@ -92,10 +92,7 @@ func startDemo(t *testing.T) (demo *proctest.Process, agent string) {
 		t.Fatalf("no bin/tapwatch: run make build")
 	}
 	run := t.TempDir()
-	templates, err := filepath.Abs("../../.cache/templates") // as all tests use
-	if err != nil {
-		t.Fatal(err)
-	}
+	templates := sharedTemplates(t)
 	t.Cleanup(func() { // after SIGTERM nothing may be left for it to do
 		out, err := exec.Command(binary, "cleanup", "--run-dir", run).CombinedOutput()
 		if err != nil {
@@ -105,6 +102,17 @@ func startDemo(t *testing.T) (demo *proctest.Process, agent string) {
 	p := proctest.Start(t, binary, "up", "--demo", "--run-dir", run, "--data-dir", templates,
 		"--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0")
 	return p, p.WaitFor(t, 0, `metrics: http://([0-9.:]+)/metrics`).Groups[1]
+}
+
+// sharedTemplates is the data directory that all tests use, and that up and drill want
+// to be there.
+func sharedTemplates(t *testing.T) string {
+	t.Helper()
+	dir := absolute(t, "../../.cache/templates")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // eventually calls fn until it returns nil, and fails with its last error when

@@ -95,7 +95,7 @@ func follow(b *testing.B, w *watcher) *problems {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- httpapi.Client{BaseURL: w.url}.Events(ctx, false, func(e path.Event, _ string) {
+		done <- httpapi.Client{BaseURL: w.url}.Events(ctx, httpapi.OnlyNew, func(e path.Event, _ string) {
 			if code, _, ok := strings.Cut(e.Text, " at "); ok && e.Kind == path.Problem {
 				p.mu.Lock()
 				p.of[e.Netns+" "+code] = time.Now()

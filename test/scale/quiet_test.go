@@ -142,7 +142,7 @@ func (l *lives) watch(w *watcher) {
 	l.agent.Store(w)
 	w.until("ready", w.ready)
 	go func() {
-		_ = httpapi.Client{BaseURL: w.url}.Events(l.t.Context(), true, func(e path.Event, _ string) { // it may be killed
+		_ = httpapi.Client{BaseURL: w.url}.Events(l.t.Context(), httpapi.KeptAndNew, func(e path.Event, _ string) { // it may be killed
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.events = append(l.events, e)

@@ -74,8 +74,8 @@ func (l *Limits) validate() error {
 	if l.MaxRequests < 0 {
 		return fmt.Errorf("proxy: at most %d requests a sandbox: must be above 0", l.MaxRequests)
 	}
-	if l.MaxHeader < minHeader || l.MaxHeader > DefaultMaxHeader {
-		return fmt.Errorf("proxy: at most %d bytes a head: must be %d to %d", l.MaxHeader, minHeader, DefaultMaxHeader)
+	if l.MaxHeader < MinHeader || l.MaxHeader > DefaultMaxHeader {
+		return fmt.Errorf("proxy: at most %d bytes a head: must be %d to %d", l.MaxHeader, MinHeader, DefaultMaxHeader)
 	}
 	return nil
 }
@@ -88,4 +88,5 @@ func (l *Limits) connections() string {
 	return fmt.Sprintf("at most %d may be open, and %.0f more begin in a second", l.MaxConnections, l.ConnectRate)
 }
 
-const minHeader = 1 << 10
+// MinHeader is the least that MaxHeader may be.
+const MinHeader = 1 << 10

@@ -8,13 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // debPackage is one package in the version that apt would install.
 type debPackage struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
+
+	size int64 // of its file; only while it is downloaded
 }
 
 func (p debPackage) String() string { return p.Name + "=" + p.Version }
@@ -94,7 +98,8 @@ func parseURIs(out string) []debPackage {
 		if err != nil {
 			continue
 		}
-		packages = append(packages, debPackage{Name: parts[0], Version: version})
+		size, _ := strconv.ParseInt(f[2], 10, 64) // only shown
+		packages = append(packages, debPackage{Name: parts[0], Version: version, size: size})
 	}
 	slices.SortFunc(packages, func(a, b debPackage) int { return strings.Compare(a.Name, b.Name) })
 	return packages
@@ -102,12 +107,19 @@ func parseURIs(out string) []debPackage {
 
 // download fetches exactly these versions, checked by apt against the archive's
 // signatures, and returns the files in the same order.
-func (a apt) download(ctx context.Context, packages []debPackage) ([]string, error) {
+func (a apt) download(ctx context.Context, packages []debPackage, tell func(done, total int64)) ([]string, error) {
 	args := append(a.options(), "download")
 	for _, p := range packages {
 		args = append(args, p.String())
 	}
-	if _, err := aptGet.run(ctx, a.dir, args...); err != nil {
+	var total int64
+	for _, p := range packages {
+		total += p.size
+	}
+	stop := a.watch(total, tell)
+	_, err := aptGet.run(ctx, a.dir, args...)
+	stop()
+	if err != nil {
 		return nil, fmt.Errorf("download packages: %w", err)
 	}
 	files := make([]string, len(packages))
@@ -120,6 +132,40 @@ func (a apt) download(ctx context.Context, packages []debPackage) ([]string, err
 		files[i] = found[0]
 	}
 	return files, nil
+}
+
+// watch tells again and again how much of a download is there, until stop is called.
+func (a apt) watch(total int64, tell func(done, total int64)) (stop func()) {
+	if tell == nil || total <= 0 {
+		return func() {}
+	}
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(200 * time.Millisecond):
+				tell(min(a.there(), total), total)
+			}
+		}
+	}()
+	return func() { close(ended); <-done }
+}
+
+// there is the bytes of packages that have come so far: apt writes them to the directory
+// itself, or to partial in it.
+func (a apt) there() (n int64) {
+	for _, pattern := range []string{"*.deb", filepath.Join("partial", "*.deb")} {
+		files, _ := filepath.Glob(filepath.Join(a.dir, pattern))
+		for _, f := range files {
+			if st, err := os.Stat(f); err == nil {
+				n += st.Size()
+			}
+		}
+	}
+	return n
 }
 
 // splitKernel takes the kernel's image out of the packages that its meta package

@@ -106,7 +106,7 @@ func (b builder) openOrFetch(ctx context.Context) (packageTree, error) {
 		return packageTree{}, err
 	}
 	defer os.RemoveAll(tmp)
-	p, err := fetchPackages(ctx, tmp, b.Step)
+	p, err := fetchPackages(ctx, tmp, b.Step, b.Downloaded)
 	if err != nil {
 		return packageTree{}, err
 	}

@@ -18,6 +18,9 @@ type BuildOptions struct {
 	Force bool
 	// Step is told what is being done, for a person to read; nil: nobody is.
 	Step func(string)
+	// Downloaded is told how many bytes of how many of a step are there, again and again;
+	// nil: nobody is.
+	Downloaded func(done, total int64)
 }
 
 func (o *BuildOptions) validate() error {

@@ -51,7 +51,7 @@ func openPackages(dir string) (packageTree, error) {
 }
 
 // fetchPackages resolves, downloads and unpacks into dir, an empty directory.
-func fetchPackages(ctx context.Context, dir string, step func(string)) (packageTree, error) {
+func fetchPackages(ctx context.Context, dir string, step func(string), downloaded func(done, total int64)) (packageTree, error) {
 	p := packageTree{dir: dir, Prepared: recipe}
 	a := apt{dir: filepath.Join(dir, "debs")}
 	step("resolving packages")
@@ -59,7 +59,7 @@ func fetchPackages(ctx context.Context, dir string, step func(string)) (packageT
 		return packageTree{}, err
 	}
 	step(fmt.Sprintf("downloading %d packages", len(p.Root)+1))
-	files, err := a.download(ctx, append(slices.Clone(p.Root), p.Kernel))
+	files, err := a.download(ctx, append(slices.Clone(p.Root), p.Kernel), downloaded)
 	if err != nil {
 		return packageTree{}, err
 	}
