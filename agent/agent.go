@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/common/version"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -181,7 +182,8 @@ func (a *Agent) wire() (err error) {
 	a.health = newHealth(a.cfg, a.slots, a.hops)
 	a.tracer = newTracer(a.cfg, a.slots, a.hops, a.health, log)
 	handler, err := httpapi.New(httpapi.Config{
-		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Levels: a.Levels, Log: log.With("part", "http"),
+		Slots: a.slots.All, Views: a.slots.Views, Latency: a.hops.latency, Host: hostname(), Version: version.Version,
+		Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Levels: a.Levels, Log: log.With("part", "http"),
 	})
 	if err != nil {
 		return err
