@@ -42,7 +42,8 @@ type Agent struct {
 	server   *http.Server
 	events   events.Hub
 	recorder *recorder.Recorder
-	self     netns.Cookie // our own namespace
+	journal  *recorder.Journal // nil: none is kept
+	self     netns.Cookie      // our own namespace
 
 	slots   *slots.Slots // what is known
 	inForce inForce      // the rules of the operator
@@ -164,7 +165,7 @@ func (a *Agent) wire() (err error) {
 	}
 	a.inForce.put(&a.cfg.Rules)
 	exits := openExits(a.pids, log)
-	a.recorder = recorder.New()
+	a.recorder = recorder.New(a.openJournal())
 	a.slots = slots.New(slots.Config{Self: a.self, Port: a.cfg.ServicePort, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
 		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, SomeHolders: !a.reader.SeesAll()})
 	a.counters = newCounters(a.probe, a.slots, log)
@@ -190,6 +191,20 @@ func (a *Agent) wire() (err error) {
 	}
 	a.server = httpapi.Server(handler)
 	return nil
+}
+
+// openJournal opens the history on disk. Where that cannot be, the agent watches all the
+// same: it is said, and the history ends with the process.
+func (a *Agent) openJournal() *recorder.Journal {
+	if a.cfg.HistoryDir == "" {
+		return nil
+	}
+	log := a.cfg.Log.With("part", "history")
+	a.journal, a.lacks[historyOnDisk] = recorder.OpenJournal(recorder.JournalConfig{Dir: a.cfg.HistoryDir, Keep: a.cfg.HistoryKeep, Bytes: a.cfg.HistoryBytes, Log: log})
+	if err := a.lacks[historyOnDisk]; err != nil {
+		log.Warn(takesAway[historyOnDisk], "err", err)
+	}
+	return a.journal
 }
 
 // ask wakes the worker for something that slots needs done. It is called with the
@@ -297,7 +312,7 @@ func (a *Agent) Close() error {
 	if a.inspector != nil {
 		errs = append(errs, a.inspector.consoles.close(), a.inspector.freezers.close())
 	}
-	errs = append(errs, a.hops.close())
+	errs = append(errs, a.hops.close(), a.journal.Close())
 	a.guard.close()
 	a.guard = nil
 	errs = append(errs, a.notifications.close())

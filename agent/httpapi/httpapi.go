@@ -72,6 +72,7 @@ func New(cfg Config) (http.Handler, error) {
 	mux.HandleFunc("GET /api/v1/findings", a.findings)
 	mux.HandleFunc("GET /api/v1/checks", a.checks)
 	mux.HandleFunc("GET /api/v1/events", a.events)
+	mux.HandleFunc("GET /api/v1/events/past", a.past)
 	mux.HandleFunc("GET /api/v1/sandboxes", a.sandboxes)
 	mux.HandleFunc("GET /api/v1/sandboxes/{id}", a.sandbox)
 	mux.HandleFunc("GET /api/v1/sandboxes/{id}/history", a.history)

@@ -191,6 +191,8 @@ func (histories) Sandboxes() []path.Lived {
 	return []path.Lived{{SandboxID: "i1", Name: "one", Netns: "ns-1"}, {SandboxID: "i0", Netns: "ns-1", Gone: time.Unix(1, 0)}}
 }
 
+func (histories) Past(path.Question) ([]path.Event, int, error) { return nil, 0, nil }
+
 func (h histories) History(id string) (path.History, bool) {
 	for _, l := range h.Sandboxes() {
 		if l.SandboxID == id {

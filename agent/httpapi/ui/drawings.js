@@ -22,13 +22,13 @@ function losses(s) {
 
 // Path is the way of a request, from the client on. On a narrow screen it goes down.
 export function Path({ s, places, latency }) {
-  const down = useMedia("(max-width: 62rem)");
+  const down = useMedia("(max-width: 56rem)");
   const hops = s.diagnosis.hops || [], took = {}, lost = losses(s);
   for (const l of latency) took[l.hop] = l;
   const at = (hops.find((h) => h.state === "broken") || hops.find((h) => h.state === "booting") || {}).hop;
   const broken = s.diagnosis.state === "broken" || s.diagnosis.state === "booting";
-  const w = down ? 320 : 156, gap = down ? 34 : 26, high = 84, first = down ? 28 : 62;
-  const total = down ? [330, first + hops.length * (high + gap)] : [first + hops.length * (w + gap), high + 44];
+  const w = down ? 320 : 194, gap = down ? 34 : 24, high = 84, first = down ? 28 : 62;
+  const total = down ? [330, first + hops.length * (high + gap)] : [first + hops.length * (w + gap) + 2, high + 44];
   let past = false;
   const parts = hops.map((h, i) => {
     const x = down ? 4 : first + gap + i * (w + gap), y = down ? first + gap + i * (high + gap) : 22;
@@ -42,8 +42,8 @@ export function Path({ s, places, latency }) {
       <rect x=${x} y=${y} width=${w} height=${high} rx="6"/>
       <text class="name" x=${x + 10} y=${y + 22}>${symbols[h.state] || ""} ${h.hop}</text>
       ${t ? html`<text class="took" x=${x + w - 8} y=${y + 22} text-anchor="end">${seconds(t.p50)}${t.host ? "*" : ""}</text>` : ""}
-      <text class="place" x=${x + 10} y=${y + 43}>${cut(places[h.hop], down ? 42 : 21)}</text>
-      <text class="detail" x=${x + 10} y=${y + 63}>${cut(h.detail, down ? 46 : 22)}</text>
+      <text class="place" x=${x + 10} y=${y + 43}>${cut(places[h.hop], down ? 46 : 27)}</text>
+      <text class="detail" x=${x + 10} y=${y + 63}>${cut(h.detail, down ? 46 : 27)}</text>
       ${cutHere ? html`<text class="here" x=${down ? x + w - 8 : x + 10} y=${down ? y + 78 : y + high + 17} text-anchor=${down ? "end" : "start"}>${h.state === "booting" ? "so far" : "lost here"}</text>` : ""}
     </g>`;
   });

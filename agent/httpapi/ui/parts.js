@@ -32,8 +32,24 @@ export function EventTable({ events, who }) {
   </tbody></table></div>`;
 }
 
+// Events are the last ones, or those around a time that is asked for: "02:14 yesterday".
 export function Events() {
   const { events } = useStore();
+  const [past, setPast] = useState(null);
+  const around = async (e) => {
+    const t = new Date(e.target.value).getTime();
+    if (!t) { setPast(null); return; }
+    const iso = (ms) => encodeURIComponent(new Date(ms).toISOString());
+    try {
+      const r = await fetch("api/v1/events/past?since=" + iso(t - 300000) + "&until=" + iso(t + 300000));
+      const body = await r.json();
+      setPast(r.ok ? body : { error: body.error, events: [] });
+    } catch { setPast({ error: "The agent does not answer", events: [] }); }
+  };
+  const shown = past ? past.events : events.slice().reverse();
   return html`<details class="fold"><summary>Events <span class="dim">(last ${events.length})</span></summary>
-    ${events.length ? html`<${EventTable} who events=${events.slice().reverse()}/>` : html`<p>None yet.</p>`}</details>`;
+    <p><label>Five minutes before and after <input type="datetime-local" step="60" onChange=${around}/></label></p>
+    ${past && past.error ? html`<p class="broken">${past.error}</p>` : ""}
+    ${past && past.more ? html`<p class="dim">${past.more} older ones are left out.</p>` : ""}
+    ${shown.length ? html`<${EventTable} who events=${shown}/>` : html`<p>${past ? "Nothing is kept of that time." : "None yet."}</p>`}</details>`;
 }
