@@ -57,9 +57,9 @@ func open(t *testing.T, f *fixture) <-chan liveMessage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { resp.Body.Close() })
 	got := make(chan liveMessage, 100)
 	go func() {
-		defer resp.Body.Close()
 		lines := bufio.NewScanner(resp.Body)
 		lines.Buffer(nil, 8<<20)
 		var m liveMessage

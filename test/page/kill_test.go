@@ -95,7 +95,7 @@ func TestKill(t *testing.T) {
 	}
 	one.until(`document.querySelector("svg.path[data-state=broken] .here")`)
 	t.Logf("drawn %s after the kill, as far as this test's looks can tell", time.Since(began).Round(time.Millisecond))
-	list.until(`document.title.startsWith("1 broken") && document.querySelector(".row.broken .c-text").innerText.includes("SIGKILL")`)
+	list.until(`/^[1-9]\d* broken/.test(document.title) && [...document.querySelectorAll(".row.broken")].some(r => r.innerText.includes("sbx-killed") && r.querySelector(".c-text").innerText.includes("SIGKILL"))`)
 	one.until(`document.querySelector(".finding.critical h3").innerText.includes("SIGKILL") && document.querySelector("main").innerText.includes("What went first: the VMM ended first")`)
 	one.shot("after")
 	one.do(chromedp.Evaluate(`document.querySelector(".timeline").scrollIntoView(); 1`, nil))
