@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/common/version"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -41,7 +42,8 @@ type Agent struct {
 	server   *http.Server
 	events   events.Hub
 	recorder *recorder.Recorder
-	self     netns.Cookie // our own namespace
+	journal  *recorder.Journal // nil: none is kept
+	self     netns.Cookie      // our own namespace
 
 	slots   *slots.Slots // what is known
 	inForce inForce      // the rules of the operator
@@ -164,7 +166,7 @@ func (a *Agent) wire() (err error) {
 	}
 	a.inForce.put(&a.cfg.Rules)
 	exits := openExits(a.pids, log)
-	a.recorder = recorder.New()
+	a.recorder = recorder.New(a.openJournal())
 	a.slots = slots.New(slots.Config{Self: a.self, Port: a.cfg.ServicePort, Publish: a.publish, Boot: a.recorder.Boot, Ask: a.ask, Ignored: a.ignored, Silenced: a.silenced,
 		Grace: a.cfg.SeriesGrace, NoHooks: a.cfg.once, SomeHolders: !a.reader.SeesAll()})
 	a.counters = newCounters(a.probe, a.slots, log)
@@ -183,13 +185,28 @@ func (a *Agent) wire() (err error) {
 	a.health = newHealth(a.cfg, a.slots, a.hops)
 	a.tracer = newTracer(a.cfg, a.slots, a.hops, a.health, log)
 	handler, err := httpapi.New(httpapi.Config{
-		Slots: a.slots.All, Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Levels: a.Levels, Log: log.With("part", "http"),
+		Slots: a.slots.All, Views: a.slots.Views, Latency: a.hops.latency, Host: hostname(), Version: version.Version,
+		Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Levels: a.Levels, Log: log.With("part", "http"),
 	})
 	if err != nil {
 		return err
 	}
 	a.server = httpapi.Server(handler)
 	return nil
+}
+
+// openJournal opens the history on disk. Where that cannot be, the agent watches all the
+// same: it is said, and the history ends with the process.
+func (a *Agent) openJournal() *recorder.Journal {
+	if a.cfg.HistoryDir == "" {
+		return nil
+	}
+	log := a.cfg.Log.With("part", "history")
+	a.journal, a.lacks[historyOnDisk] = recorder.OpenJournal(recorder.JournalConfig{Dir: a.cfg.HistoryDir, Keep: a.cfg.HistoryKeep, Bytes: a.cfg.HistoryBytes, Log: log})
+	if err := a.lacks[historyOnDisk]; err != nil {
+		log.Warn(takesAway[historyOnDisk], "err", err)
+	}
+	return a.journal
 }
 
 // ask wakes the worker for something that slots needs done. It is called with the
@@ -297,7 +314,7 @@ func (a *Agent) Close() error {
 	if a.inspector != nil {
 		errs = append(errs, a.inspector.close())
 	}
-	errs = append(errs, a.hops.close())
+	errs = append(errs, a.hops.close(), a.journal.Close())
 	a.guard.close()
 	a.guard = nil
 	errs = append(errs, a.notifications.close())

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"tapwatch/agent/flow"
+	"tapwatch/agent/httpapi"
 	"tapwatch/agent/path"
 	"tapwatch/agent/slots"
 	"tapwatch/internal/netns"
@@ -221,4 +223,31 @@ func (h *hops) paths() (all []flow.Path) {
 		all = append(all, flow.Path{Netns: p.Netns, Tap: uint32(p.Tap), Guest: p.Addrs.Guest, Vpeer: p.Addrs.Vpeer, HostIP: p.Addrs.Host})
 	}
 	return all
+}
+
+// latency is how long requests took in the hops of a slot: its own where they are
+// measured, else those of the host.
+func (h *hops) latency(s *path.Slot) []httpapi.HopTime {
+	all := h.stats()
+	if all == nil {
+		return nil
+	}
+	var out []httpapi.HopTime
+	own := all.Sandboxes[s.Cookie]
+	for i, hop := range flow.Hops {
+		of, host := all.Hops[hop], true
+		if own != nil {
+			of, host = own[i].Histogram, false
+		}
+		if of.Count > 0 {
+			out = append(out, httpapi.HopTime{Hop: hop, Requests: of.Count, Median: of.Quantile(0.5), P99: of.Quantile(0.99), Host: host})
+		}
+	}
+	return out
+}
+
+// hostname is what this host calls itself; empty: unknown.
+func hostname() string {
+	name, _ := os.Hostname()
+	return name
 }

@@ -24,7 +24,11 @@ const (
 )
 
 // takesAway says what is not known without a capability, and what to do about it.
+// historyOnDisk is the journal of what happened.
+const historyOnDisk = "history_on_disk"
+
 var takesAway = map[string]string{
+	historyOnDisk: "the history of sandboxes ends with the agent, and what is gone for an hour is forgotten",
 	hostPIDs: "processes outside this PID namespace are not seen: whether they hold a tap, run or have ended is unknown; " +
 		"run the agent with the host's (hostPID: true, --pid=host)",
 	hostMounts: "the names of network namespaces are not the host's: those without a name here are called net:[inode] where a process is in them, and are not seen otherwise; " +

@@ -57,6 +57,12 @@ type Config struct {
 	// MetricsDetail exports of each sandbox all that there is, instead of 25 series at
 	// most.
 	MetricsDetail bool
+	// HistoryDir is where what happened to sandboxes is kept across restarts, for
+	// HistoryKeep (0: seven days) and in HistoryBytes at most (0: 256 MiB); empty means
+	// in memory only.
+	HistoryDir   string
+	HistoryKeep  time.Duration
+	HistoryBytes int64
 	// DropPrivileges gives up, once started, every capability that the mode does
 	// not use: for a process that is the agent and nothing else.
 	DropPrivileges bool

@@ -18,13 +18,18 @@ func History(w io.Writer, h path.History, on Screen) {
 	if h.Gone.IsZero() {
 		fmt.Fprintln(w, title)
 	} else {
-		fmt.Fprintf(w, "%s, gone since %s\n", title, h.Gone.Format(time.TimeOnly))
+		fmt.Fprintf(w, "%s, gone since %s\n", title, h.Gone.Format(time.DateTime))
 	}
 	drawBoot(w, h.Boot)
 	if h.Dropped > 0 {
 		fmt.Fprintf(w, "  %d elder events are no longer kept\n", h.Dropped)
 	}
+	day := ""
 	for i, e := range h.Events {
+		if d := e.Time.Format(time.DateOnly); d != day {
+			day = d
+			fmt.Fprintf(w, "  %s\n", day)
+		}
 		gap := ""
 		if i > 0 {
 			gap = "+" + path.Short(e.Time.Sub(h.Events[i-1].Time))

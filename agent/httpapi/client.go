@@ -69,7 +69,12 @@ func (c Client) History(ctx context.Context, who string) (path.History, error) {
 			return h, err
 		}
 	}
-	return path.History{}, fmt.Errorf("no sandbox %s was seen by this agent in the last hour", who)
+	// One that is gone for longer may be on disk.
+	var h path.History
+	if err := c.read(ctx, "/api/v1/sandboxes/"+url.PathEscape(who)+"/history", &h); err != nil {
+		return path.History{}, fmt.Errorf("no sandbox %s is in the history that this agent keeps", who)
+	}
+	return h, nil
 }
 
 func (c Client) read(ctx context.Context, at string, v any) error {

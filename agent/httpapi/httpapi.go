@@ -18,9 +18,12 @@ import (
 	"tapwatch/agent/path"
 )
 
-// Config is what the API serves. All fields but Log are required.
+// Config is what the API serves.
 type Config struct {
-	Slots   func() []path.Slot
+	Slots func() []path.Slot
+	// Views returns the same without copying: a slot that has not changed since the
+	// last time is the same pointer.
+	Views   func() []*path.Slot
 	Metrics func() metrics.Snapshot
 	Also    []prometheus.Collector // exported beside it
 	Events  *events.Hub
@@ -33,12 +36,16 @@ type Config struct {
 	Lacks func() []string
 	// Levels says which checks are switched off or demoted; nil: none.
 	Levels func() path.Levels
-	Log    *slog.Logger // nil means slog.Default
+	// Latency says how long requests took in the hops of a slot; nil: nobody measures.
+	Latency func(*path.Slot) []HopTime
+	// Host and Version are what the page says of this host and this program.
+	Host, Version string
+	Log           *slog.Logger // nil means slog.Default
 }
 
 func (c *Config) validate() error {
-	if c.Slots == nil || c.Metrics == nil || c.Events == nil || c.Recorder == nil || c.Ready == nil {
-		return errors.New("httpapi: Slots, Metrics, Events, Recorder and Ready are required")
+	if c.Slots == nil || c.Views == nil || c.Metrics == nil || c.Events == nil || c.Recorder == nil || c.Ready == nil {
+		return errors.New("httpapi: Slots, Views, Metrics, Events, Recorder and Ready are required")
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -48,7 +55,8 @@ func (c *Config) validate() error {
 
 type api struct {
 	Config
-	page page
+	live  live
+	began time.Time
 }
 
 // New returns the handler.
@@ -56,19 +64,19 @@ func New(cfg Config) (http.Handler, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	pg, err := newPage()
-	if err != nil {
-		return nil, err
-	}
-	a := &api{cfg, pg}
+	a := &api{Config: cfg, began: time.Now()}
+	a.live.api = a
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics.Handler(cfg.Metrics, cfg.Log, cfg.Also...))
 	mux.HandleFunc("GET /api/v1/paths", a.paths)
 	mux.HandleFunc("GET /api/v1/findings", a.findings)
 	mux.HandleFunc("GET /api/v1/checks", a.checks)
 	mux.HandleFunc("GET /api/v1/events", a.events)
+	mux.HandleFunc("GET /api/v1/events/past", a.past)
 	mux.HandleFunc("GET /api/v1/sandboxes", a.sandboxes)
+	mux.HandleFunc("GET /api/v1/sandboxes/{id}", a.sandbox)
 	mux.HandleFunc("GET /api/v1/sandboxes/{id}/history", a.history)
+	mux.HandleFunc("GET /api/v1/live", a.serveLive)
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /{$}", a.index)
 	mux.Handle("GET /ui/", static())

@@ -44,6 +44,8 @@ func serveChanging(t *testing.T, slots func() []path.Slot) *fixture {
 	f := &fixture{}
 	h, err := New(Config{
 		Slots:    slots,
+		Views:    func() []*path.Slot { return shared(slots()) },
+		Host:     "host-1",
 		Metrics:  func() metrics.Snapshot { return metrics.Snapshot{Slots: shared(slots())} },
 		Events:   &f.events,
 		Recorder: histories{},
@@ -101,60 +103,6 @@ func TestHostNames(t *testing.T) {
 		if code, _, _ := f.get(t, "/api/v1/paths", tt.host); code != tt.want {
 			t.Errorf("Host %s: status %d, want %d", tt.host, code, tt.want)
 		}
-	}
-}
-
-// TestPageIsOneSnapshot: a sandbox that breaks, mends and goes between one look
-// at the slots and the next stands on the page once, as one of them saw it.
-func TestPageIsOneSnapshot(t *testing.T) {
-	states := []path.Slot{broken(), broken(), broken()}
-	states[1].Diagnosis = path.Diagnosis{State: path.OK}
-	states[2].Sandbox, states[2].Diagnosis = nil, path.Diagnosis{State: path.Idle}
-	for first := range states {
-		n := first
-		f := serveChanging(t, func() []path.Slot {
-			s := states[n%len(states)]
-			n++
-			return []path.Slot{s}
-		})
-		_, body, _ := f.get(t, "/", "")
-		bound, idle := strings.Count(body, "i7 in ns-7"), strings.Count(body, "1 idle slots")
-		if bound+idle != 1 || n != first+1 {
-			t.Errorf("from state %d on: %d times with its sandbox, %d times idle, of %d snapshots", first, bound, idle, n-first)
-		}
-	}
-}
-
-func TestPageShowsTheBrokenFirst(t *testing.T) {
-	well := broken()
-	well.Netns, well.Sandbox, well.Diagnosis = "ns-1", &path.Sandbox{ID: "i1"}, path.Diagnosis{State: path.OK}
-	_, body, _ := serve(t, well, broken()).get(t, "/", "")
-	if first, second := strings.Index(body, "i7 in ns-7"), strings.Index(body, "i1 in ns-1"); first < 0 || second < first {
-		t.Errorf("the broken sandbox stands at %d, the other at %d", first, second)
-	}
-}
-
-func TestPage(t *testing.T) {
-	f := serve(t, broken(), path.Slot{Facts: path.Facts{Netns: "ns-8", CloseLook: &path.NotLooked}, Diagnosis: path.Diagnosis{State: path.Idle}})
-	f.events.Publish(path.Event{Time: time.Now(), Kind: path.CarrierLost, Netns: "ns-7", Text: "NO-CARRIER on tap0"})
-	code, body, header := f.get(t, "/", "")
-	if code != 200 || header.Get("Content-Security-Policy") == "" {
-		t.Fatalf("status %d, policy %q", code, header.Get("Content-Security-Policy"))
-	}
-	for _, want := range []string{"lost here", "the VMM has exited", "no process", "read its last words", "1 idle slots", "ns-8", "NO-CARRIER on tap0", "&lt;script&gt;"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page has no %q", want)
-		}
-	}
-	if strings.Contains(body, "<script>") {
-		t.Error("a sandbox's name reaches the page unescaped")
-	}
-	f.ready = errors.New("the link state is being read")
-	if _, body, _ := f.get(t, "/", ""); !strings.Contains(body, "Not the full picture yet: the link state is being read") {
-		t.Error("the page does not say that the picture is not full")
-	}
-	if code, css, _ := f.get(t, "/ui/style.css", ""); code != 200 || !strings.Contains(css, ".broken") {
-		t.Errorf("style sheet: status %d", code)
 	}
 }
 
@@ -254,6 +202,8 @@ func (histories) Sandboxes() []path.Lived {
 	return []path.Lived{{SandboxID: "i1", Name: "one", Netns: "ns-1"}, {SandboxID: "i0", Netns: "ns-1", Gone: time.Unix(1, 0)}}
 }
 
+func (histories) Past(path.Question) ([]path.Event, int, error) { return nil, 0, nil }
+
 func (h histories) History(id string) (path.History, bool) {
 	for _, l := range h.Sandboxes() {
 		if l.SandboxID == id {
@@ -284,17 +234,10 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// What is switched off or demoted is on the page, and at an address of its own.
+// What is switched off or demoted has an address of its own.
 func TestLevels(t *testing.T) {
 	f := serve(t)
-	const words = "Checks that are"
-	if _, page, _ := f.get(t, "/", ""); strings.Contains(page, words) {
-		t.Errorf("nothing is switched off:\n%s", page)
-	}
 	f.levels = path.Levels{Off: []string{"no-egress"}, Info: []string{"tap-drops", "rp-filter"}}
-	if _, page, _ := f.get(t, "/", ""); !strings.Contains(page, words+" switched off: no-egress; info at most: tap-drops, rp-filter<") {
-		t.Errorf("not said:\n%s", page)
-	}
 	got, err := Client{BaseURL: f.URL}.Levels(t.Context())
 	if err != nil || got.String() != f.levels.String() {
 		t.Errorf("got %v, %v", got, err)

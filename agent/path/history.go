@@ -21,6 +21,17 @@ type History struct {
 	Dropped int     `json:"dropped"` // elder events that found no place
 }
 
+// Question is what of the past is asked for; what is empty is not asked.
+type Question struct {
+	Sandbox      string // its id or its name
+	Since, Until time.Time
+}
+
+// Fits says whether an event is asked for.
+func (q *Question) Fits(e *Event) bool {
+	return (q.Sandbox == "" || e.SandboxID == q.Sandbox || e.Name == q.Sandbox) && (q.Since.IsZero() || !e.Time.Before(q.Since)) && (q.Until.IsZero() || !e.Time.After(q.Until))
+}
+
 // afterwards is how much later the one of a death and a loss of carrier may come
 // that belong together.
 const afterwards = 5 * time.Second

@@ -24,6 +24,10 @@ const (
 
 // Recorder keeps histories. The zero value is not ready: use New.
 type Recorder struct {
+	journal *Journal // nil: what is forgotten here is gone
+	reading sync.Mutex
+	read    map[string]read // by who was asked for
+
 	mu   sync.Mutex
 	of   map[string]*history
 	gone []departed // the longest gone first
@@ -43,8 +47,9 @@ type departed struct {
 	at time.Time
 }
 
-// New returns a recorder without histories.
-func New() *Recorder { return &Recorder{of: map[string]*history{}} }
+// New returns a recorder without histories of its own. What it takes is kept in the
+// journal too, where there is one, and asked for there once it is forgotten here.
+func New(j *Journal) *Recorder { return &Recorder{journal: j, of: map[string]*history{}} }
 
 // Note takes an event; one without a sandbox is nobody's.
 func (r *Recorder) Note(e path.Event) {
@@ -61,7 +66,9 @@ func (r *Recorder) Note(e path.Event) {
 		h = &history{Lived: path.Lived{SandboxID: e.SandboxID}}
 		r.of[e.SandboxID] = h
 	}
-	h.Netns, h.Name = e.Netns, cmp.Or(e.Name, h.Name)
+	e.Name = cmp.Or(e.Name, h.Name)
+	h.Netns, h.Name = e.Netns, e.Name
+	r.journal.note(entry{Event: &e})
 	h.add(e)
 	switch e.Kind {
 	case path.Bound:
@@ -69,6 +76,9 @@ func (r *Recorder) Note(e path.Event) {
 	case path.Unbound, path.SlotRemoved:
 		if h.Gone.IsZero() {
 			h.Gone = e.Time
+			if h.boot != nil && !h.boot.Complete() {
+				r.journal.note(entry{BootOf: e.SandboxID, Boot: h.boot})
+			}
 			r.gone = append(r.gone, departed{e.SandboxID, e.Time})
 		}
 	}
@@ -80,12 +90,95 @@ func (r *Recorder) Boot(id string, b *path.Boot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if h := r.of[id]; h != nil {
+		if b != nil && b.Complete() && (h.boot == nil || !h.boot.Complete()) {
+			r.journal.note(entry{BootOf: id, Boot: b})
+		}
 		h.boot = b
 	}
 }
 
-// History returns what happened to a sandbox, in the order of time.
+// History returns what happened to a sandbox, in the order of time: what is known here,
+// and before that what the journal has. One that is gone for long may be asked for by its
+// name too.
 func (r *Recorder) History(id string) (path.History, bool) {
+	h, here := r.recent(id)
+	if here && h.Dropped == 0 && r.journal == nil {
+		return h, true
+	}
+	r.reading.Lock() // one reads the files at a time
+	defer r.reading.Unlock()
+	old, ok := r.read[id]
+	if !ok || time.Since(old.at) > readAgain {
+		var err error
+		if old, err = r.journal.historyOf(id); err != nil {
+			r.journal.cfg.Log.Warn("the history on disk is not known", "err", err)
+			return h, here
+		}
+	}
+	if !here {
+		h.Lived = old.Lived
+	}
+	if len(h.Events) > 0 {
+		n, _ := slices.BinarySearchFunc(old.Events, h.Events[0].Time, func(e path.Event, t time.Time) int { return e.Time.Compare(t) })
+		old.Events = old.Events[:n:n]
+	}
+	h.Events = append(old.Events, h.Events...)
+	if old.Boot != nil && (h.Boot == nil || !h.Boot.Watched) {
+		h.Boot = old.Boot
+	}
+	if len(old.Events) > 0 { // what the ring has lost is among them
+		h.Dropped = old.Dropped
+	}
+	if r.read == nil || len(r.read) >= readMost {
+		r.read = map[string]read{}
+	}
+	r.read[id] = read{h, old.at}
+	return h, here || len(h.Events) > 0
+}
+
+const (
+	// readAgain is how long what was read of one sandbox holds: who looks at it asks
+	// every two seconds.
+	readAgain = time.Minute
+	// readMost bounds how many sandboxes that is kept of.
+	readMost = 64
+)
+
+// read is a history with what the journal had of it, and when that was read.
+type read struct {
+	path.History
+	at time.Time
+}
+
+// historyOf is what the journal has of a sandbox, by its id or its name: of several of
+// one name the last.
+func (j *Journal) historyOf(who string) (read, error) {
+	h := read{at: time.Now()}
+	events, dropped, boots, err := j.Past(path.Question{Sandbox: who})
+	if err != nil || len(events) == 0 {
+		return h, err
+	}
+	last := events[len(events)-1]
+	if last.SandboxID != who {
+		return j.historyOf(last.SandboxID)
+	}
+	h.Lived = path.Lived{SandboxID: last.SandboxID, Name: last.Name, Netns: last.Netns, Gone: last.Time}
+	h.Events = slices.DeleteFunc(events, func(e path.Event) bool { return e.SandboxID != who })
+	h.Boot, h.Dropped = boots[who], dropped
+	return h, nil
+}
+
+// Past returns the latest events of the journal that fit, in the order of time, and how
+// many more there are.
+func (r *Recorder) Past(q path.Question) (events []path.Event, more int, err error) {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	events, more, _, err = r.journal.Past(q)
+	return events, more, err
+}
+
+// recent is what is known here.
+func (r *Recorder) recent(id string) (path.History, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forget(time.Now())

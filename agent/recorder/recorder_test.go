@@ -13,7 +13,7 @@ func event(id string, kind path.EventKind, at time.Time) path.Event {
 }
 
 func TestHistoryIsInTheOrderOfTime(t *testing.T) {
-	r, now := New(), time.Now()
+	r, now := New(nil), time.Now()
 	r.Note(event("a", path.Bound, now))
 	r.Note(event("a", path.CarrierLost, now.Add(2*time.Millisecond)))
 	r.Note(event("a", path.VMMExited, now.Add(time.Millisecond))) // told late
@@ -31,7 +31,7 @@ func TestHistoryIsInTheOrderOfTime(t *testing.T) {
 }
 
 func TestLastEventsAreKept(t *testing.T) {
-	r, now := New(), time.Now()
+	r, now := New(nil), time.Now()
 	r.Note(event("a", path.Bound, now))
 	const more = 3 * eventsKept
 	for i := range more {
@@ -44,7 +44,7 @@ func TestLastEventsAreKept(t *testing.T) {
 }
 
 func TestGoneAreKeptAnHour(t *testing.T) {
-	r, begin := New(), time.Now().Add(-keepGone-time.Minute)
+	r, begin := New(nil), time.Now().Add(-keepGone-time.Minute)
 	r.Note(event("old", path.Bound, begin))
 	r.Note(event("again", path.Bound, begin))
 	r.Note(event("old", path.Unbound, begin))
@@ -69,7 +69,7 @@ func TestGoneAreKeptAnHour(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	r, now := New(), time.Now()
+	r, now := New(nil), time.Now()
 	for i := range goneKept + 100 {
 		id := fmt.Sprint(i)
 		r.Note(event(id, path.Bound, now))
@@ -84,7 +84,7 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 func TestBoot(t *testing.T) {
-	r, now := New(), time.Now()
+	r, now := New(nil), time.Now()
 	boot := &path.Boot{Begin: now}
 	r.Boot("a", boot)
 	if _, ok := r.History("a"); ok {

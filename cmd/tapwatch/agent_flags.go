@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ type agentFlags struct {
 	healthPath     string
 	vmmUsers       config.Users
 	groupLabelsMax int
+	historyDir     string
+	historyKeep    time.Duration
+	historyMB      int
 	logs           logFlags
 }
 
@@ -79,6 +83,11 @@ func (f *agentFlags) addAlone(fs *pflag.FlagSet) {
 	fs.StringVar(&f.healthPath, "health-path", "/health", "path of the HTTP request that health-checks the service in the guest")
 	fs.Var(&f.vmmUsers, "vmm-users", "users beside root that run VMMs, as names or uids, joined by commas; the agent believes the command lines of their processes")
 	fs.IntVar(&f.groupLabelsMax, "group-labels-max", 100, "export at most N different values of each label that rules set, such as team")
+	fs.StringVar(&f.historyDir, "history-dir", "/var/lib/tapwatch/history", "directory where the history of sandboxes is kept across restarts; empty: in memory only, for an hour")
+	fs.DurationVar(&f.historyKeep, "history-keep", 7*24*time.Hour, "keep the history for this long")
+	fs.IntVar(&f.historyMB, "history-max-mb", 256, "keep at most this many MB of history; the oldest is removed first")
+	config.Check(fs, "history-keep", config.NotNegative)
+	config.Check(fs, "history-max-mb", atLeastOne)
 	config.Check(fs, "proxy", config.AddrPort)
 	config.Check(fs, "service-port", portNumber)
 	config.Check(fs, "health-path", urlPath)
@@ -121,6 +130,7 @@ func (f *agentFlags) config() (agent.Config, error) {
 	return agent.Config{
 		Listen: f.listen, RunDir: f.runDir, Proxy: proxy, TemplateCache: f.templateCache, ProbeEvery: f.probeEvery, ProbeSilent: f.probeSilent,
 		AttachMode: probe.Mode(f.attachMode), SeriesGrace: grace, NoHops: !f.hops, HopsPerSandbox: f.hopsPerSandbox, MetricsDetail: f.metricsDetail,
+		HistoryDir: f.historyDir, HistoryKeep: f.historyKeep, HistoryBytes: int64(f.historyMB) << 20,
 		Rules: agent.Rules{Ignore: f.ignore, Checks: f.checks},
 	}, nil
 }
@@ -135,6 +145,13 @@ func listenAddress(value string) error {
 func webAddress(value string) error {
 	if u, err := url.Parse(value); value != "" && (err != nil || u.Scheme == "" || u.Host == "") {
 		return errors.New("must be a URL like http://127.0.0.1:4040")
+	}
+	return nil
+}
+
+func atLeastOne(value string) error {
+	if n, err := strconv.Atoi(value); err != nil || n < 1 {
+		return errors.New("must be 1 or more")
 	}
 	return nil
 }

@@ -24,6 +24,9 @@ type noHistory struct{}
 
 func (noHistory) History(string) (path.History, bool) { return path.History{}, false }
 func (noHistory) Sandboxes() []path.Lived             { return nil }
+func (noHistory) Past(path.Question) ([]path.Event, int, error) {
+	return nil, 0, nil
+}
 
 // serveFleet is the agent's own API over slots that no kernel has.
 func serveFleet(t *testing.T, n int) (url string, hub *events.Hub) {
@@ -41,7 +44,7 @@ func serveFleet(t *testing.T, n int) (url string, hub *events.Hub) {
 	}
 	hub = new(events.Hub)
 	h, err := httpapi.New(httpapi.Config{
-		Slots: func() []path.Slot { return slots }, Metrics: func() metrics.Snapshot { return metrics.Snapshot{} },
+		Slots: func() []path.Slot { return slots }, Views: func() []*path.Slot { return nil }, Metrics: func() metrics.Snapshot { return metrics.Snapshot{} },
 		Events: hub, Recorder: noHistory{}, Ready: func() error { return nil },
 	})
 	if err != nil {
