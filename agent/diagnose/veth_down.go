@@ -16,6 +16,9 @@ var vethDown = Check{
 		if v.HostUp != path.No && v.PeerUp != path.No {
 			return notApplicable()
 		}
+		if v.Peer == "" { // it has gone, and its name with it
+			v.Peer = "eth0"
+		}
 		which := v.Host + " on the host"
 		fix := "ip link set " + v.Host + " up, and its route to the namespace again"
 		if v.HostUp != path.No {
