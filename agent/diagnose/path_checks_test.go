@@ -13,6 +13,7 @@ func TestVethDown(t *testing.T) {
 		{"not known", changed(func(f *path.Facts) { f.Veth = path.Veth{} }), "beside", nil},
 		{"host's end", changed(vethCut), "problem", []string{"veth-7 on the host is down", "ip link set veth-7 up"}},
 		{"namespace's end", changed(func(f *path.Facts) { f.Veth.PeerUp = path.No }), "problem", []string{"eth0 in ns-7 is down", "ip -n ns-7 link set eth0 up"}},
+		{"namespace's end has gone", changed(func(f *path.Facts) { f.Veth.Peer, f.Veth.PeerUp = "", path.No }), "problem", []string{"in ns-7 is down, or not there"}},
 	})
 }
 
