@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -19,7 +20,7 @@ type hostNet struct {
 
 // hostNetworks lists them, those of slots apart, whoever made these.
 func hostNetworks() (hostNets, error) {
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -27,7 +28,7 @@ func hostNetworks() (hostNets, error) {
 	for _, l := range links {
 		names[l.Attrs().Index] = l.Attrs().Name
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("list the host's addresses: %w", err)
 	}
@@ -36,11 +37,21 @@ func hostNetworks() (hostNets, error) {
 		addr, ok := netip.AddrFromSlice(a.IP.To4())
 		bits, _ := a.Mask.Size()
 		device := names[a.LinkIndex]
-		if slot, isSlot := indexOfVeth(device); ok && !(isSlot && Slot{slot}.VethIP() == addr) {
+		if slot, isSlot := indexOfVeth(device); ok && (!isSlot || Slot{slot}.VethIP() != addr) {
 			nets = append(nets, hostNet{device, netip.PrefixFrom(addr, bits)})
 		}
 	}
 	return nets, nil
+}
+
+// whole asks again while what is listed changes meanwhile.
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 20 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
 }
 
 func indexOfVeth(name string) (i int, ok bool) {

@@ -177,7 +177,7 @@ func (p *Pool) Close() error {
 	}
 	wg.Wait()
 	_, err := RemoveGuards()
-	return errors.Join(append(errs, err)...)
+	return errors.Join(errors.Join(errs...), err)
 }
 
 // Idle returns how many slots are ready now.

@@ -107,7 +107,9 @@ func TestIdleConnectionsToASandboxAreBounded(t *testing.T) {
 		if err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("%+v, %v", resp, err)
 		}
-		if b, err := io.ReadAll(resp.Body); string(b) != "here" || err != nil {
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(b) != "here" || err != nil {
 			t.Fatalf("%q, %v", b, err)
 		}
 	}

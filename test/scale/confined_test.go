@@ -1,4 +1,4 @@
-package filter
+package scale
 
 import (
 	"math/rand/v2"
@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"tapwatch/agent/filter"
 	"tapwatch/internal/nettest"
 	"tapwatch/internal/registry"
 	"tapwatch/internal/sandbox/network"
@@ -34,7 +35,7 @@ func TestRulesOfOurLauncher(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := netip.AddrPortFrom
-	fromGuest := func(packets []Packet) []Packet {
+	fromGuest := func(packets []filter.Packet) []filter.Packet {
 		for i := range packets {
 			if packets[i].In == s.Tap() {
 				packets[i].MAC = mac
@@ -42,12 +43,12 @@ func TestRulesOfOurLauncher(t *testing.T) {
 		}
 		return packets
 	}
-	passes := func(what, ns string, packets []Packet) {
+	passes := func(what, ns string, packets []filter.Packet) {
 		t.Helper()
-		f, _, err := ReadRules(ns, packets, nil)
+		f, _, err := filter.ReadRules(ns, packets, nil)
 		if ns == "" { // the host's
-			var rules *Rules
-			if rules, err = Read(); err == nil {
+			var rules *filter.Rules
+			if rules, err = filter.Read(); err == nil {
 				f = rules.Judge(packets)
 			}
 		}
@@ -55,26 +56,26 @@ func TestRulesOfOurLauncher(t *testing.T) {
 			t.Errorf("%s: %+v, %v", what, f, err)
 		}
 	}
-	relay := Exchange{Asks: "what the relay sends", Answers: "what the guest answers", Out: s.Tap(), From: at(s.TapIP(), 0), To: at(s.GuestIP(), 49983)}
-	passes("relay", s.Netns(), fromGuest(append(relay.Packets(), ARP(s.Tap(), "", s.GuestIP(), s.TapIP())...)))
-	proxy := Exchange{Asks: "what the proxy sends", Answers: "what it is answered", Out: s.HostVeth(), From: at(s.VethIP(), 0), To: at(s.VpeerIP(), 49983)}
+	relay := filter.Exchange{Asks: "what the relay sends", Answers: "what the guest answers", Out: s.Tap(), From: at(s.TapIP(), 0), To: at(s.GuestIP(), 49983)}
+	passes("relay", s.Netns(), fromGuest(append(relay.Packets(), filter.ARP(s.Tap(), "", s.GuestIP(), s.TapIP())...)))
+	proxy := filter.Exchange{Asks: "what the proxy sends", Answers: "what it is answered", Out: s.HostVeth(), From: at(s.VethIP(), 0), To: at(s.VpeerIP(), 49983)}
 	passes("host", "", proxy.Packets())
 
 	forged := fromGuest(relay.Packets())[2:]
 	forged[0].MAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	stranger := Packet{What: "what the guest begins", In: s.Tap(), From: at(s.GuestIP(), 0), To: at(s.VpeerIP(), 49983), Opens: true, MAC: mac}
-	if f, _, err := ReadRules(s.Netns(), []Packet{stranger, forged[0]}, nil); err != nil || len(f.Drops) != 2 {
+	stranger := filter.Packet{What: "what the guest begins", In: s.Tap(), From: at(s.GuestIP(), 0), To: at(s.VpeerIP(), 49983), Opens: true, MAC: mac}
+	if f, _, err := filter.ReadRules(s.Netns(), []filter.Packet{stranger, forged[0]}, nil); err != nil || len(f.Drops) != 2 {
 		t.Errorf("what is to be dropped: %+v, %v", f, err)
 	}
 
-	out := Packet{What: "what the guest sends outside", In: s.Tap(), Out: "eth0", From: at(s.GuestIP(), 0), To: at(netip.MustParseAddr("203.0.113.1"), 443), Opens: true, MAC: mac}
+	out := filter.Packet{What: "what the guest sends outside", In: s.Tap(), Out: "eth0", From: at(s.GuestIP(), 0), To: at(netip.MustParseAddr("203.0.113.1"), 443), Opens: true, MAC: mac}
 	for _, internet := range []bool{true, false} {
 		if err := network.EnableDNAT(s, internet); err != nil {
 			t.Fatal(err)
 		}
-		dnat := Exchange{Asks: "what is forwarded", Answers: "what the guest answers", In: "eth0", Out: s.Tap(), From: at(s.VethIP(), 0), To: at(s.GuestIP(), 49983), Public: at(s.HostIP(), 49983)}
+		dnat := filter.Exchange{Asks: "what is forwarded", Answers: "what the guest answers", In: "eth0", Out: s.Tap(), From: at(s.VethIP(), 0), To: at(s.GuestIP(), 49983), Public: at(s.HostIP(), 49983)}
 		passes("dnat", s.Netns(), fromGuest(dnat.Packets()))
-		f, _, err := ReadRules(s.Netns(), []Packet{out}, nil)
+		f, _, err := filter.ReadRules(s.Netns(), []filter.Packet{out}, nil)
 		if err != nil || len(f.Drops) == 0 != internet || len(f.NotJudged) > 0 {
 			t.Errorf("internet %v: %+v, %v", internet, f, err)
 		}
