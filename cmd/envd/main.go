@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,10 +21,15 @@ import (
 func main() {
 	port := flag.Int("port", e2b.EnvdPort, "TCP port to listen on, on every address")
 	version := flag.Bool("version", false, "print the version of the protocol and exit")
+	outside := flag.Bool("outside", false, "serve although this is no guest: whoever reaches the port is root here")
 	flag.Parse()
 	if *version {
 		fmt.Println(guest.Version)
 		return
+	}
+	if !*outside && !inGuest() {
+		fmt.Fprintln(os.Stderr, "envd: this is no guest of a launcher (no ip=169.254. in /proc/cmdline), and whoever reaches the port could run commands as root: -outside serves nevertheless")
+		os.Exit(1)
 	}
 	if err := serve(*port); err != nil {
 		fmt.Fprintln(os.Stderr, "envd:", err)
@@ -46,6 +52,13 @@ func serve(port int) error {
 	cfg.Log.Info("listening", "addr", l.Addr().String())
 	srv := &http.Server{Handler: guest.New(cfg), ReadHeaderTimeout: 10 * time.Second}
 	return srv.Serve(l)
+}
+
+// inGuest says whether the kernel was started as launchers start a guest's: with its
+// address on the tap.
+func inGuest() bool {
+	b, err := os.ReadFile("/proc/cmdline")
+	return err == nil && strings.Contains(string(b), "ip=169.254.")
 }
 
 func setClock(t time.Time) error {

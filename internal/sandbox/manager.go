@@ -74,6 +74,9 @@ func New(cfg Config) (*Manager, error) {
 		byID:  make(map[string]*instance),
 	}
 	m.warnOfLeftovers()
+	if err := qemu.Check(); err != nil {
+		cfg.Log.Warn("no sandbox can start", "err", err)
+	}
 	var working context.Context
 	working, m.stop = context.WithCancel(context.Background())
 	m.live.Go(func() { teller.Run(working, cfg.RunDir) })
@@ -103,9 +106,14 @@ func (m *Manager) probe(ctx context.Context) {
 		return
 	}
 	v, err := qemu.Probe(ctx, t.Kernel, t.Initrd, m.cfg.DataDir)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, qemu.ErrNotKept) && ctx.Err() == nil {
 		m.cfg.Log.Warn("cannot tell whether KVM works", "err", err)
-	} else if err == nil && !v.KVM {
+		return
+	}
+	if errors.Is(err, qemu.ErrNotKept) {
+		m.cfg.Log.Warn("the next start has to find out again whether KVM works: make the data directory writable", "err", err)
+	}
+	if ctx.Err() == nil && !v.KVM {
 		m.cfg.Log.Info("sandboxes are emulated: KVM does not work here", "why", v.Reason)
 	}
 }

@@ -21,6 +21,9 @@ func (p *Pool) make() (Slot, error) {
 	defer p.making.Done()
 	for i := p.cfg.First; i <= e2b.MaxIndex; i++ {
 		s := Slot{Index: i}
+		if p.hosts.taken(s) != "" {
+			continue
+		}
 		err := p.claim(s)
 		if err == nil {
 			err = p.create(s)

@@ -109,7 +109,7 @@ func lives(pid int) bool {
 }
 
 func groupsInUse() (map[uint32]bool, error) {
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

@@ -49,6 +49,7 @@ func (c *PoolConfig) validate() error {
 type Pool struct {
 	cfg   PoolConfig
 	owner proc.Process
+	hosts hostNets // whose addresses no slot takes
 
 	mu      sync.Mutex
 	records map[Slot]registry.Slot // all that are ours, also while being made
@@ -76,8 +77,15 @@ func NewPool(cfg PoolConfig) (*Pool, error) {
 	if err := guardHost(); err != nil {
 		return nil, fmt.Errorf("start slot pool: %w", err)
 	}
+	hosts, err := hostNetworks()
+	if err != nil {
+		return nil, fmt.Errorf("start slot pool: %w", err)
+	}
+	if err := hosts.leave(cfg.First); err != nil {
+		return nil, fmt.Errorf("start slot pool: %w", err)
+	}
 	p := &Pool{
-		cfg: cfg, owner: owner,
+		cfg: cfg, hosts: hosts, owner: owner,
 		records: make(map[Slot]registry.Slot),
 		refill:  make(chan struct{}, 1), done: make(chan struct{}),
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,8 +23,15 @@ const probeTime = 3 * time.Second
 // probeWord is what the probed guest's first program is asked to say.
 const probeWord = "tapwatch-reached-user-space"
 
+// ErrNotKept is returned beside a verdict that could not be written down: it holds, and
+// the next process has to find out again.
+var ErrNotKept = errors.New("whether KVM works could not be kept")
+
 // probing lets machines that start together share one probe.
 var probing sync.Mutex
+
+// known is this process's verdict, guarded by probing.
+var known Verdict
 
 // Probe finds out whether KVM works, not whether /dev/kvm is there: it boots the
 // kernel and initrd that the caller is about to use, and waits until the first
@@ -43,6 +51,9 @@ func Probe(ctx context.Context, kernel, initrd, runDir string) (Verdict, error) 
 	if v, err := readVerdict(runDir); err == nil && v.BootID == bootID {
 		return v, nil
 	}
+	if known.BootID == bootID { // it could not be kept
+		return known, nil
+	}
 	if initrd == "" {
 		return Verdict{Reason: "this template has no initrd that could answer a probe"}, nil // another's may: not kept
 	}
@@ -58,7 +69,11 @@ func Probe(ctx context.Context, kernel, initrd, runDir string) (Verdict, error) 
 		v.Reason = err.Error()
 	}
 	v.KVM = v.Reason == ""
-	return v, v.write(runDir)
+	known = v
+	if err := v.write(runDir); err != nil {
+		return v, fmt.Errorf("%w: %w", ErrNotKept, err)
+	}
+	return v, nil
 }
 
 // bootOnce boots a guest without disk and NIC, and returns nil once it has spoken.

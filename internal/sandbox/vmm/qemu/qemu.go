@@ -60,6 +60,12 @@ func Start(ctx context.Context, spec vmm.Spec, o Options) (*vmm.Machine, error) 
 	return vmm.Launch(ctx, cmd, spec.Netns)
 }
 
+// Check says in one line what this host lacks for starting machines.
+func Check() error {
+	_, err := find()
+	return err
+}
+
 func find() (string, error) {
 	path, err := exec.LookPath(binary)
 	if err != nil {
@@ -86,7 +92,7 @@ func (o Options) accel(ctx context.Context, spec vmm.Spec) (Accel, error) {
 		return o.Accel, nil
 	}
 	v, err := Probe(ctx, spec.Kernel, spec.Initrd, o.RunDir)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotKept) {
 		return "", err
 	}
 	return v.Accel(), nil

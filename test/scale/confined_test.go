@@ -1,4 +1,8 @@
+<<<<<<<< HEAD:test/drill/launcher_rules_test.go
 package drill
+========
+package scale
+>>>>>>>> w-launch:test/scale/confined_test.go
 
 import (
 	"math/rand/v2"
