@@ -4,19 +4,17 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// WriteTable writes every setting in a line: its value and where that is from.
-func (c *Config) WriteTable(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "SETTING\tVALUE\tSOURCE")
+// Table is every setting, its value and where that is from, under a head.
+func (c *Config) Table() [][]string {
+	rows := [][]string{{"SETTING", "VALUE", "SOURCE"}}
 	for _, s := range c.Settings {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", s.Name, printable(s.text()), printable(s.from()))
+		rows = append(rows, []string{s.Name, printable(s.text()), printable(s.from())})
 	}
-	return t.Flush()
+	return rows
 }
 
 // from is the source and which one it is.

@@ -80,7 +80,7 @@ prints a configuration file. It shows no password.`,
 			case "yaml":
 				return c.WriteYAML(cmd.OutOrStdout())
 			}
-			return c.WriteTable(cmd.OutOrStdout())
+			return (&table{c.Table()}).print(cmd.OutOrStdout(), screenOf(cmd.OutOrStdout()))
 		},
 	}
 	var flags agentFlags // only the command line is read into it: see loaderOf

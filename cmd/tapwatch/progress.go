@@ -93,11 +93,11 @@ func (p *progress) Bytes(done, total int64) {
 }
 
 // Over prints something to the same terminal, past the line.
-func (p *progress) Over(say func()) {
+func (p *progress) Over(fn func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clear()
-	say()
+	fn()
 }
 
 // End takes the line away. It may be called twice.

@@ -42,6 +42,11 @@ func serveFleet(t *testing.T, n int) (url string, hub *events.Hub) {
 		}
 		slots = append(slots, s)
 	}
+	return serveSlots(t, slots)
+}
+
+func serveSlots(t *testing.T, slots []path.Slot) (url string, hub *events.Hub) {
+	t.Helper()
 	hub = new(events.Hub)
 	h, err := httpapi.New(httpapi.Config{
 		Slots: func() []path.Slot { return slots }, Views: func() []*path.Slot { return nil }, Metrics: func() metrics.Snapshot { return metrics.Snapshot{} },

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tapwatch/agent"
+	"tapwatch/agent/top"
 	"tapwatch/internal/demo"
 	"tapwatch/internal/sandbox/metrics"
 	"tapwatch/internal/sandbox/server"
@@ -125,12 +126,13 @@ func (u *up) work(ctx context.Context, s *server.Server, a *agent.Agent) error {
 	fmt.Fprintln(u.out, "\nup until Ctrl-C; what happens from now on:")
 	events := a.Events().Subscribe()
 	defer events.Close()
+	on := screenOf(u.out)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case e := <-events.C:
-			fmt.Fprintln(u.out, e)
+			top.Event(u.out, e, on)
 		}
 	}
 }

@@ -155,7 +155,7 @@ func (d *Demo) drawIdle() {
 		}
 	}
 	if len(idle) > 0 {
-		fmt.Fprintf(d.cfg.Out, "\n%d idle slots, healthy: no sandbox is bound, so no carrier is right (%s)\n", len(idle), strings.Join(idle, ", "))
+		fmt.Fprintf(d.cfg.Out, "\n%d idle slots, healthy: no VMM is attached; NO-CARRIER is expected here (%s)\n", len(idle), strings.Join(idle, ", "))
 	}
 }
 

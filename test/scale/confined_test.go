@@ -1,8 +1,4 @@
-<<<<<<<< HEAD:test/drill/launcher_rules_test.go
-package drill
-========
 package scale
->>>>>>>> w-launch:test/scale/confined_test.go
 
 import (
 	"math/rand/v2"
