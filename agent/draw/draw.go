@@ -64,6 +64,9 @@ func Path(w io.Writer, s path.Slot, on Screen) {
 		on.Point(w, "to do", f.Fix)
 		on.Point(w, "see", "docs/checks/"+f.Code+".md")
 	}
+	if s.CloseLook == nil {
+		return
+	}
 	for _, u := range s.Inside.Unread { // what was not looked at may be wrong too
 		on.Point(w, "unknown", u.What+": "+u.Because)
 	}
