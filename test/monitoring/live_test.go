@@ -169,7 +169,7 @@ func checkNames(t *testing.T, prom prometheus) {
 		}
 		return known[metric]
 	}
-	for _, q := range slices.Concat(panelQueries(t), ruleQueries(t)) {
+	for _, q := range slices.Concat(panelQueries(t), annotationQueries(t), ruleQueries(t)) {
 		e := parse(t, q)
 		for _, s := range selectors(e) {
 			if len(labelsOf(s.Name)) == 0 {
