@@ -49,7 +49,7 @@ func netlinkHealth() dashboard.Panel {
 
 // unjoinedShare is unknown, not 0, where there were no requests.
 func unjoinedShare() dashboard.Panel {
-	return statPanel("Unjoined", "Share of requests whose two sockets in a proxy were not found to belong together: they are in no latency of that hop. A proxy's own answers are among them.", "percentunit", plain("blue"),
+	return statPanel("Unjoined", "Share of requests whose two sockets in a proxy were not found to belong together: they are in no latency of that hop. A proxy's own answers are among them.", "percentunit", neutral,
 		value(`sum(rate(tapwatch_flow_unjoined_total{SCOPE}[$__rate_interval])) / (sum(rate(tapwatch_flow_unjoined_total{SCOPE}[$__rate_interval])) + sum(rate(tapwatch_flow_joined_total{SCOPE}[$__rate_interval])) > 0)`))
 }
 

@@ -155,8 +155,8 @@ func from(limit float64, c string) []dashboard.Threshold {
 	return []dashboard.Threshold{{Color: "green"}, {Color: c, Value: &limit}}
 }
 
-// plain has one colour: the number is neither good nor bad.
-func plain(c string) []dashboard.Threshold { return []dashboard.Threshold{{Color: c}} }
+// neutral has one colour: the number is neither good nor bad.
+var neutral = []dashboard.Threshold{{Color: "blue"}}
 
 // words shows values as words: value, word and colour of each.
 func words(all ...[3]string) []dashboard.ValueMapping {

@@ -19,7 +19,7 @@ func Fleet() dashboard.Dashboard {
 
 func overview() []dashboard.Panel {
 	return []dashboard.Panel{
-		statPanel("Sandboxes", "Sandboxes on all hosts.", "short", plain("blue"), value(`sum(tapwatch_sandboxes{SCOPE})`)),
+		statPanel("Sandboxes", "Sandboxes on all hosts.", "short", neutral, value(`sum(tapwatch_sandboxes{SCOPE})`)),
 		statPanel("Paths broken", "Sandboxes that cannot be reached, at whatever hop.", "short", from(1, "red"), value(`sum(tapwatch_sandboxes{SCOPE, state="broken"})`)),
 		statPanel("Share broken", "Of the sandboxes whose path is known: neither unknown nor booting nor paused.", "percentunit", from(0.01, "red"),
 			value(`sum(tapwatch_sandboxes{SCOPE, state="broken"}) / (sum(tapwatch_sandboxes{SCOPE, state=~"ok|broken"}) > 0)`)),
@@ -27,8 +27,8 @@ func overview() []dashboard.Panel {
 		statPanel("NO-CARRIER now", "Bound sandboxes whose tap has nobody attached. Idle slots do not count: they have no carrier and are healthy.", "short", from(1, "red"),
 			value(`count(tapwatch_network_carrier{SCOPE, sandbox_id!=""} == 0) or 0 * sum(tapwatch_slots{SCOPE})`)),
 		statPanel("Paths unknown", "Sandboxes of which too little is known to say: neither healthy nor broken.", "short", from(1, "yellow"), value(`sum(tapwatch_sandboxes{SCOPE, state="unknown"})`)),
-		statPanel("Idle slots", "Slots ready for the next sandbox.", "short", plain("blue"), value(`sum(tapwatch_slots{SCOPE, state="idle"})`)),
-		statPanel("Agents", "Agents that answer.", "short", plain("blue"), value(`sum(up{SCOPE})`)),
+		statPanel("Idle slots", "Slots ready for the next sandbox.", "short", neutral, value(`sum(tapwatch_slots{SCOPE, state="idle"})`)),
+		statPanel("Agents", "Agents that answer.", "short", neutral, value(`sum(up{SCOPE})`)),
 		statPanel("Agents down", "Agents that Prometheus knows and cannot scrape. Their sandboxes are unknown.", "short", from(1, "red"), value(`count(up{SCOPE} == 0) or 0 * sum(up{SCOPE})`)),
 	}
 }
