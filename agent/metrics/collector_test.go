@@ -23,7 +23,7 @@ func snapshot() Snapshot {
 			Netns:   "ns-1",
 			Sandbox: &path.Sandbox{ID: "i1", Name: "one", TemplateID: "base", BuildID: "b", Source: "tapwatch", Shape: registry.Relay, Since: time.Unix(1000, 0)},
 			Device:  path.Device{Name: "tap0", Exists: path.Yes, AdminUp: path.Yes, Carrier: path.No, Ups: 3, Downs: 4, Holders: []path.Holder{}},
-			Traffic: &path.Traffic{ReceivePackets: 7, ReceiveResets: 2, RelayResets: 4, SYNs: 5, TransmitDrops: map[string]uint64{"FULL_RING": 9}, Since: time.Unix(2000, 0)},
+			Traffic: &path.Traffic{HiddenReceive: hidden(3), HiddenTransmit: hidden(0), ReceivePackets: 7, ReceiveResets: 2, RelayResets: 4, SYNs: 5, TransmitDrops: map[string]uint64{"FULL_RING": 9}, Since: time.Unix(2000, 0)},
 			Seen:    map[path.Hop]path.Seen{path.Relay: {Good: time.Unix(2000, 0)}, path.Tap: {Good: time.Unix(1, 0), Bad: time.Unix(2, 0)}, path.Guest: {}},
 			Health:  path.Health{Time: time.Unix(2001, 0), TimedOut: true, Error: "no answer in 2s"},
 			Through: path.Health{Time: time.Unix(2001, 0), Connected: true, Code: 502},
@@ -59,6 +59,8 @@ func snapshot() Snapshot {
 		AskedTook:    map[string]Histogram{"path": {Bounds: []time.Duration{time.Second}, Counts: []uint64{2, 0}, Sum: 2 * time.Millisecond}},
 	}
 }
+
+func hidden(n uint64) *uint64 { return &n }
 
 func TestCollect(t *testing.T) {
 	c := Collector{Snapshot: snapshot}
@@ -177,6 +179,12 @@ tapwatch_network_transmit_drop_total{device="tap0",netns="ns-1",reason="FULL_RIN
 tapwatch_network_transmit_drop_total{device="tap0",netns="ns-4",reason="QDISC_DROP",sandbox_id="i4"} 1
 `},
 		{"tapwatch_network_retransmits_total", ""}, // unknown
+		{"tapwatch_network_hidden_bytes_total", `
+# HELP tapwatch_network_hidden_bytes_total Bytes that the device's driver counted and the agent's hooks did not see, because another program before them ends the chain or took them away. Absent until there are any, and with --metrics-detail until first compared.
+# TYPE tapwatch_network_hidden_bytes_total counter
+tapwatch_network_hidden_bytes_total{device="tap0",direction="receive",netns="ns-1",sandbox_id="i1"} 3
+tapwatch_network_hidden_bytes_total{device="tap0",direction="transmit",netns="ns-1",sandbox_id="i1"} 0
+`},
 		{"tapwatch_probe_attached", `
 # HELP tapwatch_probe_attached Devices that carry the agent's hooks, by how.
 # TYPE tapwatch_probe_attached gauge

@@ -56,7 +56,7 @@ var (
 	networkTransmitDrop = desc("network_transmit_drop_total",
 		"Frames to the guest that the kernel dropped, by its reason (enum skb_drop_reason).", append(slotLabels, "reason")...)
 	networkHidden = desc("network_hidden_bytes_total",
-		"Bytes that the device's driver counted and the agent's hooks did not see, because another program before them ends the chain or took them away. Absent until first compared.", append(slotLabels, "direction")...)
+		"Bytes that the device's driver counted and the agent's hooks did not see, because another program before them ends the chain or took them away. Absent until there are any, and with --metrics-detail until first compared.", append(slotLabels, "direction")...)
 	tapHolders = desc("tap_holders",
 		"Processes that have the tap open. Absent while unknown.", slotLabels...)
 

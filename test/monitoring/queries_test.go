@@ -40,7 +40,8 @@ type dashboard struct {
 			Datasource        *struct{ UID string }
 		}
 	}
-	Panels []panel
+	Annotations struct{ List []struct{ Name, Expr string } }
+	Panels      []panel
 }
 
 type panel struct {
@@ -85,6 +86,19 @@ func panelQueries(t *testing.T) []query {
 					where: name + ": " + p.Title, expr: variables.Replace(target.Expr),
 					written: target.Expr, panel: true, instant: target.Instant,
 				})
+			}
+		}
+	}
+	return out
+}
+
+// annotationQueries are what marks times in graphs. Most of the time nothing does.
+func annotationQueries(t *testing.T) (out []query) {
+	t.Helper()
+	for name, d := range readDashboards(t) {
+		for _, a := range d.Annotations.List {
+			if a.Expr != "" {
+				out = append(out, query{where: name + ": " + a.Name, expr: variables.Replace(a.Expr), written: a.Expr, panel: true})
 			}
 		}
 	}
