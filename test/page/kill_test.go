@@ -93,6 +93,7 @@ func TestKill(t *testing.T) {
 	if err := exec.Command("sh", "-c", fmt.Sprintf("kill -KILL %d", v.Process.Pid)).Run(); err != nil {
 		t.Fatal(err)
 	}
+	v.Stop() // it is waited for: no zombie
 	one.until(`document.querySelector("svg.path[data-state=broken] .here")`)
 	t.Logf("drawn %s after the kill, as far as this test's looks can tell", time.Since(began).Round(time.Millisecond))
 	list.until(`/^[1-9]\d* broken/.test(document.title) && [...document.querySelectorAll(".row.broken")].some(r => r.innerText.includes("sbx-killed") && r.querySelector(".c-text").innerText.includes("SIGKILL"))`)
