@@ -108,10 +108,10 @@ func TestKill(t *testing.T) {
 	one.do(chromedp.Navigate("about:blank"))
 	list.do(chromedp.Navigate("about:blank"))
 	stop()
-	list.excuse("net::ERR_") // of a stream that ended with the agent
-	one.excuse("net::ERR_")
 	url, _ = watch(t, cfg)
 	one.do(chromedp.Navigate(url + "/?sandbox=sbx-killed"))
 	one.until(`[...document.querySelectorAll(".kind")].some(e => e.innerText === "vmm-exited") && document.querySelector("main").innerText.includes("What went first: the VMM ended first")`)
 	one.shot("restarted")
+	list.excuse("net::ERR_") // of a stream that ended with the agent
+	one.excuse("net::ERR_")
 }
