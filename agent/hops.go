@@ -240,7 +240,7 @@ func (h *hops) latency(s *path.Slot) []httpapi.HopTime {
 			of, host = own[i].Histogram, false
 		}
 		if of.Count > 0 {
-			out = append(out, httpapi.HopTime{Hop: hop, Requests: of.Count, Median: of.Quantile(0.5), P99: of.Quantile(0.99), Host: host})
+			out = append(out, httpapi.HopTime{Hop: hop, Requests: of.Count, Sum: of.Sum.Seconds(), Median: of.Quantile(0.5), P99: of.Quantile(0.99), Host: host})
 		}
 	}
 	return out

@@ -74,10 +74,11 @@ type head struct {
 	Levels  string    `json:"levels,omitempty"`
 }
 
-// told is a row as viewers have it, and the view that it was made from.
+// told is a row as viewers have it, and when it was there last.
 type told struct {
-	of   *path.Slot
+	key  string
 	json []byte
+	seen uint64 // number of the comparison
 }
 
 // live tells all viewers of the page what has changed. One goroutine compares and
@@ -85,14 +86,16 @@ type told struct {
 type live struct {
 	api *api
 
-	mu      sync.Mutex
-	viewers map[*viewer]struct{}
-	rows    map[string]told
-	order   []string
-	head    []byte
-	events  []json.RawMessage // the newest last
-	whole   []byte            // the message with all of it; nil: to be made
-	stop    chan struct{}     // ends the goroutine; nil: none runs
+	mu       sync.Mutex
+	viewers  map[*viewer]struct{}
+	rows     map[string]*told     // by key
+	of       map[*path.Slot]*told // the same by view: one that is known has not changed
+	order    []*told
+	compared uint64
+	head     []byte
+	events   []json.RawMessage // the newest last
+	whole    []byte            // the message with all of it; nil: to be made
+	stop     chan struct{}     // ends the goroutine; nil: none runs
 }
 
 // viewer is one open page, with the messages that it has not been sent yet.
@@ -123,14 +126,14 @@ func (l *live) leave(v *viewer) {
 	delete(l.viewers, v)
 	if len(l.viewers) == 0 && l.stop != nil {
 		close(l.stop)
-		l.stop, l.rows, l.order, l.head, l.events, l.whole = nil, nil, nil, nil, nil, nil
+		l.stop, l.rows, l.of, l.order, l.head, l.events, l.whole = nil, nil, nil, nil, nil, nil, nil
 	}
 }
 
 // begin reads everything anew and starts the goroutine. The lock is held.
 func (l *live) begin() {
 	recent, sub := l.api.Events.Follow()
-	l.viewers, l.rows, l.stop = map[*viewer]struct{}{}, map[string]told{}, make(chan struct{})
+	l.viewers, l.rows, l.stop = map[*viewer]struct{}{}, map[string]*told{}, make(chan struct{})
 	for _, e := range recent[max(0, len(recent)-liveEvents):] {
 		l.note(e)
 	}
@@ -213,31 +216,36 @@ func (l *live) tell(stop chan struct{}, happened []path.Event) {
 func (l *live) compare() (put []json.RawMessage, gone []string, headed bool) {
 	views := l.api.Views()
 	l.order = l.order[:0]
-	here := make(map[string]bool, len(views))
+	l.compared++
+	of := make(map[*path.Slot]*told, len(views))
 	for _, s := range views {
-		r := rowOf(s)
-		if here[r.Key] { // two VMMs say one id: the rest is on the first one's page
-			continue
+		t := l.of[s]
+		if t == nil {
+			r := rowOf(s)
+			text, _ := json.Marshal(r) // a row always marshals
+			if t = l.rows[r.Key]; t == nil {
+				t = &told{key: r.Key}
+				l.rows[r.Key] = t
+			}
+			if t.seen == l.compared { // two VMMs say one id, at one tap: the first is shown
+				continue
+			}
+			if !bytes.Equal(t.json, text) {
+				t.json = text
+				put = append(put, text)
+			}
 		}
-		here[r.Key] = true
-		l.order = append(l.order, r.Key)
-		old, known := l.rows[r.Key]
-		if known && old.of == s {
-			continue
-		}
-		text, err := json.Marshal(r)
-		if err != nil {
-			continue // a row always marshals
-		}
-		if !known || !bytes.Equal(old.json, text) {
-			put = append(put, text)
-		}
-		l.rows[r.Key] = told{s, text}
+		t.seen = l.compared
+		of[s] = t
+		l.order = append(l.order, t)
 	}
-	for key := range l.rows {
-		if !here[key] {
-			gone = append(gone, key)
-			delete(l.rows, key)
+	l.of = of
+	if len(l.rows) > len(l.order) {
+		for key, t := range l.rows {
+			if t.seen != l.compared {
+				gone = append(gone, key)
+				delete(l.rows, key)
+			}
 		}
 	}
 	was := l.head
@@ -258,8 +266,8 @@ func (l *live) note(e path.Event) {
 func (l *live) all() []byte {
 	if l.whole == nil {
 		rows := make([]json.RawMessage, len(l.order))
-		for i, key := range l.order {
-			rows[i] = l.rows[key].json
+		for i, t := range l.order {
+			rows[i] = t.json
 		}
 		l.whole = message("all", map[string]any{"now": time.Now(), "rows": rows, "head": json.RawMessage(l.head), "events": l.events[max(0, len(l.events)-liveEvents):]})
 	}

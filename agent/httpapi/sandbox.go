@@ -11,6 +11,7 @@ import (
 type HopTime struct {
 	Hop      path.Hop `json:"hop"`
 	Requests uint64   `json:"requests"`
+	Sum      float64  `json:"sum"` // of all of them: two looks give the mean in between
 	Median   float64  `json:"p50"`
 	P99      float64  `json:"p99"`
 	// Host says that these are the requests of the whole host: the sandbox has no

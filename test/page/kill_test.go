@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,8 +53,8 @@ func vmm(t *testing.T, ns, id string) *nettest.Child {
 	return c
 }
 
-// watch runs an agent until the test ends, and returns where its page is.
-func watch(t *testing.T, cfg agent.Config) string {
+// watch runs an agent until it is stopped or the test ends, and returns where its page is.
+func watch(t *testing.T, cfg agent.Config) (url string, stop func()) {
 	t.Helper()
 	cfg.Listen, cfg.Log = "127.0.0.1:0", slog.New(slog.NewTextHandler(t.Output(), nil))
 	if cfg.RunDir == "" {
@@ -66,22 +67,24 @@ func watch(t *testing.T, cfg agent.Config) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return "http://" + a.Addr().String()
+	t.Cleanup(stop)
+	return "http://" + a.Addr().String(), stop
 }
 
 // TestKill: a VMM that is killed is drawn at once, on the list and on its own page, with
-// who killed it.
+// who killed it; and the next agent still knows it.
 func TestKill(t *testing.T) {
 	nettest.NeedRoot(t)
 	ns := nettest.Netns(t)
 	nettest.Tap(t, ns, "tap0")
-	url := watch(t, agent.Config{})
+	cfg := agent.Config{RunDir: t.TempDir(), HistoryDir: filepath.Join(t.TempDir(), "history")}
+	url, stop := watch(t, cfg)
 	v := vmm(t, ns, "sbx-killed")
 	list, one := browse(t), browse(t)
 	list.do(chromedp.Navigate(url))
@@ -93,12 +96,22 @@ func TestKill(t *testing.T) {
 	if err := exec.Command("sh", "-c", fmt.Sprintf("kill -KILL %d", v.Process.Pid)).Run(); err != nil {
 		t.Fatal(err)
 	}
+	v.Stop() // it is waited for: no zombie
 	one.until(`document.querySelector("svg.path[data-state=broken] .here")`)
 	t.Logf("drawn %s after the kill, as far as this test's looks can tell", time.Since(began).Round(time.Millisecond))
-	list.until(`/^[1-9]\d* broken/.test(document.title) && [...document.querySelectorAll(".row.broken")].some(r => r.innerText.includes("sbx-killed") && r.querySelector(".c-text").innerText.includes("SIGKILL"))`)
-	one.until(`document.querySelector(".finding.critical h3").innerText.includes("SIGKILL") && document.querySelector("main").innerText.includes("What went first: the VMM ended first")`)
+	list.until(`/^[1-9]\d* broken/.test(document.title) && [...document.querySelectorAll(".row.broken")].some(r => r.innerText.includes("sbx-killed") && r.querySelector(".c-text").innerText.includes("the VMM has exited"))`)
+	one.until(`document.querySelector(".finding.critical").innerText.includes("SIGKILL") && document.querySelector("main").innerText.includes("What went first: the VMM ended first")`)
 	one.shot("after")
 	one.do(chromedp.Evaluate(`document.querySelector(".timeline").scrollIntoView(); 1`, nil))
 	one.shot("after-below")
 	list.shot("list")
+	one.do(chromedp.Navigate("about:blank"))
+	list.do(chromedp.Navigate("about:blank"))
+	stop()
+	url, _ = watch(t, cfg)
+	one.do(chromedp.Navigate(url + "/?sandbox=sbx-killed"))
+	one.until(`[...document.querySelectorAll(".kind")].some(e => e.innerText === "vmm-exited") && document.querySelector("main").innerText.includes("What went first: the VMM ended first")`)
+	one.shot("restarted")
+	list.excuse("net::ERR_") // of a stream that ended with the agent
+	one.excuse("net::ERR_")
 }

@@ -27,6 +27,7 @@ type host struct {
 
 	mu    sync.Mutex
 	views []*path.Slot
+	looks int
 }
 
 func (h *host) all() []*path.Slot {
@@ -39,6 +40,17 @@ func (h *host) set(i int, s path.Slot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.views[i] = &s
+}
+
+// latency grows by ten requests of 2 ms with each look.
+func (h *host) latency(*path.Slot) (all []httpapi.HopTime) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.looks += 10
+	for _, hop := range []path.Hop{path.Proxy, path.Relay, path.Tap, path.Envd} {
+		all = append(all, httpapi.HopTime{Hop: hop, Requests: uint64(h.looks), Sum: 0.002 * float64(h.looks), Median: 0.002, P99: 0.004})
+	}
+	return all
 }
 
 func newHost(t *testing.T, sandboxes int) *host {
@@ -61,7 +73,8 @@ func newHost(t *testing.T, sandboxes int) *host {
 		},
 		Metrics: func() metrics.Snapshot { return metrics.Snapshot{} },
 		Events:  &h.events, Recorder: recorder.New(nil), Ready: func() error { return nil },
-		Host: "worker-17", Version: "1.2.3", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Latency: h.latency,
+		Host:    "worker-17", Version: "1.2.3", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -201,4 +214,16 @@ func TestLostAgent(t *testing.T) {
 	h.close()
 	b.until(`document.title.startsWith("not connected") && document.querySelector("header [role=status]").innerText.includes("what you see is as of then")`)
 	b.excuse("net::ERR_")
+}
+
+// TestPlots: what was seen while the page is open is drawn.
+func TestPlots(t *testing.T) {
+	h := newHost(t, 1)
+	b := browse(t)
+	b.do(chromedp.Navigate(h.url + "/?sandbox=i0000000"))
+	b.until(`document.querySelectorAll(".plot canvas").length === 4 && document.querySelector(".plot [role=img]").getAttribute("aria-label").includes("last 2.0 ms")`)
+	b.do(chromedp.Evaluate(`document.querySelector(".plots").scrollIntoView(); 1`, nil))
+	b.shot("plots")
+	b.size(390, 844, "light")
+	b.fits()
 }

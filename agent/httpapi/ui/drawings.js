@@ -43,7 +43,7 @@ export function Path({ s, places, latency }) {
       <text class="name" x=${x + 10} y=${y + 22}>${symbols[h.state] || ""} ${h.hop}</text>
       ${t ? html`<text class="took" x=${x + w - 8} y=${y + 22} text-anchor="end">${seconds(t.p50)}${t.host ? "*" : ""}</text>` : ""}
       <text class="place" x=${x + 10} y=${y + 43}>${cut(places[h.hop], down ? 46 : 27)}</text>
-      <text class="detail" x=${x + 10} y=${y + 63}>${cut(h.detail, down ? 46 : 27)}</text>
+      <text class="detail" x=${x + 10} y=${y + 63}>${cut(h.detail, down ? 46 : 25)}</text>
       ${cutHere ? html`<text class="here" x=${down ? x + w - 8 : x + 10} y=${down ? y + 78 : y + high + 17} text-anchor=${down ? "end" : "start"}>${h.state === "booting" ? "so far" : "lost here"}</text>` : ""}
     </g>`;
   });
@@ -94,8 +94,9 @@ export function Timeline({ history, now, carrier }) {
   const from = new Date(events[0].time).getTime(), to = history.gone ? new Date(history.gone).getTime() : Date.now();
   const wide = Math.max(1, to - from);
   let open = 0;
+  const turn = (events.find((e) => e.kind === "carrier-up" || e.kind === "carrier-lost") || {}).kind; // before it was the other
   const rows = [
-    ["carrier", spans(history, from, to, "unknown", (e) => ({ "carrier-up": "up", "carrier-lost": "down", "tap-gone": "down", "vmm-exited": undefined }[e.kind]), { yes: "up", no: "down" }[carrier])],
+    ["carrier", spans(history, from, to, { "carrier-up": "down", "carrier-lost": "up" }[turn] || "unknown", (e) => ({ "carrier-up": "up", "carrier-lost": "down", "tap-gone": "down", "vmm-exited": undefined }[e.kind]), { yes: "up", no: "down" }[carrier])],
     ["problems", spans(history, from, to, "none", (e) => {
       if (e.kind === "problem") open++;
       else if (e.kind === "cleared") open = Math.max(0, open - 1);

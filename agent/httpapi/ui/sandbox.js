@@ -71,11 +71,11 @@ export function Sandbox({ id }) {
     <p class="back"><a href="./" onClick=${back}>All sandboxes</a></p>
     <h2 tabindex="-1">${name} <${State} of=${state} hop=${hop}/></h2>
     ${!all ? html`<p class="wait">Reading.</p>` : all.error ? html`<p class="wait">${all.error}. Histories of sandboxes that are gone are kept for a time only.</p>` : html`
-      ${s ? html`<dl class="facts">${facts(s).map(([k, v]) => html`<div key=${k}><dt>${k}</dt><dd>${v}</dd></div>`)}</dl>` : html`<p>It is gone since <time>${at(h.gone)}</time>; it was in ${h.netns}. This is what was recorded.</p>`}
+      ${s ? html`<dl class="facts">${facts(s).map(([k, v]) => html`<div key=${k}><dt>${k}</dt><dd>${v}</dd></div>`)}</dl>` : html`<p>It is gone. It was in ${h.netns}, and the last of it was recorded at <time>${at(h.gone)}</time>.</p>`}
       ${s && s.silence ? html`<p class="notice unknown">Silenced until ${at(s.silence.until)}. ${s.silence.reason}</p>` : ""}
       ${s ? html`<section><h3>Path</h3><${Path} s=${s} places=${all.places} latency=${all.latency || []}/></section>` : ""}
       ${s ? (s.diagnosis.findings || []).map((f) => html`<${Finding} key=${f.code + f.hop} f=${f}/>`) : ""}
-      ${s && (s.diagnosis.undecided || []).length ? html`<p class="dim">Checks that could not judge: ${s.diagnosis.undecided.join(", ")}</p>` : ""}
+      ${s && (s.diagnosis.undecided || []).length ? html`<details><summary class="dim">Checks that could not judge (${s.diagnosis.undecided.length})</summary><p>${s.diagnosis.undecided.join(", ")}</p></details>` : ""}
       ${s && (s.inside.unread || []).map((u) => html`<p key=${u.what} class="notice unknown">Not known: ${u.what}: ${u.because}</p>`)}
       ${h ? html`<section><h3>Carrier and state</h3><${Timeline} history=${h} now=${s ? s.diagnosis.state : "gone"} carrier=${s && s.tap.carrier}/>
         ${all.went_first ? html`<p><b>What went first:</b> ${all.went_first}</p>` : ""}</section>` : ""}
