@@ -26,6 +26,10 @@ var expected = map[string]string{
 	"no-envd":    "TapwatchEnvdUnreachable",
 }
 
+// ofTheHost are the alerts that three broken sandboxes of four rightly bring
+// about for their host.
+var ofTheHost = []string{"TapwatchSandboxesBroken", "TapwatchRequestsFailing", "TapwatchRequestsFailingSlowly"}
+
 // TestDemo watches the demo as an operator would: Prometheus with the shipped
 // rules and configuration, Alertmanager, and a webhook at its end.
 func TestDemo(t *testing.T) {
@@ -135,6 +139,9 @@ func checkSilence(t *testing.T, prom prometheus, hook *webhook) {
 	for _, a := range hook.firing() {
 		id, alertname := a.Labels["sandbox_id"], a.Labels["alertname"]
 		name, ours := nameOf[id]
+		if id == "" && slices.Contains(ofTheHost, alertname) {
+			continue
+		}
 		if id == "" || ours && expected[name] != alertname {
 			t.Errorf("%s for sandbox %q (%s): %v", alertname, id, name, a)
 		}

@@ -105,9 +105,10 @@ func annotationQueries(t *testing.T) (out []query) {
 	return out
 }
 
-// rule is an alerting rule.
+// rule is an alerting or a recording rule.
 type rule struct {
 	Alert       string
+	Record      string
 	Expr        string
 	For         string
 	Labels      map[string]string
@@ -138,7 +139,7 @@ func ruleQueries(t *testing.T) []query {
 	t.Helper()
 	var out []query
 	for _, r := range readRules(t) {
-		out = append(out, query{where: r.Alert, expr: r.Expr, written: r.Expr, instant: true})
+		out = append(out, query{where: r.Alert + r.Record, expr: r.Expr, written: r.Expr, instant: true})
 	}
 	return out
 }
