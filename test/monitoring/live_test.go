@@ -123,11 +123,12 @@ func checkPanels(t *testing.T, prom prometheus) {
 }
 
 // checkNames holds every expression to the metrics and labels that there are. The
-// demo silences nothing, so what that would show is written here; agent/metrics
-// TestSilencedSeries holds it to the labels.
+// demo silences nothing, and the agent need not ask its sandboxes, so what these would
+// show is written here; the tests of agent/metrics hold it to the labels.
 func checkNames(t *testing.T, prom prometheus) {
 	known := map[string]map[string]bool{
-		"tapwatch_sandbox_silenced": {"__name__": true, "job": true, "instance": true, "netns": true, "sandbox_id": true},
+		"tapwatch_sandbox_silenced":    {"__name__": true, "job": true, "instance": true, "netns": true, "sandbox_id": true},
+		"tapwatch_health_probes_total": {"__name__": true, "job": true, "instance": true, "way": true, "result": true},
 	}
 	labelsOf := func(metric string) map[string]bool {
 		if _, ok := known[metric]; !ok {
