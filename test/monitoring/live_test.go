@@ -161,12 +161,14 @@ func checkPanels(t *testing.T, prom prometheus) {
 }
 
 // checkNames holds every expression to the metrics and labels that there are. The
-// demo silences nothing, hides no frames and may lose no VMM, so what that would show is
-// written here; agent/metrics TestSilencedSeries and TestCollect hold it to the labels.
+// demo silences nothing, hides no frames and may lose no VMM, and the agent need not ask
+// its sandboxes, so what that would show is written here; the tests of agent/metrics hold
+// it to the labels.
 func checkNames(t *testing.T, prom prometheus) {
 	known := map[string]map[string]bool{
 		"tapwatch_sandbox_silenced":           {"__name__": true, "job": true, "instance": true, "netns": true, "sandbox_id": true},
 		"tapwatch_network_hidden_bytes_total": {"__name__": true, "job": true, "instance": true, "netns": true, "device": true, "sandbox_id": true, "direction": true},
+		"tapwatch_health_probes_total":        {"__name__": true, "job": true, "instance": true, "way": true, "result": true},
 		"tapwatch_vmm_exits_total":            {"__name__": true, "job": true, "instance": true, "signal": true, "status": true, "wanted": true},
 	}
 	labelsOf := func(metric string) map[string]bool {
