@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,6 +21,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NETNS", nettest.RandomName("twtest-none-"))
+			e.Setenv("TAPWATCH_HISTORY_DIR", filepath.Join(e.WorkDir, "history"))
 			return nil
 		},
 	})

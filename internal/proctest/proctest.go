@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,9 +38,17 @@ func Start(t testing.TB, path string, args ...string) *Process {
 	return StartCmd(t, exec.Command(path, args...))
 }
 
-// StartCmd starts a command that was made ready, like Start.
+// historyDir is where an agent keeps what happened, by its environment.
+const historyDir = "TAPWATCH_HISTORY_DIR="
+
+// StartCmd starts a command that was made ready, like Start. An agent keeps its history in
+// a directory that goes with the test.
 func StartCmd(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
+	cmd.Env = cmd.Environ()
+	if !slices.ContainsFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, historyDir) }) {
+		cmd.Env = append(cmd.Env, historyDir+t.TempDir())
+	}
 	p := &Process{Cmd: cmd, Ended: make(chan struct{}), more: make(chan struct{})}
 	r, w := io.Pipe()
 	p.Cmd.Stdout, p.Cmd.Stderr = w, w
