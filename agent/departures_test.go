@@ -80,8 +80,10 @@ func TestDepartureIsBounded(t *testing.T) {
 	h.until("vmm-exited", func(s path.Slot) bool { return code(s) == "vmm-exited" && s.Sandbox.VMMAlive == path.No })
 	h.agent.discover.Rescan()
 	h.until("still vmm-exited", func(s path.Slot) bool { return code(s) == "vmm-exited" })
-	h.agent.slots.Tick(1, time.Now().Add(time.Hour))
-	h.until("idle", func(s path.Slot) bool { return s.Diagnosis.State == path.Idle && s.Sandbox == nil })
+	h.until("idle", func(s path.Slot) bool {
+		h.agent.slots.Tick(1, time.Now().Add(time.Hour)) // again where the process was seen once more meanwhile
+		return s.Diagnosis.State == path.Idle && s.Sandbox == nil
+	})
 }
 
 // A sandbox that is being removed is not broken by what is taken away of it, until
