@@ -97,6 +97,9 @@ func (c comments) object(t reflect.Type) schema {
 			continue
 		}
 		name, rest, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" { // it is not written
+			continue
+		}
 		s := c.of(f.Type)
 		if text := c[t.Name()+"."+f.Name]; text != "" {
 			s["description"] = text
