@@ -65,10 +65,10 @@ every cause was named rightly, 1 where one was not, 2 where a drill did not work
 	f.IntVar(&d.sandbox.MemoryMiB, "memory", sandbox.DefaultMemoryMiB, "memory of each sandbox, in MiB")
 	launchChecks(f)
 	config.Check(f, "listen", listenAddress)
+	f.DurationVar(&d.patience, "patience", 30*time.Second, "how long the agent may take to name a fault")
 	f = cmd.Flags()
 	f.IntVar(&d.healthy, "healthy", 0, "instead of faults: that many healthy sandboxes under load, of which nothing must be found")
 	f.DurationVar(&d.period, "for", 2*time.Minute, "with --healthy: how long")
-	f.DurationVar(&d.patience, "patience", 30*time.Second, "how long the agent may take to name a fault")
 	return cmd
 }
 
