@@ -305,7 +305,8 @@ func TestUpEndsWithItsReader(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer out.Close()
-			up := exec.CommandContext(t.Context(), bin, "up", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0",
+			// Where the tests themselves run under nohup, up would rightly ignore SIGHUP.
+			up := exec.CommandContext(t.Context(), "env", "--default-signal=HUP", bin, "up", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0",
 				"--run-dir", runDir, "--data-dir", store.Dir, "--first-slot", strconv.Itoa(firstSlot), "--pool", "1")
 			up.Stdout, up.Stderr = in, in // as a terminal, and "2>&1 |"
 			if err := up.Start(); err != nil {
