@@ -76,7 +76,7 @@ export function Sandbox({ id }) {
       ${s ? html`<section><h3>Path</h3><${Path} s=${s} places=${all.places} latency=${all.latency || []}/></section>` : ""}
       ${s ? (s.diagnosis.findings || []).map((f) => html`<${Finding} key=${f.code + f.hop} f=${f}/>`) : ""}
       ${s && (s.diagnosis.undecided || []).length ? html`<details><summary class="dim">Checks that could not judge (${s.diagnosis.undecided.length})</summary><p>${s.diagnosis.undecided.join(", ")}</p></details>` : ""}
-      ${s && (s.inside.unread || []).map((u) => html`<p key=${u.what} class="notice unknown">Not known: ${u.what}: ${u.because}</p>`)}
+      ${s && (s.inside?.unread || []).map((u) => html`<p key=${u.what} class="notice unknown">Not known: ${u.what}: ${u.because}</p>`)}
       ${h ? html`<section><h3>Carrier and state</h3><${Timeline} history=${h} now=${s ? s.diagnosis.state : "gone"} carrier=${s && s.tap.carrier}/>
         ${all.went_first ? html`<p><b>What went first:</b> ${all.went_first}</p>` : ""}</section>` : ""}
       ${s ? html`<section><h3>Requests</h3><${Asked} requests=${s.requests}/><${Latency} latency=${all.latency || []}/><${Plots} id=${id} all=${all}/></section>` : ""}

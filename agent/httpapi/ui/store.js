@@ -17,8 +17,15 @@ let drawing = false;
 function draw() {
   if (drawing) return;
   drawing = true;
-  // A hidden tab draws no frames, and has a title to keep.
-  (document.hidden ? (f) => setTimeout(f, 100) : requestAnimationFrame)(() => { drawing = false; listeners.forEach((f) => f()); });
+  let drawn = false;
+  const now = () => {
+    if (drawn) return;
+    drawn = true;
+    drawing = false;
+    listeners.forEach((f) => f());
+  };
+  requestAnimationFrame(now);
+  setTimeout(now, 100); // a tab that is hidden, or held back, draws no frames, and has a title to keep
 }
 
 export function useStore() {
