@@ -83,10 +83,16 @@ func bySeverity(findings []path.Finding) []path.Finding {
 // severityWords says what a finding means for clients: of a break that no request has
 // met lately, what would become of one.
 func severityWords(s path.Slot, f path.Finding) string {
-	if r := s.Requests; f.Severity == path.Critical && (r == nil || !r.Failing(s.Now)) {
-		return "any request of a client fails now (none was counted lately)"
+	r := s.Requests
+	switch {
+	case f.Severity != path.Critical || r.Failing(s.Now):
+		return f.Severity.Means()
+	case r != nil && r.Relay.Bad(s.Now)+r.Guest.Bad(s.Now) > 0:
+		return "any request of a client fails now (few did lately)"
+	case r != nil && r.Relay.Ended+r.Guest.Ended > 0:
+		return "any request of a client fails now (none did lately)"
 	}
-	return f.Severity.Means()
+	return "any request of a client fails now (none was counted lately)"
 }
 
 func drawTitle(w io.Writer, s path.Slot, on Screen) {

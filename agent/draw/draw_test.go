@@ -202,6 +202,8 @@ func TestSeverityWords(t *testing.T) {
 		{path.Critical, lost, "requests of clients fail now"},
 		{path.Critical, nil, "any request of a client fails now (none was counted lately)"},
 		{path.Critical, &path.Requests{}, "any request of a client fails now (none was counted lately)"},
+		{path.Critical, &path.Requests{Relay: path.Asked{Ended: 6, Last: now}}, "any request of a client fails now (none did lately)"},
+		{path.Critical, &path.Requests{Guest: path.Asked{Ended: 6, Failed: 1, Last: now}}, "any request of a client fails now (few did lately)"},
 		{path.Warning, lost, "some requests fail, or will"},
 		{path.Info, nil, "no request to the service port fails for it"},
 		{"", nil, "what it means for clients is not known"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -38,6 +39,17 @@ func TestByName(t *testing.T) {
 	none := func(id string) error { return &api.Error{Code: http.StatusNotFound, Message: "no sandbox " + id} }
 	if err := byName(t.Context(), client, "db", none); err == nil || !strings.Contains(err.Error(), "2 sandboxes are called db: name one by its id: i2, i3") {
 		t.Errorf("a name of two: %v", err)
+	}
+	nameless := api.Info{}
+	nameless.ID = "i5"
+	list = append(list, nameless) // it has no name, and is not meant by a variable that is not set
+	if err := byName(t.Context(), client, "", func(id string) error {
+		if id != "" {
+			t.Errorf("%s is taken for the sandbox of no name", id)
+		}
+		return none(id)
+	}); !errors.As(err, new(usageError)) {
+		t.Errorf("no name: %v", err)
 	}
 	if err := byName(t.Context(), client, "nobody", none); err == nil || err.Error() != "no sandbox nobody" {
 		t.Errorf("nobody's name: %v", err)

@@ -79,7 +79,14 @@ func runCapture(cmd *cobra.Command, s path.Slot, limits capture.Limits, file str
 	save, abort := cmd.OutOrStdout(), func() {}
 	var done func() error
 	if file != "-" { // where it cannot be written, that is said before and not after the recording
+		// The file is put in place at the end, which would replace a device, a pipe, or a link such as /dev/stdout.
+		if st, err := os.Lstat(file); err == nil && !st.Mode().IsRegular() {
+			return usagef("--write %s: is not a regular file; - is standard output", file)
+		}
 		f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+		if why := (*os.PathError)(nil); errors.As(err, &why) {
+			err = why.Err
+		}
 		if err != nil {
 			return fmt.Errorf("--write %s: %w", file, err)
 		}

@@ -46,10 +46,17 @@ func TestCaptureCommand(t *testing.T) {
 		t.Errorf("%v: others may read the packets: %v", err, st.Mode())
 	}
 
+	link := filepath.Join(t.TempDir(), "stdout")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+
 	// Nothing is left of what goes wrong.
 	for args, want := range map[string]string{
 		"web -w " + file + "2":            "2 sandboxes are called web",
 		"i1 -w " + dir + "/none/a.pcapng": "no such file or directory",
+		"i1 -w " + dir:                    "is not a regular file",
+		"i1 -w " + link:                   "is not a regular file",
 		"nobody -w " + file + "2":         "no sandbox or slot of this host",
 	} {
 		cmd := exec.CommandContext(t.Context(), "tapwatch", append([]string{"capture", "--agent-url", url}, strings.Fields(args)...)...)

@@ -121,6 +121,9 @@ func orGone(ctx context.Context, c httpapi.Client, who string, notFound error) e
 
 // chosen is the slots that were asked for: by name, or every sandbox's.
 func chosen(slots []path.Slot, args []string, all bool) ([]path.Slot, error) {
+	if len(args) == 1 && args[0] == "" {
+		return nil, usagef("%w", errNoName)
+	}
 	var some []path.Slot
 	for _, s := range slots {
 		switch {

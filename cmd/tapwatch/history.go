@@ -14,7 +14,7 @@ func printHistory(cmd *cobra.Command, args []string, agentURL string, noAgent bo
 	switch {
 	case noAgent:
 		return usagef("--history is what a running agent has recorded: it goes without --no-agent")
-	case len(args) != 1:
+	case len(args) != 1 || args[0] == "":
 		return usagef("--history needs one sandbox: its id, its name, or its namespace")
 	}
 	h, err := httpapi.Client{BaseURL: agentURL}.History(cmd.Context(), args[0])

@@ -54,7 +54,7 @@ func complain(w io.Writer, err error) {
 			parts = append(parts, line)
 		}
 	}
-	fmt.Fprintln(w, "tapwatch: "+strings.ReplaceAll(strings.Join(parts, "; "), ":; ", ": "))
+	fmt.Fprintln(w, "tapwatch: "+strings.NewReplacer(":; ", ": ", "?; ", "? ").Replace(strings.Join(parts, "; ")))
 }
 
 // exitCode is an error that only sets the exit status: all was said already.

@@ -176,6 +176,9 @@ func byName(ctx context.Context, client *api.Client, who string, do func(id stri
 	if refused := (*api.Error)(nil); !errors.As(err, &refused) || refused.Code != http.StatusNotFound {
 		return err
 	}
+	if who == "" { // of a shell's variable that is not set; sandboxes without a name are not meant
+		return usagef("%w", errNoName)
+	}
 	list, listErr := client.List(ctx)
 	if listErr != nil {
 		return err

@@ -14,6 +14,9 @@ import (
 // nothing was done. 1 and 2 are verdicts of doctor and of template check.
 const exitUsage = 64
 
+// errNoName is an empty argument where a sandbox is to be named.
+var errNoName = errors.New("SANDBOX is empty: name one by its id, its name or its namespace")
+
 // usageError is an error of the command line.
 type usageError struct{ error }
 
