@@ -11,10 +11,6 @@ import (
 	"tapwatch/internal/nettest"
 )
 
-// byFilter says whether a function is where packet filters drop: nf_hook_slow, and in
-// newer kernels the one that found the verdict.
-func byFilter(function string) bool { return function == "nf_hook_slow" || function == "nft_do_chain" }
-
 // dropAt waits for a drop in a namespace.
 func dropAt(t *testing.T, p *Probe, ns netns.Cookie, ok func(PathDrop) bool) (found PathDrop) {
 	t.Helper()
