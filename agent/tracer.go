@@ -143,7 +143,7 @@ func (t *tracer) dropped(target slots.Target, now time.Time) []path.Dropped {
 // from and to the address that the host reaches it by.
 func droppedOf(target slots.Target, self netns.Cookie, all []probe.PathDrop, now time.Time) (found []path.Dropped) {
 	for _, d := range all {
-		last, within := d.Last.Time(), d.Device.Netns == target.Key.Device.Netns
+		last, within := d.Last.Time(), d.Device.Netns == target.Key.Netns
 		if now.Sub(last) > droppedLately || !within && d.Device.Netns != self {
 			continue
 		}

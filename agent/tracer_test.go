@@ -48,7 +48,7 @@ func TestDroppedOf(t *testing.T) {
 		t.Errorf("%d are said, want %d at most", n, droppedMost)
 	}
 
-	target.Host, target.Key.Device.Netns = true, host // its tap is the host's own
+	target.Host, target.Key.Netns = true, host // its tap is the host's own
 	at = nil
 	for _, d := range droppedOf(target, host, append(all, drop(host, 3, guest, 4, 0)), now.Time()) {
 		at = append(at, d.At)

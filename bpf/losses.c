@@ -8,7 +8,8 @@
  *
  * Hooks: tp_btf/kfree_skb (with a reason since 5.17), tp_btf/tcp_retransmit_skb.
  * Each is loaded where the running kernel has it with these arguments.
- * Reads: taps. Writes: drops, active, taps (values only), path_drops.
+ * Reads: taps. Writes: drops, active, taps (values only), path_drops,
+ * path_drop_sums.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -128,6 +129,32 @@ struct {
 	__type(value, struct drop_run);
 } path_drops SEC(".maps");
 
+struct drop_kind {
+	__u32 reason;
+	__u32 back;
+};
+
+/* All of them, of the whole host: few kinds, and none is forgotten. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct drop_kind);
+	__type(value, __u64);
+} path_drop_sums SEC(".maps");
+
+static __always_inline void add_to_sum(struct drop_kind *kind)
+{
+	__u64 none = 0;
+	__u64 *n = bpf_map_lookup_elem(&path_drop_sums, kind);
+
+	if (!n) {
+		bpf_map_update_elem(&path_drop_sums, kind, &none, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&path_drop_sums, kind);
+	}
+	if (n)
+		(*n)++;
+}
+
 /* Where a packet is. The host's own has no device before it is routed out, but a
  * socket or a route; one that crosses a veth may keep its sender's socket. */
 static __always_inline void locate(struct sk_buff___dropped *skb, struct drop_place *at)
@@ -182,6 +209,7 @@ int count_path_drops(u64 *ctx)
 	struct sk_buff___dropped *skb = (void *)ctx[0];
 	struct drop_place at = {};
 	struct drop_run *run, fresh = { .count = 1 };
+	struct drop_kind kind = {};
 	__u64 now;
 
 	if (has_reason) {
@@ -195,6 +223,9 @@ int count_path_drops(u64 *ctx)
 		return 0;
 	locate(skb, &at);
 	at.location = ctx[1];
+	kind.reason = at.reason;
+	kind.back = at.back;
+	add_to_sum(&kind);
 	now = bpf_ktime_get_ns();
 	run = bpf_map_lookup_elem(&path_drops, &at);
 	if (!run) {

@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type LossesDropKind struct {
+	_      structs.HostLayout
+	Reason uint32
+	Back   uint32
+}
+
 type LossesDropPlace struct {
 	_        structs.HostLayout
 	Netns    uint64
@@ -37,6 +43,7 @@ type LossesDropRun struct {
 const (
 	LossesMapActive          = "active"
 	LossesMapDrops           = "drops"
+	LossesMapPathDropSums    = "path_drop_sums"
 	LossesMapPathDrops       = "path_drops"
 	LossesMapRefusals        = "refusals"
 	LossesMapRefusing        = "refusing"
@@ -100,12 +107,13 @@ type LossesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LossesMapSpecs struct {
-	Active    *ebpf.MapSpec `ebpf:"active"`
-	Drops     *ebpf.MapSpec `ebpf:"drops"`
-	PathDrops *ebpf.MapSpec `ebpf:"path_drops"`
-	Refusals  *ebpf.MapSpec `ebpf:"refusals"`
-	Refusing  *ebpf.MapSpec `ebpf:"refusing"`
-	Taps      *ebpf.MapSpec `ebpf:"taps"`
+	Active       *ebpf.MapSpec `ebpf:"active"`
+	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	PathDropSums *ebpf.MapSpec `ebpf:"path_drop_sums"`
+	PathDrops    *ebpf.MapSpec `ebpf:"path_drops"`
+	Refusals     *ebpf.MapSpec `ebpf:"refusals"`
+	Refusing     *ebpf.MapSpec `ebpf:"refusing"`
+	Taps         *ebpf.MapSpec `ebpf:"taps"`
 }
 
 // LossesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -137,18 +145,20 @@ func (o *LossesObjects) Close() error {
 //
 // It can be passed to LoadLossesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LossesMaps struct {
-	Active    *ebpf.Map `ebpf:"active"`
-	Drops     *ebpf.Map `ebpf:"drops"`
-	PathDrops *ebpf.Map `ebpf:"path_drops"`
-	Refusals  *ebpf.Map `ebpf:"refusals"`
-	Refusing  *ebpf.Map `ebpf:"refusing"`
-	Taps      *ebpf.Map `ebpf:"taps"`
+	Active       *ebpf.Map `ebpf:"active"`
+	Drops        *ebpf.Map `ebpf:"drops"`
+	PathDropSums *ebpf.Map `ebpf:"path_drop_sums"`
+	PathDrops    *ebpf.Map `ebpf:"path_drops"`
+	Refusals     *ebpf.Map `ebpf:"refusals"`
+	Refusing     *ebpf.Map `ebpf:"refusing"`
+	Taps         *ebpf.Map `ebpf:"taps"`
 }
 
 func (m *LossesMaps) Close() error {
 	return _LossesClose(
 		m.Active,
 		m.Drops,
+		m.PathDropSums,
 		m.PathDrops,
 		m.Refusals,
 		m.Refusing,

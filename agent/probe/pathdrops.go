@@ -71,6 +71,37 @@ func (p *Probe) PathDrops() (all []PathDrop, err error) {
 	return all, nil
 }
 
+// DropKind is a reason and a direction.
+type DropKind struct {
+	Reason string // as in PathDrop, but unknown where the kernel tells none
+	Back   bool
+}
+
+// PathDropSums counts the packets of the service's port that the kernel dropped, of the
+// whole host, since the programs were loaded; nil where that is not counted.
+func (p *Probe) PathDropSums() (map[DropKind]uint64, error) {
+	if p.losses == nil {
+		return nil, nil
+	}
+	sums := map[DropKind]uint64{}
+	var kind bpf.LossesDropKind
+	var perCPU []uint64
+	it := p.losses.coll.Maps[bpf.LossesMapPathDropSums].Iterate()
+	for it.Next(&kind, &perCPU) {
+		reason := "unknown"
+		if p.losses.names != nil {
+			reason = p.losses.name(kind.Reason)
+		}
+		for _, n := range perCPU {
+			sums[DropKind{reason, kind.Back != 0}] += n
+		}
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("read sums of drops: %w", err)
+	}
+	return sums, nil
+}
+
 func (l *losses) pathDrop(place *bpf.LossesDropPlace, run *bpf.LossesDropRun) PathDrop {
 	var addr [4]byte
 	binary.NativeEndian.PutUint32(addr[:], place.Addr)

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 
@@ -71,6 +72,29 @@ func TestPathDropsBothWays(t *testing.T) {
 	to := dropAt(t, p, d.Netns, func(d PathDrop) bool { return !d.Back }) // the SYN is sent again
 	if to.Device != d || to.Addr != guest || to.Reason != "NETFILTER_DROP" || !byNetfilter(to) {
 		t.Errorf("of the namespace's own: %+v", to)
+	}
+	sums, err := p.PathDropSums() // of the host: other tests drop too
+	if err != nil || sums[DropKind{"NETFILTER_DROP", true}] < 3 || sums[DropKind{"NETFILTER_DROP", false}] < 1 {
+		t.Errorf("sums %v, %v", sums, err)
+	}
+}
+
+// What the guest sends with an address that is not by its tap is dropped by the kernel
+// itself.
+func TestPathDropsByReversePath(t *testing.T) {
+	t.Parallel()
+	p := load(t)
+	ns, d, f := tap(t)
+	silence(t, ns)
+	g := newGuest(t, ns, d, f)
+	nettest.In(t, ns, func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0o644)
+	})
+	elsewhere := [4]byte{10, 99, 0, 1}
+	g.sendTCP(segment{src: elsewhere, dst: hostIP, sport: e2b.EnvdPort, dport: 40_000, flags: flagACK})
+	found := dropAt(t, p, d.Netns, func(d PathDrop) bool { return d.Back })
+	if found.Device != d || found.Addr != netip.AddrFrom4(elsewhere) || found.Reason != "IP_RPFILTER" || found.Function == "" {
+		t.Errorf("%+v", found)
 	}
 }
 
