@@ -183,7 +183,7 @@ func (a *Agent) wire() (err error) {
 	}
 	a.counters.done, a.holding.done, a.listeners.done, a.inspector.done, a.hops.done = &a.collections, &a.collections, &a.collections, &a.collections, &a.collections
 	a.health = newHealth(a.cfg, a.slots, a.hops)
-	a.tracer = newTracer(a.cfg, a.slots, a.hops, a.health, log)
+	a.tracer = newTracer(a.cfg, a.slots, a.hops, a.health, a.probe, a.self, log)
 	handler, err := httpapi.New(httpapi.Config{
 		Slots: a.slots.All, Views: a.slots.Views, Latency: a.hops.latency, Host: hostname(), Version: version.Version,
 		Metrics: a.snapshot, Also: a.cfg.Also, Events: &a.events, Recorder: a.recorder, Ready: a.Ready, Lacks: a.Lacks, Levels: a.Levels, Log: log.With("part", "http"),

@@ -35,6 +35,10 @@ func (a *Agent) snapshot() metrics.Snapshot {
 		s.Attach[string(mode)] = metrics.Attach{Devices: m.Attached,
 			Took: metrics.Histogram{Bounds: probe.AttachBounds, Counts: m.Took, Sum: m.Sum}}
 	}
+	var err error
+	if s.PathDrops, err = a.pathDrops(); err != nil {
+		a.cfg.Log.Debug("what the kernel drops is not known", "err", err)
+	}
 	s.Detail, s.Counted, s.Collectors = a.cfg.MetricsDetail, counted(a.slots.Happened()), a.collections.all()
 	if n := s.Netlink; !n.Resynced.IsZero() {
 		s.Collectors["links"] = metrics.Collected{Success: n.Resynced, Took: n.ResyncTook}
@@ -42,6 +46,23 @@ func (a *Agent) snapshot() metrics.Snapshot {
 	s.Capabilities = a.capabilities()
 	s.Levels = a.Levels()
 	return s
+}
+
+// pathDrops is what the kernel dropped of all paths; nil: unknown.
+func (a *Agent) pathDrops() (map[metrics.Dropped]uint64, error) {
+	sums, err := a.probe.PathDropSums()
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[metrics.Dropped]uint64, len(sums))
+	for kind, n := range sums {
+		direction := "transmit"
+		if kind.Back {
+			direction = "receive"
+		}
+		all[metrics.Dropped{Direction: direction, Reason: kind.Reason}] = n
+	}
+	return all, nil
 }
 
 // counted is what slots counted, as the metrics have it: every check's findings are

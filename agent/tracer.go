@@ -1,15 +1,19 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"tapwatch/agent/path"
+	"tapwatch/agent/probe"
 	"tapwatch/agent/slots"
 	"tapwatch/agent/trace"
+	"tapwatch/internal/netns"
 	"tapwatch/internal/registry"
 )
 
@@ -20,12 +24,14 @@ type tracer struct {
 	slots  *slots.Slots
 	hops   *hops
 	health *health
+	probe  *probe.Probe
+	self   netns.Cookie // the agent's own namespace
 	port   uint16
 	log    *slog.Logger
 }
 
-func newTracer(cfg Config, s *slots.Slots, hops *hops, health *health, log *slog.Logger) *tracer {
-	return &tracer{slots: s, hops: hops, health: health, port: cfg.ServicePort, log: log.With("part", "tracer")}
+func newTracer(cfg Config, s *slots.Slots, hops *hops, health *health, p *probe.Probe, self netns.Cookie, log *slog.Logger) *tracer {
+	return &tracer{slots: s, hops: hops, health: health, probe: p, self: self, port: cfg.ServicePort, log: log.With("part", "tracer")}
 }
 
 const (
@@ -58,7 +64,8 @@ func (t *tracer) run(ctx context.Context) {
 func (t *tracer) round(ctx context.Context, g *errgroup.Group, now time.Time) {
 	for _, target := range t.slots.DueTraces(now, tracesAtOnce) {
 		g.Go(func() error {
-			t.slots.TakeLoss(target, t.trace(ctx, target))
+			loss := t.trace(ctx, target)
+			t.slots.TakeLoss(target, loss, t.dropped(target, time.Now()))
 			return nil
 		})
 	}
@@ -112,6 +119,50 @@ func (t *tracer) waits(target slots.Target, w trace.Way) (all []trace.Waits) {
 		}
 	}
 	return all[len(all)-len(w.Legs):] // one leg is the one to the guest
+}
+
+const (
+	// droppedLately is how old a drop may be that still says where requests are lost: a
+	// kernel sends a SYN again after 1, 2 and 4 seconds.
+	droppedLately = 10 * time.Second
+	// droppedMost bounds what is said of one path.
+	droppedMost = 8
+)
+
+// dropped is where the kernel dropped packets of a path lately, the most first.
+func (t *tracer) dropped(target slots.Target, now time.Time) []path.Dropped {
+	all, err := t.probe.PathDrops()
+	if err != nil {
+		t.log.Debug("where the kernel drops packets is not known", "err", err)
+		return nil
+	}
+	return droppedOf(target, t.self, all, now)
+}
+
+// droppedOf picks the drops of one path. In its own namespace all are; in the host's those
+// from and to the address that the host reaches it by.
+func droppedOf(target slots.Target, self netns.Cookie, all []probe.PathDrop, now time.Time) (found []path.Dropped) {
+	for _, d := range all {
+		last, within := d.Last.Time(), d.Device.Netns == target.Key.Netns
+		if now.Sub(last) > droppedLately || !within && d.Device.Netns != self {
+			continue
+		}
+		if d.Device.Netns == self && d.Addr != target.Reached() {
+			continue
+		}
+		at := "on the host"
+		if d.Device.Netns != self {
+			at = "in " + target.Netns
+		}
+		if d.Device == target.Key.Device {
+			at = target.Tap + " " + at
+		}
+		found = append(found, path.Dropped{Since: d.First.Time(), Last: last, At: at, Back: d.Back, Reason: d.Reason, Function: d.Function, Count: d.Count})
+	}
+	slices.SortFunc(found, func(a, b path.Dropped) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.At, b.At), cmp.Compare(a.Function, b.Function), cmp.Compare(a.Reason, b.Reason))
+	})
+	return found[:min(len(found), droppedMost)]
 }
 
 // wayOf is the devices that the packets of a path pass.

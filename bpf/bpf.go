@@ -11,7 +11,7 @@ package bpf
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel Tap tap.c -- -O2 -g -Wall -Werror -mcpu=v3
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel Holders holders.c -- -O2 -g -Wall -Werror -mcpu=v3
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel Listeners listeners.c -- -O2 -g -Wall -Werror -mcpu=v3
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -no-global-types Losses losses.c -- -O2 -g -Wall -Werror -mcpu=v3
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -no-global-types -type drop_place -type drop_run -type drop_kind Losses losses.c -- -O2 -g -Wall -Werror -mcpu=v3
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel Exits exits.c -- -O2 -g -Wall -Werror -mcpu=v3
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel Flow flow.c -- -O2 -g -Wall -Werror -mcpu=v3
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel Listens listens.c -- -O2 -g -Wall -Werror -mcpu=v3

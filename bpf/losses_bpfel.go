@@ -8,9 +8,34 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"structs"
 
 	"github.com/cilium/ebpf"
 )
+
+type LossesDropKind struct {
+	_      structs.HostLayout
+	Reason uint32
+	Back   uint32
+}
+
+type LossesDropPlace struct {
+	_        structs.HostLayout
+	Netns    uint64
+	Location uint64
+	Addr     uint32
+	Ifindex  uint32
+	Reason   uint32
+	Back     uint32
+}
+
+type LossesDropRun struct {
+	_      structs.HostLayout
+	Count  uint64
+	First  uint64
+	Last   uint64
+	Symbol [64]uint8
+}
 
 // Names of all BPF objects in the ELF.
 //
@@ -18,11 +43,17 @@ import (
 const (
 	LossesMapActive          = "active"
 	LossesMapDrops           = "drops"
+	LossesMapPathDropSums    = "path_drop_sums"
+	LossesMapPathDrops       = "path_drops"
 	LossesMapRefusals        = "refusals"
 	LossesMapRefusing        = "refusing"
 	LossesMapTaps            = "taps"
+	LossesProgCountPathDrops = "count_path_drops"
 	LossesProgTapDrops       = "tap_drops"
 	LossesProgTapRetransmits = "tap_retransmits"
+	LossesVarHasReason       = "has_reason"
+	LossesVarNoLosses        = "no_losses"
+	LossesVarServicePort     = "service_port"
 )
 
 // LoadLosses returns the embedded CollectionSpec for Losses.
@@ -67,6 +98,7 @@ type LossesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LossesProgramSpecs struct {
+	CountPathDrops *ebpf.ProgramSpec `ebpf:"count_path_drops"`
 	TapDrops       *ebpf.ProgramSpec `ebpf:"tap_drops"`
 	TapRetransmits *ebpf.ProgramSpec `ebpf:"tap_retransmits"`
 }
@@ -75,17 +107,22 @@ type LossesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LossesMapSpecs struct {
-	Active   *ebpf.MapSpec `ebpf:"active"`
-	Drops    *ebpf.MapSpec `ebpf:"drops"`
-	Refusals *ebpf.MapSpec `ebpf:"refusals"`
-	Refusing *ebpf.MapSpec `ebpf:"refusing"`
-	Taps     *ebpf.MapSpec `ebpf:"taps"`
+	Active       *ebpf.MapSpec `ebpf:"active"`
+	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	PathDropSums *ebpf.MapSpec `ebpf:"path_drop_sums"`
+	PathDrops    *ebpf.MapSpec `ebpf:"path_drops"`
+	Refusals     *ebpf.MapSpec `ebpf:"refusals"`
+	Refusing     *ebpf.MapSpec `ebpf:"refusing"`
+	Taps         *ebpf.MapSpec `ebpf:"taps"`
 }
 
 // LossesVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LossesVariableSpecs struct {
+	HasReason   *ebpf.VariableSpec `ebpf:"has_reason"`
+	NoLosses    *ebpf.VariableSpec `ebpf:"no_losses"`
+	ServicePort *ebpf.VariableSpec `ebpf:"service_port"`
 }
 
 // LossesObjects contains all objects after they have been loaded into the kernel.
@@ -108,17 +145,21 @@ func (o *LossesObjects) Close() error {
 //
 // It can be passed to LoadLossesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LossesMaps struct {
-	Active   *ebpf.Map `ebpf:"active"`
-	Drops    *ebpf.Map `ebpf:"drops"`
-	Refusals *ebpf.Map `ebpf:"refusals"`
-	Refusing *ebpf.Map `ebpf:"refusing"`
-	Taps     *ebpf.Map `ebpf:"taps"`
+	Active       *ebpf.Map `ebpf:"active"`
+	Drops        *ebpf.Map `ebpf:"drops"`
+	PathDropSums *ebpf.Map `ebpf:"path_drop_sums"`
+	PathDrops    *ebpf.Map `ebpf:"path_drops"`
+	Refusals     *ebpf.Map `ebpf:"refusals"`
+	Refusing     *ebpf.Map `ebpf:"refusing"`
+	Taps         *ebpf.Map `ebpf:"taps"`
 }
 
 func (m *LossesMaps) Close() error {
 	return _LossesClose(
 		m.Active,
 		m.Drops,
+		m.PathDropSums,
+		m.PathDrops,
 		m.Refusals,
 		m.Refusing,
 		m.Taps,
@@ -129,18 +170,23 @@ func (m *LossesMaps) Close() error {
 //
 // It can be passed to LoadLossesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LossesVariables struct {
+	HasReason   *ebpf.Variable `ebpf:"has_reason"`
+	NoLosses    *ebpf.Variable `ebpf:"no_losses"`
+	ServicePort *ebpf.Variable `ebpf:"service_port"`
 }
 
 // LossesPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadLossesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LossesPrograms struct {
+	CountPathDrops *ebpf.Program `ebpf:"count_path_drops"`
 	TapDrops       *ebpf.Program `ebpf:"tap_drops"`
 	TapRetransmits *ebpf.Program `ebpf:"tap_retransmits"`
 }
 
 func (p *LossesPrograms) Close() error {
 	return _LossesClose(
+		p.CountPathDrops,
 		p.TapDrops,
 		p.TapRetransmits,
 	)

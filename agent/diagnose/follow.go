@@ -90,7 +90,10 @@ func (j *judging) explain() {
 			x.Hop = l.Hop
 		}
 		x.Severity = path.Critical.AtMost(j.set.of(x.Code).most)
-		x.Evidence = append(slices.Clone(x.Evidence), requestsEvidence(f)...)
+		x.Evidence = slices.Concat(x.Evidence, requestsEvidence(f))
+		if c := j.set.of(x.Code); c.Loses && c.Code != tapDrops.Code { // that one has them
+			x.Evidence = append(x.Evidence, droppedEvidence(f)...)
+		}
 	}
 	if why >= 0 && d.Findings[why].Severity == path.Critical {
 		breaks(d, d.Findings[why])

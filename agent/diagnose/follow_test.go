@@ -179,3 +179,37 @@ func TestLookWherePacketsAreLost(t *testing.T) {
 		}
 	}
 }
+
+// What the kernel says that it dropped is evidence wherever packets are lost; unknown is
+// said.
+func TestDroppedIsEvidence(t *testing.T) {
+	failing := requests(path.Asked{}, askedOf(0, fails{path.Refused: 5}, 0))
+	dropped := func(f *path.Facts) {
+		f.Dropped = []path.Dropped{
+			{Last: now.Add(-time.Second), At: "tap0 in ns-1", Back: true, Reason: "NETFILTER_DROP", Function: "nf_hook_slow", Count: 3},
+			{Last: now.Add(-time.Second), At: "in ns-1", Reason: "TC_EGRESS", Count: 2},
+		}
+	}
+	const (
+		back = "the kernel dropped 3 packets from port 49983 (tap0 in ns-1) in its function nf_hook_slow, for the reason NETFILTER_DROP, the last 1s ago"
+		out  = "the kernel dropped 2 packets to port 49983 (in ns-1) in its function (unknown), for the reason TC_EGRESS, the last 1s ago"
+	)
+	for _, c := range []struct {
+		name  string
+		facts path.Facts
+		code  string
+		want  string
+	}{
+		{"back", changed(failing, dropped), "unexplained", back},
+		{"out", changed(failing, dropped), "unexplained", out},
+		{"the tap's own reason", changed(dropping("TC_EGRESS", 30, 0.7), dropped), "tap-drops", out},
+	} {
+		d := Run(c.facts)
+		if len(d.Findings) != 1 || d.Findings[0].Code != c.code || strings.Count(strings.Join(d.Findings[0].Evidence, "\n"), c.want) != 1 {
+			t.Errorf("%s: %+v", c.name, d.Findings)
+		}
+	}
+	if d := Run(changed(dropped)); len(d.Findings) != 0 {
+		t.Errorf("drops alone are no finding: %+v", d.Findings)
+	}
+}

@@ -15,6 +15,11 @@ import (
 
 var update = flag.Bool("update", false, "write the pictures in docs/checks anew")
 
+// filteredAtEth0 is a chain of the family netdev, as the kernel tells of it.
+func filteredAtEth0(f *path.Facts) {
+	f.Dropped = []path.Dropped{{Since: now.Add(-3 * time.Second), Last: now.Add(-200 * time.Millisecond), At: "in ns-7", Reason: "NETFILTER_DROP", Function: "nft_do_chain", Count: 3}}
+}
+
 // examples are the facts behind the picture on each check's page.
 var examples = map[string]path.Facts{
 	"proxy-not-listening": changed(proxyGone),
@@ -98,7 +103,7 @@ var examples = map[string]path.Facts{
 	"orphaned":             changed(launcherGone(4), proxyGone),
 	"tap-wrong-kind":       changed(neverAttached, noTrafficYet, kindIs("veth")),
 	"vmm-misplaced":        changed(misplaced, noTrafficYet),
-	"unexplained":          changed(requests(askedOf(0, map[path.Outcome]int{path.Lost: 6}, 8*time.Second), path.Asked{}), lossAt(path.Relay, "veth-7 on the host", "eth0 in ns-7")),
+	"unexplained":          changed(requests(askedOf(0, map[path.Outcome]int{path.Lost: 6}, 8*time.Second), path.Asked{}), lossAt(path.Relay, "veth-7 on the host", "eth0 in ns-7"), filteredAtEth0),
 	"degraded":             changed(requests(askedOf(7, map[path.Outcome]int{path.Lost: 3}, 200*time.Millisecond), askedOf(9, nil, time.Second))),
 	"tap-no-vnet-hdr":      changed(guestMute, apiSaid(path.VMMRunning, eth0), tunIs(func(t *path.Tun) { t.VnetHdr = false })),
 }

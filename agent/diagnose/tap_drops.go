@@ -32,6 +32,11 @@ var tapDrops = Check{
 		if len(reasons) == 0 {
 			return notApplicable()
 		}
+		for _, d := range f.Dropped { // where in the kernel
+			if !d.Back && slices.Contains(reasons, d.Reason) {
+				ev = append(ev, droppedWords(f, d))
+			}
+		}
 		return wrong(path.Finding{
 			Cause:    fmt.Sprintf("the kernel drops frames to the guest at %s, %d so far: %s", f.Device.Name, n, strings.Join(words, ", ")),
 			Evidence: ev,

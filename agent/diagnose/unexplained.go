@@ -24,7 +24,7 @@ func unexplainedAt(f path.Facts, d *path.Diagnosis, c Check) path.Finding {
 	at := lostAt(f)
 	finding := path.Finding{
 		Cause:    failedOf(f) + " failed, and no check knows why: " + at.how,
-		Evidence: append(requestsEvidence(f), at.evidence...),
+		Evidence: slices.Concat(requestsEvidence(f), at.evidence, droppedEvidence(f)),
 		Fix:      lookFix(f, at.hop),
 	}
 	if right := excluded(d); right != "" {
@@ -172,6 +172,23 @@ func requestsEvidence(f path.Facts) (all []string) {
 		all = append(all, s)
 	}
 	return all
+}
+
+// droppedEvidence is where the kernel says that it dropped packets of the path.
+func droppedEvidence(f path.Facts) (all []string) {
+	for _, d := range f.Dropped {
+		all = append(all, droppedWords(f, d))
+	}
+	return all
+}
+
+func droppedWords(f path.Facts, d path.Dropped) string {
+	way := "to"
+	if d.Back {
+		way = "from"
+	}
+	return fmt.Sprintf("the kernel dropped %d packets %s port %d (%s) in its function %s, for the reason %s, the last %s", d.Count, way, f.Port(),
+		d.At, cmp.Or(d.Function, "(unknown)"), cmp.Or(d.Reason, "(unknown)"), ago(f.Now, d.Last))
 }
 
 // outcomeWords are the outcomes in the middle of a sentence.

@@ -27,7 +27,8 @@ type Snapshot struct {
 	Attach       map[string]Attach // by mode; those that were used
 	AttachErrors map[string]uint64 // by reason
 	Capabilities map[string]bool
-	Detail       bool // everything is wanted of each sandbox
+	PathDrops    map[Dropped]uint64 // nil: unknown
+	Detail       bool               // everything is wanted of each sandbox
 	Counted      Counted
 	Collectors   map[string]Collected
 	Levels       path.Levels // checks that the operator switched off or demoted
@@ -36,6 +37,9 @@ type Snapshot struct {
 
 // Asked is where questions to envd entered the path, and what came of them.
 type Asked struct{ Way, Result string }
+
+// Dropped is which way packets went that the kernel dropped, and why.
+type Dropped struct{ Direction, Reason string }
 
 // Attach is what putting hooks on devices in one mode has come to.
 type Attach struct {
@@ -98,6 +102,9 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for a, n := range s.Asked {
 		out.counter(healthProbes, n, a.Way, a.Result)
+	}
+	for d, n := range s.PathDrops {
+		out.counter(pathDrop, n, d.Direction, d.Reason)
 	}
 	for way, h := range s.AskedTook {
 		out.histogram(probeDuration, h, way)

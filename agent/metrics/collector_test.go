@@ -56,6 +56,7 @@ func snapshot() Snapshot {
 		Capabilities: map[string]bool{"holder_iterator": false},
 		Levels:       path.Levels{Off: []string{"no-egress"}, Warn: []string{"conntrack-full"}},
 		Asked:        map[Asked]uint64{{Way: "tap", Result: "not connected"}: 1, {Way: "path", Result: "ill"}: 2},
+		PathDrops:    map[Dropped]uint64{{Direction: "receive", Reason: "NETFILTER_DROP"}: 4},
 		AskedTook:    map[string]Histogram{"path": {Bounds: []time.Duration{time.Second}, Counts: []uint64{2, 0}, Sum: 2 * time.Millisecond}},
 	}
 }
@@ -171,6 +172,11 @@ tapwatch_network_resets_total{device="tap0",direction="receive",netns="ns-4",ori
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-4",origin="forwarded",sandbox_id="i4"} 0
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-4",origin="kernel",sandbox_id="i4"} 0
 tapwatch_network_resets_total{device="tap0",direction="transmit",netns="ns-4",origin="relay",sandbox_id="i4"} 0
+`},
+		{"tapwatch_path_drop_total", `
+# HELP tapwatch_path_drop_total Packets of the service's port that the kernel dropped anywhere on the host, of all sandboxes, by direction (transmit, towards the guest; receive, from it) and by its reason (enum skb_drop_reason; unknown before Linux 5.17). Absent until there are any.
+# TYPE tapwatch_path_drop_total counter
+tapwatch_path_drop_total{direction="receive",reason="NETFILTER_DROP"} 4
 `},
 		{"tapwatch_network_transmit_drop_total", `
 # HELP tapwatch_network_transmit_drop_total Frames to the guest that the kernel dropped, by its reason (enum skb_drop_reason).

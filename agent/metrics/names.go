@@ -55,6 +55,8 @@ var (
 		"TCP segments that sockets in the namespace sent to the guest again, SYNs apart. Absent while unknown.", slotLabels...)
 	networkTransmitDrop = desc("network_transmit_drop_total",
 		"Frames to the guest that the kernel dropped, by its reason (enum skb_drop_reason).", append(slotLabels, "reason")...)
+	pathDrop = desc("path_drop_total",
+		"Packets of the service's port that the kernel dropped anywhere on the host, of all sandboxes, by direction (transmit, towards the guest; receive, from it) and by its reason (enum skb_drop_reason; unknown before Linux 5.17). Absent until there are any.", "direction", "reason")
 	networkHidden = desc("network_hidden_bytes_total",
 		"Bytes that the device's driver counted and the agent's hooks did not see, because another program before them ends the chain or took them away. Absent until there are any, and with --metrics-detail until first compared.", append(slotLabels, "direction")...)
 	tapHolders = desc("tap_holders",

@@ -150,6 +150,9 @@ type Facts struct {
 	Requests *Requests `json:"requests,omitempty"`
 	// Loss is where packets vanished when that was looked for; nil: it was not, or none do.
 	Loss *Loss `json:"loss,omitempty"`
+	// Dropped is where the kernel dropped packets of the path lately, asked while requests
+	// fail, the most first; none: that is not known.
+	Dropped []Dropped `json:"dropped,omitempty"`
 	// Template is what the sandbox boots from; nil: it was not read, or cannot be.
 	Template *Template `json:"template,omitempty"`
 	// Silence is set where the operator wants no alarm of the sandbox for a time.

@@ -204,3 +204,14 @@ type Loss struct {
 	// Evidence is what was seen, in words.
 	Evidence []string `json:"evidence,omitempty"`
 }
+
+// Dropped is packets of the service's port that the kernel dropped at one place of the path.
+type Dropped struct {
+	Since    time.Time `json:"since"`              // the first of them, without a long pause
+	Last     time.Time `json:"last"`               // the last
+	At       string    `json:"at"`                 // the device or namespace that they were at
+	Back     bool      `json:"back"`               // they came from the guest, or the relay
+	Reason   string    `json:"reason,omitempty"`   // of the kernel's, e.g. NETFILTER_DROP; empty: it tells none
+	Function string    `json:"function,omitempty"` // of the kernel that dropped them; empty: unknown
+	Count    uint64    `json:"count"`
+}

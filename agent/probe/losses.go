@@ -22,12 +22,12 @@ type Drops [len(bpf.TapDrops{}.Of) + 1]struct {
 
 const otherReasons = "other"
 
-// losses counts drops and retransmissions of all taps. What the kernel lacks is
-// left out.
+// losses counts drops and retransmissions of all taps, and drops of the service's
+// packets wherever they are. What the kernel lacks is left out.
 type losses struct {
 	coll  *ebpf.Collection
 	links []link.Link
-	names map[uint32]string // of reasons; nil: drops are not counted
+	names map[uint32]string // of reasons; nil: the kernel tells none
 }
 
 // Close ends the counting.
@@ -42,8 +42,9 @@ func (l *losses) Close() error {
 
 // loadLosses begins to count in the maps of the tap programs what can be counted
 // here, and notes what cannot; nil where that is all.
-func (p *Probe) loadLosses() *losses {
+func (p *Probe) loadLosses(port uint16) *losses {
 	names, noDrops := dropNames()
+	noPlaces := haveTracepoints("kfree_skb")
 	noRetransmits := haveTracepoints("tcp_retransmit_skb")
 	var leaveOut []string
 	if noDrops != nil {
@@ -52,23 +53,35 @@ func (p *Probe) loadLosses() *losses {
 	if noRetransmits != nil {
 		leaveOut = append(leaveOut, bpf.LossesProgTapRetransmits)
 	}
-	l, err := p.attachLosses(leaveOut)
+	if noPlaces != nil {
+		leaveOut = append(leaveOut, bpf.LossesProgCountPathDrops)
+	}
+	l, err := p.attachLosses(leaveOut, port, names)
 	p.note("drop_reasons", errors.Join(noDrops, err))
+	p.note("drop_places", errors.Join(noPlaces, err))
 	p.note("retransmits", errors.Join(noRetransmits, err))
-	if err != nil || len(leaveOut) == 2 {
+	if err != nil || len(leaveOut) == 3 {
 		return nil
 	}
-	l.names = names
 	return l
 }
 
-func (p *Probe) attachLosses(leaveOut []string) (*losses, error) {
+func (p *Probe) attachLosses(leaveOut []string, port uint16, names map[uint32]string) (*losses, error) {
 	spec, err := bpf.LoadLosses()
 	if err != nil {
 		return nil, fmt.Errorf("read loss programs: %w", err)
 	}
 	for _, name := range leaveOut {
 		delete(spec.Programs, name)
+	}
+	var hasReason uint8
+	if names != nil {
+		hasReason = 1
+	}
+	vars := spec.Variables
+	err = errors.Join(vars[bpf.LossesVarServicePort].Set(port), vars[bpf.LossesVarHasReason].Set(hasReason), vars[bpf.LossesVarNoLosses].Set(noLosses(names)))
+	if err != nil {
+		return nil, fmt.Errorf("configure loss programs: %w", err)
 	}
 	types, giveBack := bpf.Types()
 	defer giveBack()
@@ -78,7 +91,7 @@ func (p *Probe) attachLosses(leaveOut []string) (*losses, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load loss programs: %w", bpf.Explain(err))
 	}
-	l := &losses{coll: coll}
+	l := &losses{coll: coll, names: names}
 	for _, prog := range coll.Programs {
 		at, err := link.AttachTracing(link.TracingOptions{Program: prog})
 		if err != nil {

@@ -100,7 +100,7 @@ func Load(cfg Config) (_ *Probe, err error) {
 	if p.tap, err = loadTap(cfg, p.hooks.owner, outlives, lackingPrograms(lack)); err != nil {
 		return nil, err
 	}
-	p.losses = p.loadLosses()
+	p.losses = p.loadLosses(cfg.EnvdPort)
 	return p, nil
 }
 

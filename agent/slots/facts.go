@@ -42,7 +42,7 @@ func (s *Slots) facts(p *place, now time.Time) path.Facts {
 func (s *Slots) ofStay(p *place, f *path.Facts, now time.Time) {
 	st := p.stay
 	f.Relay, f.Health, f.Through, f.Template = st.relay, st.health, st.through, st.template
-	f.Seen, f.Requests, f.Loss = st.seen.seen(), st.requests(), st.loss
+	f.Seen, f.Requests, f.Loss, f.Dropped = st.seen.seen(), st.requests(), st.loss, st.dropped
 	f.Assumed = p.assumed()
 	if s.cfg.Silenced != nil {
 		f.Silence = s.cfg.Silenced(p.space.Name, st.SandboxID, st.Name, now)

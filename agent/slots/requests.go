@@ -315,26 +315,36 @@ func (st *stay) mayLose(now time.Time) bool {
 	return false
 }
 
-// TakeLoss takes where packets were lost; nil: nowhere, as far as was seen.
-func (s *Slots) TakeLoss(t Target, l *path.Loss) {
+// TakeLoss takes where packets were lost; nil: nowhere, as far as was seen. Dropped is
+// what the kernel says that it dropped.
+func (s *Slots) TakeLoss(t Target, l *path.Loss, dropped []path.Dropped) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.of(t)
-	if p == nil || l == nil && p.stay.loss == nil {
+	if p == nil || l == nil && p.stay.loss == nil && len(dropped)+len(p.stay.dropped) == 0 {
 		return
 	}
-	p.stay.loss = l
+	p.stay.loss, p.stay.dropped = l, dropped
 	s.touch(p)
 }
 
 // lossIsOver forgets where packets were lost once something was answered later.
 func (st *stay) lossIsOver() {
-	if st.loss == nil {
+	if st.loss == nil && len(st.dropped) == 0 {
 		return
 	}
+	var last time.Time
+	if st.loss != nil {
+		last = st.loss.Time
+	}
+	for _, d := range st.dropped {
+		if d.Last.After(last) {
+			last = d.Last
+		}
+	}
 	for _, r := range []*requests{&st.ofRelay, &st.ofGuest} {
-		if a := r.asked(); a.Failed == 0 && a.Good.After(st.loss.Time) {
-			st.loss = nil
+		if a := r.asked(); a.Failed == 0 && a.Good.After(last) {
+			st.loss, st.dropped = nil, nil
 			return
 		}
 	}

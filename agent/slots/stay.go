@@ -63,6 +63,7 @@ type stay struct {
 	ofRelay    requests // asked of the relay
 	ofGuest    requests
 	loss       *path.Loss     // nil: none was found
+	dropped    []path.Dropped // by the kernel, as it was found then
 	traced     time.Time      // when it was looked for a loss last
 	inspection *Inspection    // what the last close look found; nil: there was none
 	held       []path.HeldTap // by the VMM; nil: unknown

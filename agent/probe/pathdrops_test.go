@@ -1,0 +1,164 @@
+package probe
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+
+	"tapwatch/bpf"
+	"tapwatch/internal/e2b"
+	"tapwatch/internal/netns"
+	"tapwatch/internal/nettest"
+)
+
+// dropAt waits for a drop in a namespace.
+func dropAt(t *testing.T, p *Probe, ns netns.Cookie, ok func(PathDrop) bool) (found PathDrop) {
+	t.Helper()
+	var last []PathDrop
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("last %+v", last)
+		}
+	})
+	nettest.Eventually(t, "a drop", func() bool {
+		all, err := p.PathDrops()
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = nil
+		for _, d := range all {
+			if d.Device.Netns != ns {
+				continue
+			}
+			last = append(last, d)
+			if ok(d) {
+				found = d
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// byNetfilter says whether a packet filter's function dropped them; nftables drops by itself
+// since 6.7.
+func byNetfilter(d PathDrop) bool {
+	return d.Function == "nf_hook_slow" || d.Function == "nft_do_chain"
+}
+
+// What the guest sends and a packet filter drops is told with its place, and so is
+// what the namespace itself sends, before it has a device.
+func TestPathDropsBothWays(t *testing.T) {
+	t.Parallel()
+	p := load(t)
+	ns, d, f := tap(t)
+	silence(t, ns)
+	g := newGuest(t, ns, d, f)
+	guest := netip.AddrFrom4(guestIP)
+	nettest.IptablesNFT(t, ns, "-t", "raw", "-A", "PREROUTING", "-i", "tap0", "-p", "tcp", "-j", "DROP")
+	connect(t, ns, e2b.EnvdPort)
+	syn := g.syn(e2b.EnvdPort)
+	for range 3 {
+		g.sendTCP(syn.reply(flagSYN|flagACK, 1000))
+	}
+	from := dropAt(t, p, d.Netns, func(d PathDrop) bool { return d.Back && d.Count == 3 })
+	if from.Device != d || from.Addr != guest || from.Reason != "NETFILTER_DROP" || !byNetfilter(from) || from.First == 0 || from.Last < from.First {
+		t.Errorf("from the guest: %+v", from)
+	}
+
+	nettest.IptablesNFT(t, ns, "-A", "OUTPUT", "-p", "tcp", "--dport", "49983", "-j", "DROP")
+	to := dropAt(t, p, d.Netns, func(d PathDrop) bool { return !d.Back }) // the SYN is sent again
+	if to.Device != d || to.Addr != guest || to.Reason != "NETFILTER_DROP" || !byNetfilter(to) {
+		t.Errorf("of the namespace's own: %+v", to)
+	}
+	sums, err := p.PathDropSums() // of the host: other tests drop too
+	if err != nil || sums[DropKind{"NETFILTER_DROP", true}] < 3 || sums[DropKind{"NETFILTER_DROP", false}] < 1 {
+		t.Errorf("sums %v, %v", sums, err)
+	}
+}
+
+// What the guest sends with an address that is not by its tap is dropped by the kernel
+// itself.
+func TestPathDropsByReversePath(t *testing.T) {
+	t.Parallel()
+	p := load(t)
+	ns, d, f := tap(t)
+	silence(t, ns)
+	g := newGuest(t, ns, d, f)
+	nettest.In(t, ns, func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0o644)
+	})
+	elsewhere := [4]byte{10, 99, 0, 1}
+	g.sendTCP(segment{src: elsewhere, dst: hostIP, sport: e2b.EnvdPort, dport: 40_000, flags: flagACK})
+	found := dropAt(t, p, d.Netns, func(d PathDrop) bool { return d.Back })
+	if found.Device != d || found.Addr != netip.AddrFrom4(elsewhere) || found.Reason != "IP_RPFILTER" || found.Function == "" {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Packets of other ports are nobody's loss.
+func TestPathDropsOfOtherPorts(t *testing.T) {
+	t.Parallel()
+	p := load(t)
+	ns, d, f := tap(t)
+	silence(t, ns)
+	g := newGuest(t, ns, d, f)
+	nettest.IptablesNFT(t, ns, "-t", "raw", "-A", "PREROUTING", "-i", "tap0", "-p", "tcp", "-j", "DROP")
+	send := func(port uint16) {
+		g.sendTCP(segment{src: guestIP, dst: hostIP, sport: port, dport: 40_000, flags: flagACK})
+	}
+	send(80)
+	send(e2b.EnvdPort)
+	if found := dropAt(t, p, d.Netns, func(PathDrop) bool { return true }); found.Count != 1 {
+		t.Errorf("%+v", found)
+	}
+	all, err := p.PathDrops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, of := range all {
+		if of.Device.Netns == d.Netns {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d places, want 1: %+v", n, all)
+	}
+}
+
+// A kernel before 5.17 tells no reason: the programs load without it, and the place
+// is known all the same.
+func TestPathDropsWithoutReason(t *testing.T) {
+	t.Parallel()
+	p := load(t)
+	l, err := p.attachLosses([]string{bpf.LossesProgTapDrops, bpf.LossesProgTapRetransmits}, e2b.EnvdPort, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ns, d, f := tap(t)
+	silence(t, ns)
+	g := newGuest(t, ns, d, f)
+	nettest.IptablesNFT(t, ns, "-t", "raw", "-A", "PREROUTING", "-i", "tap0", "-p", "tcp", "-j", "DROP")
+	g.sendTCP(segment{src: guestIP, dst: hostIP, sport: e2b.EnvdPort, dport: 40_000, flags: flagACK})
+	found := dropAt(t, &Probe{losses: l}, d.Netns, func(PathDrop) bool { return true })
+	if found.Reason != "" || !byNetfilter(found) {
+		t.Errorf("%+v", found)
+	}
+}
+
+// What an ended socket still had is no loss: the programs are told its number.
+func TestNoLosses(t *testing.T) {
+	got := noLosses(map[uint32]string{0: "NOT_DROPPED_YET", 1: "CONSUMED", 2: "NOT_SPECIFIED", 7: "NETFILTER_DROP", 60: "QUEUE_PURGE"})
+	all := got[:]
+	slices.Sort(all)
+	if !slices.Equal(slices.Compact(all), []uint32{0, 1, 60, noReason}) {
+		t.Errorf("%v", got)
+	}
+	if got := noLosses(nil); got[0] != noReason || got[7] != noReason {
+		t.Errorf("without reasons: %v", got)
+	}
+}
