@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -55,7 +54,7 @@ func Path(w io.Writer, s path.Slot, on Screen) {
 		}
 		fmt.Fprintln(w, line)
 	}
-	for _, f := range bySeverity(s.Diagnosis.Findings) {
+	for _, f := range path.BySeverity(s.Diagnosis.Findings) {
 		on.Point(w, string(f.Severity), severityWords(s, f))
 		on.Point(w, "cause", f.Cause)
 		for _, e := range f.Evidence {
@@ -70,14 +69,6 @@ func Path(w io.Writer, s path.Slot, on Screen) {
 	for _, u := range s.Inside.Unread { // what was not looked at may be wrong too
 		on.Point(w, "unknown", u.What+": "+u.Because)
 	}
-}
-
-// bySeverity puts what matters most on top; of the same severity what comes first on the
-// path, which is the cause.
-func bySeverity(findings []path.Finding) []path.Finding {
-	return slices.SortedStableFunc(slices.Values(findings), func(a, b path.Finding) int {
-		return slices.Index(path.Severities, b.Severity) - slices.Index(path.Severities, a.Severity)
-	})
 }
 
 // severityWords says what a finding means for clients: of a break that no request has

@@ -41,8 +41,8 @@ type row struct {
 	State    path.State `json:"state"`
 	Hop      path.Hop   `json:"hop,omitempty"`   // where it breaks
 	Codes    []string   `json:"codes,omitempty"` // of what was found
-	Text     string     `json:"text,omitempty"`  // the first cause, or who holds the tap
-	Since    time.Time  `json:"since,omitzero"`  // of what was found first, else of the sandbox
+	Text     string     `json:"text,omitempty"`  // the cause that matters most, or who holds the tap
+	Since    time.Time  `json:"since,omitzero"`  // of that finding, else of the sandbox
 	Silenced bool       `json:"silenced,omitempty"`
 }
 
@@ -54,8 +54,7 @@ func rowOf(s *path.Slot) row {
 		r.Text = "held by " + h.Command + " (pid " + strconv.Itoa(h.PID) + ")"
 	}
 	r.Key = strconv.FormatUint(uint64(s.Cookie), 36) + "/" + s.Netns + "/" + r.Device + "/" + r.ID
-	for i := range s.Diagnosis.Findings {
-		f := &s.Diagnosis.Findings[i]
+	for i, f := range path.BySeverity(s.Diagnosis.Findings) {
 		r.Codes = append(r.Codes, f.Code)
 		if i == 0 {
 			r.Text, r.Since = f.Cause, f.Since

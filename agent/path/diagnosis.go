@@ -58,6 +58,14 @@ func (s Severity) AtMost(most Severity) Severity {
 	return s
 }
 
+// BySeverity puts what matters most on top; of the same severity what comes first on the
+// path, which is the cause.
+func BySeverity(findings []Finding) []Finding {
+	return slices.SortedStableFunc(slices.Values(findings), func(a, b Finding) int {
+		return slices.Index(Severities, b.Severity) - slices.Index(Severities, a.Severity)
+	})
+}
+
 // Means says what a severity means for clients.
 func (s Severity) Means() string {
 	switch s {

@@ -22,7 +22,7 @@ type Row struct {
 	Device    string     `json:"device"`
 	State     path.State `json:"state"`
 	Hop       path.Hop   `json:"hop,omitempty"`  // where it breaks
-	Code      string     `json:"code,omitempty"` // of the first finding
+	Code      string     `json:"code,omitempty"` // of the finding that matters most
 	Cause     string     `json:"cause,omitempty"`
 	Since     time.Time  `json:"since,omitzero"` // of that finding
 	Findings  int        `json:"findings"`
@@ -48,7 +48,7 @@ func Rows(slots []path.Slot, idle bool) []Row {
 			r.SandboxID, r.Name, r.Template = clean.Text(b.ID), clean.Text(b.Name), clean.Text(b.TemplateID)
 		}
 		var codes string
-		for n, f := range s.Diagnosis.Findings {
+		for n, f := range path.BySeverity(s.Diagnosis.Findings) {
 			if n == 0 {
 				r.Code, r.Cause, r.Since = clean.Text(f.Code), clean.Text(f.Cause), f.Since
 				r.Hop = cmp.Or(r.Hop, f.Hop)

@@ -147,15 +147,30 @@ func TestOpenFilterEvents(t *testing.T) {
 
 // TestOldIsCalledOld holds that what an agent said that answers no more does not look
 // like what is.
+// TestTheWorstIsShown holds that a warning further up the path hides no break.
+func TestTheWorstIsShown(t *testing.T) {
+	s := slot(1, "a", path.Broken, "proxy-fd-limit", "vmm-exited", "relay-not-listening")
+	s.Diagnosis.Findings[0].Severity = path.Warning
+	if r := Rows([]path.Slot{s}, false)[0]; r.Code != "vmm-exited" || !r.Since.Equal(s.Diagnosis.Findings[1].Since) {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestOldIsCalledOld(t *testing.T) {
 	m := newModel(Config{})
 	if !strings.Contains(screenText(m), "asking the agent") {
 		t.Errorf("at first:\n%s", screenText(m))
 	}
+	if title := m.View().WindowTitle; !strings.Contains(title, "asking the agent") {
+		t.Errorf("at first the title is %q", title)
+	}
 	m.Update(looked{slots: fleet(1), at: time.Now()})
 	m.Update(looked{err: fmt.Errorf("connection refused"), at: time.Now()})
 	if text := screenText(m); !strings.Contains(text, "OLD, of ") || !strings.Contains(text, "connection refused") {
 		t.Errorf("after the agent has gone:\n%s", text)
+	}
+	if title := m.View().WindowTitle; !strings.Contains(title, "OLD, of ") {
+		t.Errorf("after the agent has gone the title is %q", title)
 	}
 }
 

@@ -43,7 +43,7 @@ func (m *model) View() tea.View {
 	}
 	v := tea.NewView(strings.Join(lines, "\n"))
 	v.AltScreen = true
-	v.WindowTitle = "tapwatch top: " + countsLine(m.counts)
+	v.WindowTitle = "tapwatch top: " + ansi.Strip(m.state())
 	return v
 }
 

@@ -13,7 +13,7 @@ func TestComplainInOneLine(t *testing.T) {
 	for want, err := range map[string]error{
 		"tapwatch: no such thing\n":                     errors.New("no such thing"),
 		"tapwatch: first; second\n":                     errors.Join(errors.New("first"), errors.New("second")),
-		"tapwatch: no x; did you mean this? y; z\n":     errors.New("no x\n\ndid you mean this?\n\ty\n\tz\n"),
+		"tapwatch: no x; did you mean this? y; z\n":     errors.New("no x\n\ndid you mean this?\n\ty\n\tz"),
 		"tapwatch: open catalog: refused by 10.0.0.1\n": errors.New("open catalog:\n\trefused by 10.0.0.1\n\trefused by 10.0.0.1"),
 	} {
 		var out strings.Builder
