@@ -111,7 +111,7 @@ var importRules = []rule{
 	{"dashboards", nil, "data for other programs"},
 	{"dashboards/generate", []string{"dashboards"}, "writes the files"},
 	{"cmd/envd", []string{"internal/e2b", "internal/sandbox/envd/guest"}, "runs in the guest, where nothing else of ours is"},
-	{"cmd/tapwatch", []string{"agent", "agent/...", "internal/..."}, "turns flags into configuration of both sides"},
+	{"cmd/tapwatch", []string{"agent", "agent/...", "dashboards", "internal/..."}, "turns flags into configuration of both sides"},
 }
 
 func (r rule) allows(pkg string) bool {
