@@ -65,7 +65,7 @@ var importRules = []rule{
 	{"agent/config", []string{"agent/identity", "internal/e2b"}, "reads what the operator wrote, knows no host"},
 	{"agent/top", []string{"agent/draw", "agent/httpapi", "agent/path", "internal/clean"}, "a client of the agent, like any other"},
 	{"agent/mcp", []string{"agent/httpapi", "agent/path", "agent/top", "internal/clean"}, "a client of the agent, like any other"},
-	{"agent/httpapi", []string{"agent/draw", "agent/events", "agent/metrics", "agent/path"}, "serves what is known and finds nothing out"},
+	{"agent/httpapi", []string{"agent/draw", "agent/events", "agent/metrics", "agent/path", "docs"}, "serves what is known and finds nothing out"},
 	{"agent/slots", []string{"agent/path", "internal/clean", "internal/netns", "internal/registry"}, "holds all state and asks the kernel nothing: of these it uses values only"},
 	{"agent", []string{
 		"bpf", // for the kernel's types, which its parts share while it starts them
@@ -107,10 +107,11 @@ var importRules = []rule{
 		"internal/sandbox/stream", "internal/sandbox/template", "internal/sandbox/vmm",
 	}, "breaks what the launcher made and reads what the agent says of it"},
 
+	{"docs", nil, "documents"},
 	{"dashboards", nil, "data for other programs"},
 	{"dashboards/generate", []string{"dashboards"}, "writes the files"},
 	{"cmd/envd", []string{"internal/e2b", "internal/sandbox/envd/guest"}, "runs in the guest, where nothing else of ours is"},
-	{"cmd/tapwatch", []string{"agent", "agent/...", "internal/..."}, "turns flags into configuration of both sides"},
+	{"cmd/tapwatch", []string{"agent", "agent/...", "dashboards", "internal/..."}, "turns flags into configuration of both sides"},
 }
 
 func (r rule) allows(pkg string) bool {

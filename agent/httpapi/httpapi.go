@@ -80,6 +80,9 @@ func New(cfg Config) (http.Handler, error) {
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /{$}", a.index)
 	mux.Handle("GET /ui/", static())
+	mux.HandleFunc("GET /checks/{$}", a.document)
+	mux.HandleFunc("GET /checks/{name}", a.document)
+	mux.HandleFunc("GET /docs/{name}", a.document)
 	return localOnly(mux), nil
 }
 

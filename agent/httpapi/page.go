@@ -27,10 +27,16 @@ func static() http.Handler {
 // index is the page: the sandboxes, or the one that the query names. It reads
 // /api/v1/live.
 func (a *api) index(w http.ResponseWriter, r *http.Request) {
+	secure(w)
+	http.ServeFileFS(w, r, ui, "ui/page.html")
+}
+
+// secure sets the headers of everything that a browser shows as a page.
+func secure(w http.ResponseWriter) {
 	w.Header().Set("Content-Security-Policy", policy)
 	w.Header().Set("Referrer-Policy", "same-origin")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	http.ServeFileFS(w, r, ui, "ui/page.html")
 }
 
 // head is what the page says of the host, as JSON.

@@ -77,7 +77,7 @@ func rootCommand() *cobra.Command {
 		return err
 	}
 	grouped(root, groupWatch, "Watch a host:",
-		agentCommand(), doctorCommand(), topCommand(), eventsCommand(), captureCommand(), mcpCommand())
+		agentCommand(), doctorCommand(), topCommand(), eventsCommand(), captureCommand(), mcpCommand(), rulesCommand())
 	grouped(root, groupLaunch, "Launch sandboxes:",
 		upCommand(), serveCommand(), sandboxCommand(), templateCommand(), proxyCommand(), relayCommand())
 	grouped(root, groupOther, "Everything else:",

@@ -1,8 +1,6 @@
 package monitoring
 
 import (
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -172,35 +170,6 @@ func TestRulesTellWhatToDo(t *testing.T) {
 			if absent && strings.Contains(text, "$labels.instance") {
 				t.Errorf("%s: %s names an instance, which absent() does not have", r.Alert, key)
 			}
-		}
-		checkRunbook(t, r)
-	}
-}
-
-// checkRunbook follows a rule's link: the fallback of a link to a check's page,
-// which a template fills in, or a heading of docs/monitoring.md.
-func checkRunbook(t *testing.T, r rule) {
-	t.Helper()
-	link := regexp.MustCompile(`\{\{ with .*\{\{ else \}\}(.*)\{\{ end \}\}`).ReplaceAllString(r.Annotations["runbook_url"], "$1")
-	if strings.Contains(link, "{{ $labels.code }}") {
-		return // each check has its page, held elsewhere
-	}
-	links := []string{link}
-	if before, after, ok := strings.Cut(link, "{{ $labels.hop }}"); ok {
-		links = nil
-		for _, hop := range []string{"proxy", "relay"} { // the tap's checks always have a finding
-			links = append(links, before+hop+after)
-		}
-	}
-	for _, link := range links {
-		file, anchor, _ := strings.Cut(link, "#")
-		page, err := os.ReadFile(filepath.Join("../..", file))
-		if err != nil {
-			t.Errorf("%s: runbook_url: %v", r.Alert, err)
-			continue
-		}
-		if anchor != "" && !strings.Contains(strings.ToLower(string(page)), "\n## "+anchor+"\n") {
-			t.Errorf("%s: %s has no heading %s", r.Alert, file, anchor)
 		}
 	}
 }
