@@ -125,3 +125,31 @@ func TestRequestsOfABoot(t *testing.T) {
 		t.Errorf("up: %+v", a)
 	}
 }
+
+// Where packets were lost, and what the kernel dropped, is forgotten together, once
+// something was answered later.
+func TestDropsAreOver(t *testing.T) {
+	w := newWorld(t)
+	w.space(10, recorded("i", process(70)))
+	d := w.tap(10, 2, "tap0", path.Yes)
+	w.hold()
+	st := w.taps[d].stay
+	target := w.Targets(Key{Device: d})[0]
+	last := time.Now()
+	w.TakeLoss(target, nil, []path.Dropped{{Last: last, Reason: "NETFILTER_DROP", Count: 1}})
+	if f := w.facts(w.taps[d], last); len(f.Dropped) != 1 || f.Loss != nil {
+		t.Errorf("%+v, %+v", f.Dropped, f.Loss)
+	}
+	st.ofGuest.good = last.Add(-time.Second)
+	if st.lossIsOver(); len(st.dropped) != 1 {
+		t.Error("an older answer ends it")
+	}
+	st.ofGuest.good = last.Add(time.Second)
+	if st.lossIsOver(); len(st.dropped) != 0 {
+		t.Error("a later answer does not end it")
+	}
+	w.TakeLoss(target, nil, []path.Dropped{{Last: last, Count: 1}})
+	if w.TakeLoss(target, nil, nil); len(st.dropped) != 0 {
+		t.Error("a look that finds none leaves the last one's")
+	}
+}
