@@ -18,9 +18,9 @@ import (
 
 // register lets the device's counters begin now, at zero.
 func (p *Probe) register(d netns.Device, mode Mode) error {
-	fresh := make([]bpf.TapStats, p.cpus)
+	fresh, now := make([]bpf.TapStats, p.cpus), uint64(ktime.Now()) // by which all CPUs know the device's guest
 	for i := range fresh {
-		fresh[i] = bpf.TapStats{Created: uint64(ktime.Now()), Hook: uint32(mode.hook())}
+		fresh[i] = bpf.TapStats{Created: now, Hook: uint32(mode.hook())}
 	}
 	_ = p.tap.Maps[bpf.TapMapDrops].Delete(keyOf(d)) // most have none
 	err := p.tap.Taps.Update(keyOf(d), fresh, ebpf.UpdateAny)
