@@ -1,11 +1,15 @@
 package probe
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"tapwatch/bpf"
 	"tapwatch/internal/e2b"
@@ -49,23 +53,36 @@ func byNetfilter(d PathDrop) bool {
 	return d.Function == "nf_hook_slow" || d.Function == "nft_do_chain"
 }
 
+// dropTCP has a namespace drop TCP at a hook, without iptables, which test/kernel's guest
+// has not.
+func dropTCP(t *testing.T, ns string, hook *nftables.ChainHook, at *nftables.ChainPriority) {
+	t.Helper()
+	nettest.In(t, ns, func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "test"})
+		chain := c.AddChain(&nftables.Chain{Name: fmt.Sprint("hook", *hook), Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: at})
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+			&expr.Verdict{Kind: expr.VerdictDrop},
+		}})
+		return c.Flush()
+	})
+}
+
 // What the guest sends and a packet filter drops is told with its place, and so is
 // what the namespace itself sends, before it has a device.
 func TestPathDropsBothWays(t *testing.T) {
 	t.Parallel()
-	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.HasPrefix(string(release), "6.1.") { // test/kernel's guest has no iptables
-		return
-	}
 	p := load(t)
 	ns, d, f := tap(t)
 	silence(t, ns)
 	g := newGuest(t, ns, d, f)
 	guest := netip.AddrFrom4(guestIP)
-	nettest.IptablesNFT(t, ns, "-t", "raw", "-A", "PREROUTING", "-i", "tap0", "-p", "tcp", "-j", "DROP")
+	dropTCP(t, ns, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
 	connect(t, ns, e2b.EnvdPort)
 	syn := g.syn(e2b.EnvdPort)
 	for range 3 {
@@ -76,7 +93,7 @@ func TestPathDropsBothWays(t *testing.T) {
 		t.Errorf("from the guest: %+v", from)
 	}
 
-	nettest.IptablesNFT(t, ns, "-A", "OUTPUT", "-p", "tcp", "--dport", "49983", "-j", "DROP")
+	dropTCP(t, ns, nftables.ChainHookOutput, nftables.ChainPriorityFilter)
 	to := dropAt(t, p, d.Netns, func(d PathDrop) bool { return !d.Back }) // the SYN is sent again
 	if to.Device != d || to.Addr != guest || to.Reason != "NETFILTER_DROP" || !byNetfilter(to) {
 		t.Errorf("of the namespace's own: %+v", to)
