@@ -29,7 +29,7 @@ func (s *Slots) TakeInspection(t Target, found *Inspection) {
 	if p == nil || p.stay.vmm.Process != t.VMM {
 		return
 	}
-	if p.addrs() != t.Addrs { // it was looked for other addresses
+	if p.addrs() != t.Addrs || p.device.Name != t.Tap { // it was looked for other addresses, or at another name
 		s.cfg.Ask(Inspect, p.key)
 		return
 	}

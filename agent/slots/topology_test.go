@@ -141,6 +141,21 @@ func TestRelayIsOfItsAddress(t *testing.T) {
 	}
 }
 
+// What a look found at a tap's old name is no fact of the tap.
+func TestInspectionIsOfItsTap(t *testing.T) {
+	w := newWorld(t)
+	w.space(10, &Plan{Launcher: "e2b", Tap: "tap0", Addrs: Addrs{Guest: guest}})
+	tap := w.tap(10, 2, "tap0", path.Yes)
+	w.hold(firecracker(11, "i1").on(tap, "tap0"))
+	at := w.Bound(nil)[0]
+	w.tap(10, 2, "vm-eth", path.Yes) // renamed
+	asked := w.asked[Inspect]
+	w.TakeInspection(at, &Inspection{CloseLook: path.CloseLook{Inside: path.Inside{NoDefault: path.Yes}}})
+	if w.Views()[0].Inside.NoDefault != path.Unknown || w.asked[Inspect] == asked {
+		t.Error("a late look is taken for the renamed tap, or not asked for again")
+	}
+}
+
 // What a look found for other addresses is no fact of these.
 func TestInspectionIsOfItsAddresses(t *testing.T) {
 	w := newWorld(t)
