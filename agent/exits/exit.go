@@ -81,15 +81,16 @@ func (e Exit) from() string {
 	return ""
 }
 
-// Wanted says whether it ended as it should: with status 0, or by a signal to end
-// from the process that launched it.
+// Wanted says whether it ended as it should: with status 0, or by a signal to end from the
+// process that launched it, or from nobody knows whom: the signal came before the watch,
+// and what is not known is no trouble.
 func (e Exit) Wanted() bool {
 	if !e.Status.Signaled() {
 		return e.Status.ExitStatus() == 0
 	}
 	switch e.Status.Signal() {
 	case unix.SIGTERM, unix.SIGKILL, unix.SIGINT, unix.SIGHUP:
-		return e.By == Ancestor
+		return e.By == Ancestor || e.By == Unknown
 	}
 	return false
 }

@@ -356,3 +356,20 @@ func TestExitInAnotherPIDNamespace(t *testing.T) {
 		t.Errorf("told of %d (%s), which %s; want 1 (cat), which %s", e.PID, e.Command, e, want)
 	}
 }
+
+// A launcher that ends its VMM in the moment in which it is found is not taken for others.
+func TestWantedOfAnUnknownSender(t *testing.T) {
+	killed, faulted := syscall.WaitStatus(unix.SIGKILL), syscall.WaitStatus(unix.SIGSEGV)
+	for _, c := range []struct {
+		e    Exit
+		want bool
+	}{
+		{Exit{Status: unix.WaitStatus(killed), By: Ancestor}, true}, {Exit{Status: unix.WaitStatus(killed), By: Unknown}, true},
+		{Exit{Status: unix.WaitStatus(killed), By: Other}, false}, {Exit{Status: unix.WaitStatus(killed), By: Kernel}, false},
+		{Exit{Status: unix.WaitStatus(faulted), By: Unknown}, false},
+	} {
+		if c.e.Wanted() != c.want {
+			t.Errorf("%+v: wanted %v", c.e, !c.want)
+		}
+	}
+}

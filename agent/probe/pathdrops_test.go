@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
@@ -50,7 +51,8 @@ func dropAt(t *testing.T, p *Probe, ns netns.Cookie, ok func(PathDrop) bool) (fo
 // byNetfilter says whether a packet filter's function dropped them; nftables drops by itself
 // since 6.7.
 func byNetfilter(d PathDrop) bool {
-	return d.Function == "nf_hook_slow" || d.Function == "nft_do_chain"
+	name, _, _ := strings.Cut(d.Function, " ") // its module follows
+	return name == "nf_hook_slow" || name == "nft_do_chain"
 }
 
 // dropTCP has a namespace drop TCP at a hook, without iptables, which test/kernel's guest
