@@ -168,6 +168,7 @@ func checkNames(t *testing.T, prom prometheus) {
 	known := map[string]map[string]bool{
 		"tapwatch_sandbox_silenced":           {"__name__": true, "job": true, "instance": true, "netns": true, "sandbox_id": true},
 		"tapwatch_network_hidden_bytes_total": {"__name__": true, "job": true, "instance": true, "netns": true, "device": true, "sandbox_id": true, "direction": true},
+		"tapwatch_probe_attach_errors_total":  {"__name__": true, "job": true, "instance": true, "reason": true},
 		"tapwatch_health_probes_total":        {"__name__": true, "job": true, "instance": true, "way": true, "result": true},
 		"tapwatch_vmm_exits_total":            {"__name__": true, "job": true, "instance": true, "signal": true, "status": true, "wanted": true},
 	}
